@@ -1,0 +1,9 @@
+//! What is said on the wire: documents, kinds, rules. No I/O, no clock, no chance.
+
+pub mod object;
+pub mod resource;
+pub mod status;
+
+pub use object::{Object, ObjectKey};
+pub use resource::{Resource, Scope};
+pub use status::Status;

@@ -1,0 +1,146 @@
+//! `Resource`: one row of the table of kinds. Built-in kinds and CRDs are rows of the same map; routing, discovery,
+//! OpenAPI and authorization read it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::object::Object;
+use crate::status::FieldError;
+
+/// Whether objects live in namespaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Inside a namespace.
+    Namespaced,
+    /// One for the whole cluster.
+    Cluster,
+}
+
+/// A part of an object with its own URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subresource {
+    /// Such as `status` or `scale`.
+    pub name: Cow<'static, str>,
+    /// The kind that is read and written there, with its `apiVersion` (`autoscaling/v1`, `Scale`).
+    pub api_version: Cow<'static, str>,
+    /// See `api_version`.
+    pub kind: Cow<'static, str>,
+    /// Such as `get`, `patch`, `update`, `create`.
+    pub verbs: Cow<'static, [&'static str]>,
+}
+
+/// One kind as the API serves it.
+#[derive(Clone)]
+pub struct Resource {
+    /// The API group, empty for core.
+    pub group: Cow<'static, str>,
+    /// Such as `v1`.
+    pub version: Cow<'static, str>,
+    /// Such as `Deployment`.
+    pub kind: Cow<'static, str>,
+    /// The name in URLs, such as `deployments`.
+    pub plural: Cow<'static, str>,
+    /// Such as `deployment`.
+    pub singular: Cow<'static, str>,
+    /// Such as `deploy`.
+    pub short_names: Vec<Cow<'static, str>>,
+    /// Such as `all`.
+    pub categories: Vec<Cow<'static, str>>,
+    /// Where its objects live.
+    pub scope: Scope,
+    /// Which verbs the collection serves (`create`, `delete`, `deletecollection`, `get`, `list`, `patch`, `update`, `watch`).
+    /// Kinds that only accept `create`, such as reviews, are not stored.
+    pub verbs: Vec<&'static str>,
+    /// Its subresources.
+    pub subresources: Vec<Subresource>,
+    /// The OpenAPI name of its schema, such as `io.k8s.api.apps.v1.Deployment`.
+    pub schema: Cow<'static, str>,
+    /// What is special about it.
+    pub manners: Arc<dyn Manners>,
+}
+
+/// A printer column (`kubectl get`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// The heading, such as `Ready`.
+    pub name: Cow<'static, str>,
+    /// `string`, `integer`, `number`, `boolean` or `date`.
+    pub kind: Cow<'static, str>,
+    /// `name` for the name column, else empty.
+    pub format: Cow<'static, str>,
+    /// What it means.
+    pub description: Cow<'static, str>,
+    /// 0 is always shown, 1 only with `-o wide`.
+    pub priority: i32,
+}
+
+/// A kind's own behaviour: pure functions on documents. Every one has a default that fits a plain kind.
+pub trait Manners: Send + Sync {
+    /// Fills what the user left out, as `pkg/apis/*/v1/defaults.go` does.
+    fn default(&self, _object: &mut Object) {}
+
+    /// Changes a new object before it is validated (`PrepareForCreate`): clears `status`, sets derived fields.
+    fn prepare_create(&self, _object: &mut Object) {}
+
+    /// Carries over what an update must not change or may leave out (`PrepareForUpdate`), such as `clusterIP`.
+    fn prepare_update(&self, _object: &mut Object, _old: &Object) {}
+
+    /// Returns everything that is wrong; `old` is the stored object of an update.
+    fn validate(&self, _object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+        Vec::new()
+    }
+
+    /// The printer columns, `Name` first.
+    fn columns(&self) -> Vec<Column>;
+
+    /// The cells of one row, one per column.
+    fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value>;
+
+    /// Returns the value of a field that selectors may name besides `metadata.name` and `metadata.namespace`;
+    /// `None` if this kind does not support the field.
+    fn field(&self, _object: &Object, _path: &str) -> Option<String> {
+        None
+    }
+
+    /// Whether `metadata.generation` counts changes of `spec`.
+    fn has_generation(&self) -> bool {
+        true
+    }
+
+    /// Whether a delete waits for a grace period and how many seconds by default (pods).
+    fn grace_seconds(&self, _object: &Object) -> Option<i64> {
+        None
+    }
+}
+
+impl Resource {
+    /// Returns `group/version`, or the version alone for core.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Returns `plural.group` as error messages name it; the plural alone for core.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.plural.to_string() } else { format!("{}.{}", self.plural, self.group) }
+    }
+
+    /// Returns the subresource of this name.
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Whether objects are stored (reviews and bindings are answered, not kept).
+    pub fn is_stored(&self) -> bool {
+        self.verbs.contains(&"get")
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resource({} {})", self.api_version(), self.plural)
+    }
+}

@@ -1,0 +1,3 @@
+//! The `wkube` binary.
+
+fn main() {}

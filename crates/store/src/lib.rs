@@ -1,0 +1,194 @@
+//! An ordered history of keys and bytes: one global revision, all-or-nothing commits, watch from any revision.
+//!
+//! The store knows nothing about Kubernetes. Only the API server talks to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// A position in the history. The first commit makes revision 2 (as in etcd, an empty store is at revision 1), so
+/// that the revision of a list is never zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+/// A key, such as `/registry/pods/default/web-1`. Ordered bytewise.
+pub type Key = Arc<str>;
+
+/// One key's state at some revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key.
+    pub key: Key,
+    /// What was stored, byte for byte.
+    pub value: Bytes,
+    /// The revision that created the key (again, if it was deleted before).
+    pub created: Revision,
+    /// The revision of the last write.
+    pub modified: Revision,
+    /// How often the key was written since `created`; 1 for a new key.
+    pub version: u64,
+}
+
+/// A condition on one key; all of a transaction's conditions must hold or nothing is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Precondition {
+    /// The key does not exist.
+    Absent(Key),
+    /// The key exists and was last written at this revision.
+    Modified(Key, Revision),
+}
+
+/// One write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// Creates or replaces a key.
+    Put(Key, Bytes),
+    /// Removes a key; nothing happens if it does not exist.
+    Delete(Key),
+}
+
+/// Several writes that happen together, at one revision, or not at all. A key appears at most once in `ops`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    /// What must hold.
+    pub preconditions: Vec<Precondition>,
+    /// What is written.
+    pub ops: Vec<Op>,
+}
+
+/// Which keys a list returns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Range {
+    /// Only keys that start with this.
+    pub prefix: String,
+    /// Only keys after this one (the last key of the page before).
+    pub after: Option<Key>,
+    /// At most this many; zero means all.
+    pub limit: usize,
+    /// As of this revision; `None` is the newest.
+    pub at: Option<Revision>,
+}
+
+/// What a list found.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// The entries in key order.
+    pub entries: Vec<Entry>,
+    /// The revision at which the list is exact.
+    pub revision: Revision,
+    /// How many more keys match beyond the limit.
+    pub remaining: usize,
+}
+
+/// One change of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The commit's revision. Events of one commit share it.
+    pub revision: Revision,
+    /// The key.
+    pub key: Key,
+    /// The new state, or `None` if the key was deleted.
+    pub now: Option<Entry>,
+    /// The state before, or `None` if the key was created.
+    pub before: Option<Entry>,
+}
+
+/// What a watch delivers, in order, without gaps or duplicates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signal {
+    /// A change under the prefix.
+    Event(Arc<Event>),
+    /// Everything up to this revision has been delivered. Sent at least whenever the watch has caught up after the
+    /// store moved on, also when the move did not touch the prefix.
+    Progress(Revision),
+}
+
+/// A running watch; dropping it ends it. An error is its last item.
+pub type Watch = BoxStream<'static, Result<Signal, Error>>;
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The newest revision.
+    pub revision: Revision,
+    /// The oldest revision that can still be read or watched from.
+    pub compacted: Revision,
+    /// Keys that exist.
+    pub keys: usize,
+    /// Bytes on disk; 0 for the in-memory engine.
+    pub bytes: u64,
+}
+
+/// Why the store refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// A precondition did not hold; nothing was written.
+    #[error("{key} is not as expected")]
+    Conflict {
+        /// The first key whose condition failed.
+        key: Key,
+        /// Its state now.
+        current: Option<Box<Entry>>,
+    },
+    /// The revision is older than the history window.
+    #[error("revision {} has been compacted; the oldest one kept is {}", requested.0, oldest.0)]
+    Compacted {
+        /// What was asked for.
+        requested: Revision,
+        /// What is there.
+        oldest: Revision,
+    },
+    /// The revision has not happened yet.
+    #[error("revision {} is in the future; the newest is {}", requested.0, newest.0)]
+    Future {
+        /// What was asked for.
+        requested: Revision,
+        /// What is there.
+        newest: Revision,
+    },
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+    /// The engine failed: disk full, I/O error, damaged file.
+    #[error("{0}")]
+    Engine(Arc<dyn std::error::Error + Send + Sync>),
+}
+
+/// An ordered history. Engines: [`memory`](mod@crate), redb; all pass the tests in `contract`.
+pub trait Store: Send + Sync + 'static {
+    /// Writes `txn` durably and returns its revision. A transaction without ops checks its conditions and returns
+    /// the newest revision.
+    ///
+    /// # Errors
+    /// `Conflict` if a precondition does not hold.
+    fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>>;
+
+    /// Returns the newest state of one key.
+    fn get(&self, key: &str) -> Result<Option<Entry>, Error>;
+
+    /// Lists keys in order.
+    ///
+    /// # Errors
+    /// `Compacted` or `Future` if `range.at` is outside the window.
+    fn list(&self, range: &Range) -> Result<Listed, Error>;
+
+    /// Watches all changes under `prefix` with a revision greater than `after`.
+    ///
+    /// # Errors
+    /// `Compacted` if `after` is before the window (also later, in the stream, if the watcher falls behind it).
+    fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
+
+    /// Returns the newest revision.
+    fn revision(&self) -> Revision;
+
+    /// Returns the store's state for health checks and metrics.
+    fn health(&self) -> Health;
+
+    /// Forgets history before `revision`; live keys stay. Later reads and watches from before it fail with `Compacted`.
+    fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// Finishes pending commits and releases the file.
+    fn close(&self) -> BoxFuture<'_, Result<(), Error>>;
+}
