@@ -1,5 +1,7 @@
 //! What is said on the wire: documents, kinds, rules. No I/O, no clock, no chance.
 
+pub mod discovery;
+pub mod kinds;
 pub mod object;
 pub mod resource;
 pub mod status;

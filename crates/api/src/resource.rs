@@ -106,6 +106,17 @@ pub trait Manners: Send + Sync {
         None
     }
 
+    /// Where objects are kept if another row of the table keeps them: `events.k8s.io` events are core events.
+    fn stored_as(&self) -> Option<StoredAs> {
+        None
+    }
+
+    /// Turns a document of this row into the form that is kept.
+    fn to_stored(&self, _object: &mut Object) {}
+
+    /// Turns what is kept into a document of this row.
+    fn from_stored(&self, _object: &mut Object) {}
+
     /// Whether `metadata.generation` counts changes of `spec`.
     fn has_generation(&self) -> bool {
         true
@@ -117,7 +128,33 @@ pub trait Manners: Send + Sync {
     }
 }
 
+/// The row of the table that keeps another row's objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredAs {
+    /// The group, empty for core.
+    pub group: &'static str,
+    /// Such as `v1`.
+    pub version: &'static str,
+    /// Such as `events`.
+    pub plural: &'static str,
+}
+
 impl Resource {
+    /// Returns the group that names the objects in the store.
+    pub fn storage_group(&self) -> &str {
+        self.manners.stored_as().map_or(&self.group, |stored| stored.group)
+    }
+
+    /// Returns the name of the list kind, such as `PodList`.
+    pub fn list_kind(&self) -> String {
+        format!("{}List", self.kind)
+    }
+
+    /// Whether objects live in namespaces.
+    pub fn is_namespaced(&self) -> bool {
+        self.scope == Scope::Namespaced
+    }
+
     /// Returns `group/version`, or the version alone for core.
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }

@@ -1,0 +1,196 @@
+//! The table of built-in kinds, one line a kind. A kind with manners of its own has a file of its own beside this one.
+
+mod doc;
+mod plain;
+mod print;
+
+use std::sync::{Arc, LazyLock};
+
+use crate::resource::{Manners, Resource, Scope, Subresource};
+use plain::Plain;
+
+/// The verbs of a kind that is kept like any other.
+const KEPT: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+/// Namespaces refuse to be deleted by the dozen.
+const ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
+/// Reviews and bindings are answered and not kept.
+const ANSWERED: &[&str] = &["create"];
+
+const NAMESPACED: Scope = Scope::Namespaced;
+const CLUSTER: Scope = Scope::Cluster;
+
+/// A group and its version.
+type Group = (&'static str, &'static str);
+
+const CORE: Group = ("", "v1");
+const APPS: Group = ("apps", "v1");
+const EVENTS: Group = ("events.k8s.io", "v1");
+const AUTHENTICATION: Group = ("authentication.k8s.io", "v1");
+const AUTHORIZATION: Group = ("authorization.k8s.io", "v1");
+const AUTOSCALING_2: Group = ("autoscaling", "v2");
+const AUTOSCALING_1: Group = ("autoscaling", "v1");
+const BATCH: Group = ("batch", "v1");
+const CERTIFICATES: Group = ("certificates.k8s.io", "v1");
+const NETWORKING: Group = ("networking.k8s.io", "v1");
+const POLICY: Group = ("policy", "v1");
+const RBAC: Group = ("rbac.authorization.k8s.io", "v1");
+const STORAGE: Group = ("storage.k8s.io", "v1");
+const ADMISSION: Group = ("admissionregistration.k8s.io", "v1");
+const SCHEDULING: Group = ("scheduling.k8s.io", "v1");
+const COORDINATION: Group = ("coordination.k8s.io", "v1");
+const NODE: Group = ("node.k8s.io", "v1");
+const DISCOVERY: Group = ("discovery.k8s.io", "v1");
+const FLOWCONTROL: Group = ("flowcontrol.apiserver.k8s.io", "v1");
+const RESOURCE: Group = ("resource.k8s.io", "v1");
+
+/// One line of the table: group, kind, plural, short names, categories, scope, verbs, subresources, manners.
+struct Row(
+    Group,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    Scope,
+    &'static [&'static str],
+    &'static [&'static str],
+    fn() -> Arc<dyn Manners>,
+);
+
+/// The order of the groups is the order in which clients look for an ambiguous short name.
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    Row(CORE, "Binding", "bindings", &[], &[], NAMESPACED, ANSWERED, &[], plain),
+    Row(CORE, "ConfigMap", "configmaps", &["cm"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "Endpoints", "endpoints", &["ep"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "Namespace", "namespaces", &["ns"], &[], CLUSTER, ONE_BY_ONE, &["finalize", "status"], plain),
+    Row(CORE, "Node", "nodes", &["no"], &[], CLUSTER, KEPT, &["proxy", "status"], plain),
+    Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(CORE, "PersistentVolume", "persistentvolumes", &["pv"], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(CORE, "Pod", "pods", &["po"], &["all"], NAMESPACED, KEPT, &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"], plain),
+    Row(CORE, "PodTemplate", "podtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "ReplicationController", "replicationcontrollers", &["rc"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
+    Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], plain),
+    Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], plain),
+    Row(APPS, "ControllerRevision", "controllerrevisions", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(APPS, "DaemonSet", "daemonsets", &["ds"], &["all"], NAMESPACED, KEPT, &["status"], plain),
+    Row(APPS, "Deployment", "deployments", &["deploy"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
+    Row(APPS, "ReplicaSet", "replicasets", &["rs"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
+    Row(APPS, "StatefulSet", "statefulsets", &["sts"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
+    Row(EVENTS, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
+    Row(AUTHENTICATION, "TokenReview", "tokenreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
+    Row(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", &[], &[], NAMESPACED, ANSWERED, &[], plain),
+    Row(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
+    Row(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
+    Row(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
+    Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], plain),
+    Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], plain),
+    Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], plain),
+    Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], plain),
+    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], plain),
+    Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(NETWORKING, "Ingress", "ingresses", &["ing"], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(NETWORKING, "IPAddress", "ipaddresses", &["ip"], &[], CLUSTER, KEPT, &[], plain),
+    Row(NETWORKING, "NetworkPolicy", "networkpolicies", &["netpol"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(NETWORKING, "ServiceCIDR", "servicecidrs", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(POLICY, "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(RBAC, "ClusterRoleBinding", "clusterrolebindings", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(RBAC, "ClusterRole", "clusterroles", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(RBAC, "RoleBinding", "rolebindings", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(RBAC, "Role", "roles", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(STORAGE, "CSINode", "csinodes", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(STORAGE, "CSIStorageCapacity", "csistoragecapacities", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], plain),
+    Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], plain),
+    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
+    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
+    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], plain),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
+    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
+    Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], plain),
+    Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(NODE, "RuntimeClass", "runtimeclasses", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(DISCOVERY, "EndpointSlice", "endpointslices", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(FLOWCONTROL, "FlowSchema", "flowschemas", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(RESOURCE, "DeviceClass", "deviceclasses", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(RESOURCE, "ResourceClaim", "resourceclaims", &[], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(RESOURCE, "ResourceClaimTemplate", "resourceclaimtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(RESOURCE, "ResourceSlice", "resourceslices", &[], &[], CLUSTER, KEPT, &[], plain),
+];
+
+/// Returns every built-in kind, in the order of discovery.
+pub fn builtin() -> &'static [Arc<Resource>] {
+    static BUILTIN: LazyLock<Vec<Arc<Resource>>> = LazyLock::new(|| TABLE.iter().map(|row| Arc::new(row.resource())).collect());
+    &BUILTIN
+}
+
+/// Returns the built-in kind with this plural name.
+pub fn find(group: &str, version: &str, plural: &str) -> Option<&'static Arc<Resource>> {
+    builtin().iter().find(|row| row.group == group && row.version == version && row.plural == plural)
+}
+
+/// Returns the built-in kind with this `apiVersion` and `kind`.
+pub fn find_kind(api_version: &str, kind: &str) -> Option<&'static Arc<Resource>> {
+    builtin().iter().find(|row| row.kind == kind && row.api_version() == api_version)
+}
+
+impl Row {
+    fn resource(&self) -> Resource {
+        let &Row((group, version), kind, plural, short_names, categories, scope, verbs, subresources, manners) = self;
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let schema_group = if group.is_empty() { "core" } else { group.split('.').next().unwrap_or_default() };
+        Resource {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+            plural: plural.into(),
+            singular: kind.to_lowercase().into(),
+            short_names: short_names.iter().map(|&name| name.into()).collect(),
+            categories: categories.iter().map(|&name| name.into()).collect(),
+            scope,
+            verbs: verbs.to_vec(),
+            subresources: subresources.iter().map(|name| subresource(name, plural, &api_version, kind)).collect(),
+            schema: format!("io.k8s.api.{schema_group}.{version}.{kind}").into(),
+            manners: manners(),
+        }
+    }
+}
+
+/// Returns a subresource of a kind; most of them mean the same wherever they appear.
+fn subresource(name: &'static str, plural: &str, api_version: &str, kind: &'static str) -> Subresource {
+    const READ_WRITE: &[&str] = &["get", "patch", "update"];
+    const STREAM: &[&str] = &["create", "get"];
+    const ANY: &[&str] = &["create", "delete", "get", "patch", "update"];
+    let (version, kind, verbs): (&str, &str, &'static [&'static str]) = match (name, plural) {
+        ("scale", _) => ("autoscaling/v1", "Scale", READ_WRITE),
+        ("binding", _) => ("v1", "Binding", &["create"]),
+        ("eviction", _) => ("policy/v1", "Eviction", &["create"]),
+        ("token", _) => ("authentication.k8s.io/v1", "TokenRequest", &["create"]),
+        ("attach", _) => ("v1", "PodAttachOptions", STREAM),
+        ("exec", _) => ("v1", "PodExecOptions", STREAM),
+        ("portforward", _) => ("v1", "PodPortForwardOptions", STREAM),
+        ("proxy", "nodes") => ("v1", "NodeProxyOptions", ANY),
+        ("proxy", "services") => ("v1", "ServiceProxyOptions", ANY),
+        ("proxy", _) => ("v1", "PodProxyOptions", ANY),
+        ("log", _) => (api_version, kind, &["get"]),
+        ("finalize", _) => (api_version, kind, &["update"]),
+        _ => (api_version, kind, READ_WRITE),
+    };
+    Subresource { name: name.into(), api_version: version.to_owned().into(), kind: kind.into(), verbs: verbs.into() }
+}
+
+/// The manners of a kind that has none of its own.
+fn plain() -> Arc<dyn Manners> {
+    Arc::new(Plain)
+}
+
+#[cfg(test)]
+mod tests;
