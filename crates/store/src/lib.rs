@@ -8,6 +8,19 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+mod history;
+mod hub;
+mod retention;
+mod txn;
+
+#[doc(hidden)]
+pub mod contract;
+pub mod memory;
+pub mod redb;
+
+pub use self::memory::MemoryStore;
+pub use self::redb::{OpenError, RedbStore};
+
 /// A position in the history. The first commit makes revision 2 (as in etcd, an empty store is at revision 1), so
 /// that the revision of a list is never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -156,7 +169,7 @@ pub enum Error {
     Engine(Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// An ordered history. Engines: [`memory`](mod@crate), redb; all pass the tests in `contract`.
+/// An ordered history. Engines: [`MemoryStore`], [`RedbStore`]; all pass the tests in `contract`.
 pub trait Store: Send + Sync + 'static {
     /// Writes `txn` durably and returns its revision. A transaction without ops checks its conditions and returns
     /// the newest revision.

@@ -1,0 +1,132 @@
+//! Publishing: one current snapshot that everyone reads, and watches that pull from it.
+//!
+//! A watch is a cursor into the shared window, not a queue of its own: a slow watcher costs nothing, blocks nobody, and
+//! is told `Compacted` if the window leaves it behind. (Per-watcher queues are where etcd's lost-event bugs lived.)
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use futures::StreamExt as _;
+use futures::stream;
+use tokio::sync::watch;
+
+use crate::history::{self, History, Position};
+use crate::{Entry, Error, Event, Health, Listed, Range, Revision, Signal, Watch};
+
+/// How many events a watch takes from the window at once; enough to amortize the look-up, small in memory.
+const PULL_MAX: usize = 64;
+
+/// The reading half of every engine.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    current: ArcSwap<History>,
+    /// Wakes the watches. The value is the newest revision, only so that no wake-up is lost.
+    newest: watch::Sender<Revision>,
+    closed: AtomicBool,
+}
+
+impl Hub {
+    pub(crate) fn new(history: History) -> Arc<Self> {
+        let newest = watch::Sender::new(history.revision());
+        Arc::new(Self { current: ArcSwap::from_pointee(history), newest, closed: AtomicBool::new(false) })
+    }
+
+    /// Returns the newest published state.
+    pub(crate) fn snapshot(&self) -> Arc<History> {
+        self.current.load_full()
+    }
+
+    /// Makes `history` what everyone sees. Only the engine's one writer calls this, after the commit is durable.
+    pub(crate) fn publish(&self, history: History) {
+        debug_assert!(history.revision() >= self.current.load().revision(), "history does not run backwards");
+        let newest = history.revision();
+        self.current.store(Arc::new(history));
+        self.newest.send_replace(newest);
+    }
+
+    /// Ends all watches and refuses further reads.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.newest.send_modify(|_| {});
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
+        self.check_open()?;
+        Ok(self.current.load().get(key).map(|entry| Entry::clone(entry)))
+    }
+
+    pub(crate) fn list(&self, range: &Range) -> Result<Listed, Error> {
+        self.check_open()?;
+        self.snapshot().list(range)
+    }
+
+    /// Returns the state for health checks; `bytes` is what the engine uses on disk.
+    pub(crate) fn health(&self, bytes: u64) -> Health {
+        let history = self.current.load();
+        Health { revision: history.revision(), compacted: history.compacted(), keys: history.keys(), bytes }
+    }
+
+    pub(crate) fn watch(self: &Arc<Self>, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.check_open()?;
+        // Subscribed before looking, so that whatever is published after the look wakes the watch.
+        let wake = self.newest.subscribe();
+        self.snapshot().check_window(after)?;
+        let watcher = Watcher {
+            hub: self.clone(),
+            wake,
+            prefix: prefix.to_owned(),
+            cursor: history::after(after),
+            pulled: VecDeque::new(),
+            told: after,
+        };
+        Ok(stream::unfold(Some(watcher), step).boxed())
+    }
+}
+
+struct Watcher {
+    hub: Arc<Hub>,
+    wake: watch::Receiver<Revision>,
+    prefix: String,
+    cursor: Position,
+    pulled: VecDeque<Arc<Event>>,
+    /// The newest revision up to which the consumer knows everything.
+    told: Revision,
+}
+
+/// Produces the next signal; an error is the last one.
+async fn step(watcher: Option<Watcher>) -> Option<(Result<Signal, Error>, Option<Watcher>)> {
+    let mut watcher = watcher?;
+    match watcher.next().await {
+        Ok(signal) => Some((Ok(signal), Some(watcher))),
+        Err(error) => Some((Err(error), None)),
+    }
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Result<Signal, Error> {
+        loop {
+            if let Some(event) = self.pulled.pop_front() {
+                return Ok(Signal::Event(event));
+            }
+            self.hub.check_open()?;
+            self.wake.mark_unchanged();
+            let history = self.hub.snapshot();
+            self.pulled = history.pull(&mut self.cursor, &self.prefix, PULL_MAX)?.into();
+            let caught_up = self.cursor == history::after(history.revision());
+            if self.pulled.is_empty() && caught_up {
+                if history.revision() > self.told {
+                    self.told = history.revision();
+                    return Ok(Signal::Progress(self.told));
+                }
+                // The sender lives in the hub that we hold, so this fails only if that ever changes.
+                self.wake.changed().await.map_err(|_| Error::Closed)?;
+            }
+        }
+    }
+}
