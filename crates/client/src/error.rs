@@ -1,0 +1,108 @@
+//! What can go wrong with a request, sorted by what the caller can do about it.
+
+use std::time::Duration;
+
+use tower::BoxError;
+use wkube_api::Status;
+
+/// Why a request did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The server answered with a failure.
+    #[error("{0}")]
+    Api(Box<Status>),
+    /// No answer arrived. The server may have done what was asked.
+    #[error("reach the API server")]
+    Transport(#[source] BoxError),
+    /// No answer arrived in time. The server may have done what was asked.
+    #[error("get an answer from the API server within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// The request could not be put together.
+    #[error("build the request")]
+    Request(#[source] BoxError),
+    /// The answer is not what this request promises.
+    #[error("decode the API server's answer")]
+    Decode(#[source] serde_json::Error),
+    /// The kubeconfig or its credentials cannot be used.
+    #[error("use the kubeconfig: {problem}")]
+    Config {
+        /// What is wrong with it.
+        problem: String,
+        /// Why.
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// Something outside the API failed during a reconciliation.
+    #[error("{0}")]
+    Other(BoxError),
+}
+
+impl Error {
+    /// Returns the server's `Status`, if it gave one.
+    pub fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Api(status) => Some(status),
+            Self::Transport(_)
+            | Self::Timeout(_)
+            | Self::Request(_)
+            | Self::Decode(_)
+            | Self::Config { .. }
+            | Self::Other(_) => None,
+        }
+    }
+
+    /// Whether the object (or the kind) does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.has_reason("NotFound", 404)
+    }
+
+    /// Whether an object of this name exists already.
+    pub fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(|status| status.reason == "AlreadyExists")
+    }
+
+    /// Whether a precondition failed because somebody else wrote first. `AlreadyExists` is not a conflict.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(|status| status.reason == "Conflict")
+    }
+
+    /// Whether the revision asked for has left the history window, so that only a fresh list helps.
+    pub fn is_expired(&self) -> bool {
+        self.has_reason("Expired", 410) || self.has_reason("Gone", 410)
+    }
+
+    /// Whether the server refuses what was sent, so that sending it again cannot help.
+    pub fn is_rejected(&self) -> bool {
+        self.status().is_some_and(|status| matches!(status.code, 400 | 401 | 403 | 405 | 413 | 415 | 422))
+    }
+
+    /// Whether the same request may succeed later without any change.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+            Self::Transport(_) | Self::Timeout(_) => true,
+            Self::Request(_) | Self::Decode(_) | Self::Config { .. } | Self::Other(_) => false,
+        }
+    }
+
+    /// Returns how long the server asked us to wait (`details.retryAfterSeconds`).
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.status()?.details.as_ref()?.retry_after_seconds?;
+        Some(Duration::from_secs(u64::try_from(seconds).ok()?))
+    }
+
+    /// Wraps any other failure of a reconciliation.
+    pub fn other(source: impl Into<BoxError>) -> Self {
+        Self::Other(source.into())
+    }
+
+    fn has_reason(&self, reason: &str, code: u16) -> bool {
+        self.status().is_some_and(|status| status.reason == reason || status.code == code)
+    }
+}
+
+impl From<kube_client::Error> for Error {
+    fn from(error: kube_client::Error) -> Self {
+        Self::Transport(Box::new(error))
+    }
+}
