@@ -124,27 +124,26 @@ impl Proxy {
         Err(SendError::UnknownHost { known: known_hosts(&table), host })
     }
 
-    /// Sends a guest's outgoing request if its authority names a service as seen from `namespace`; gives the request
-    /// back if it names something outside the cluster.
+    /// Sends a guest's outgoing request to the service that its authority names as seen from `namespace`.
     ///
     /// # Errors
-    /// The inner `Err` if the service cannot answer.
+    /// `UnknownHost` if it names no service; whether a guest may leave the cluster is not for the proxy to decide.
     pub fn send_from_guest(
         &self,
         namespace: &str,
         request: Request<Body>,
-    ) -> Result<BoxFuture<'static, Result<Response<Body>, SendError>>, Request<Body>> {
-        let Some(host) = host_of(&request) else { return Err(request) };
-        let table = self.table.load_full();
-        let Some(service) = name::of_guest(&host, namespace).and_then(|key| table.service(&key).cloned()) else {
-            return Err(request);
-        };
-        let number = request.uri().port_u16().unwrap_or(80);
+    ) -> BoxFuture<'static, Result<Response<Body>, SendError>> {
         let proxy = self.clone();
-        Ok(Box::pin(async move {
-            let port = service.port(number).ok_or_else(|| no_port(&service, number.to_string()))?;
-            proxy.send_to(&service, port, request).await
-        }))
+        let namespace = namespace.to_owned();
+        Box::pin(async move {
+            let host = host_of(&request).ok_or(SendError::MissingHost)?;
+            let table = proxy.table.load_full();
+            let service = name::of_guest(&host, &namespace).and_then(|key| table.service(&key));
+            let service = service.ok_or_else(|| SendError::UnknownHost { known: known_services(&table), host })?;
+            let number = request.uri().port_u16().unwrap_or(80);
+            let port = service.port(number).ok_or_else(|| no_port(service, number.to_string()))?;
+            proxy.send_to(service, port, request).await
+        })
     }
 
     async fn send_to_target(
@@ -208,15 +207,22 @@ fn host_of(request: &Request<Body>) -> Option<String> {
 
 fn known_hosts(table: &RouteTable) -> String {
     let services = table.services().map(|service| name::for_gateway(&service.key));
-    let mut hosts: Vec<String> = table.ingress.hosts().map(str::to_owned).chain(services).collect();
+    listed(table.ingress.hosts().map(str::to_owned).chain(services).collect())
+}
+
+fn known_services(table: &RouteTable) -> String {
+    listed(table.services().map(|service| format!("{}.{}", service.key.name, service.key.namespace)).collect())
+}
+
+fn listed(mut hosts: Vec<String>) -> String {
     hosts.dedup();
     let left = hosts.len().saturating_sub(HOSTS_LISTED_MAX);
     hosts.truncate(HOSTS_LISTED_MAX);
-    let mut list = if hosts.is_empty() { "none".to_owned() } else { hosts.join(", ") };
-    if left > 0 {
-        list.push_str(&format!(" and {left} more"));
+    match (hosts.is_empty(), left) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => hosts.join(", "),
+        (false, left) => format!("{} and {left} more", hosts.join(", ")),
     }
-    list
 }
 
 fn no_port(service: &ServiceRoute, port: String) -> SendError {
@@ -312,11 +318,11 @@ mod tests {
         let proxy = proxy(&[("10.42.0.2", true)]);
         let _a = proxy.local().register([10, 42, 0, 2].into(), Ports::Any, Arc::new(Says("a")));
         let to = |uri: &str| Request::builder().uri(uri).body(respond::full("")).expect("a request");
-        let sent = proxy.send_from_guest("default", to("http://web/x")).ok().expect("a service");
-        assert_eq!(answer(sent.await).await, "200 a");
-        let sent = proxy.send_from_guest("other", to("http://web.default.svc.cluster.local:81/")).ok();
-        let answer = answer(sent.expect("a service").await).await;
-        assert_eq!(answer, "503 service \"default/web\" has no port 81; its ports: 80");
-        assert!(proxy.send_from_guest("default", to("http://example.com/")).is_err());
+        assert_eq!(answer(proxy.send_from_guest("default", to("http://web/x")).await).await, "200 a");
+        let other_port = proxy.send_from_guest("other", to("http://web.default.svc.cluster.local:81/")).await;
+        assert_eq!(answer(other_port).await, "503 service \"default/web\" has no port 81; its ports: 80");
+        let outside = proxy.send_from_guest("default", to("http://example.com/")).await;
+        let expected = "404 no service or Ingress has the host \"example.com\"; known hosts: web.default";
+        assert_eq!(answer(outside).await, expected);
     }
 }

@@ -41,11 +41,11 @@ impl Remote for ThroughApi {
         };
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("/api/v1/namespaces/{}/pods/{}:{}/proxy{path}", pod.namespace, pod.name, endpoint.port);
-        forward(self.0.kube(), uri, request).boxed()
+        forward(self.0.clone(), uri, request).boxed()
     }
 }
 
-async fn forward(client: kube_client::Client, uri: String, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+async fn forward(client: Client, uri: String, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let (mut parts, mut body) = request.into_parts();
     parts.uri = uri.parse::<Uri>()?;
     let mut bytes = Vec::new();
@@ -57,6 +57,5 @@ async fn forward(client: kube_client::Client, uri: String, request: Request<Body
             return Err(format!("a request to a pod of another node may have {} MiB of body", BODY_MAX >> 20).into());
         }
     }
-    let response = client.send(Request::from_parts(parts, kube_client::client::Body::from(bytes))).await?;
-    Ok(response.map(|body| body.map_err(|error| -> BoxError { Box::new(error) }).boxed_unsync()))
+    Ok(client.send(Request::from_parts(parts, bytes.into())).await?)
 }

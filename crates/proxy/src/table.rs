@@ -1,6 +1,7 @@
 //! The route table: services by name, their ports, their endpoints. A value: updating makes a new one that shares
 //! everything that did not change.
 
+use std::borrow::Borrow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,7 +92,7 @@ impl RouteTable {
 
 impl ServiceRoute {
     /// Joins a Service with its slices.
-    pub fn new<'s>(service: &Service, slices: impl IntoIterator<Item = &'s EndpointSlice> + Clone) -> Self {
+    pub fn new<S: Borrow<EndpointSlice>>(service: &Service, slices: &[S]) -> Self {
         let metadata = &service.metadata;
         let spec = service.spec.clone().unwrap_or_default();
         let selector: Vec<String> =
@@ -99,7 +100,7 @@ impl ServiceRoute {
         let ports = spec.ports.unwrap_or_default();
         let ports = ports.iter().filter_map(|port| {
             let name = port.name.clone().unwrap_or_default();
-            let endpoints = slices.clone().into_iter().flat_map(|slice| endpoints_of(slice, &name)).collect();
+            let endpoints = slices.iter().flat_map(|slice| endpoints_of(slice.borrow(), &name)).collect();
             Some(PortRoute {
                 name,
                 port: u16::try_from(port.port).ok()?,
@@ -234,7 +235,7 @@ pub(crate) mod tests {
     #[test]
     fn the_web_port_is_http_then_80_then_the_first() {
         let of = |ports: &[(&str, i32)]| {
-            ServiceRoute::new(&service("web", ports), &[]).web_port().map(|port| port.port)
+            ServiceRoute::new::<EndpointSlice>(&service("web", ports), &[]).web_port().map(|port| port.port)
         };
         assert_eq!(of(&[("x", 80), ("http", 8000)]), Some(8000));
         assert_eq!(of(&[("x", 81), ("y", 80)]), Some(80));
@@ -246,7 +247,7 @@ pub(crate) mod tests {
     fn an_update_leaves_older_tables_as_they_were() {
         let mut table = RouteTable::default();
         let key = ObjectKey::new("default", "web");
-        table.set(&key, Some(ServiceRoute::new(&service("web", &[("", 80)]), &[])));
+        table.set(&key, Some(ServiceRoute::new::<EndpointSlice>(&service("web", &[("", 80)]), &[])));
         let before = table.clone();
         table.set(&key, None);
         assert!(before.service(&key).is_some() && table.service(&key).is_none());
