@@ -130,7 +130,7 @@ impl<K: Kind> Lister<K> {
 
     /// Returns how far into the history this cache has seen.
     pub fn revision(&self) -> Revision {
-        self.cache.state.read().revision
+        self.cache.revision()
     }
 
     /// Whether the first complete list has arrived.
@@ -214,6 +214,11 @@ impl<K: Kind> Cache<K> {
             index.insert(key, object);
         }
         state.indexes.insert(name, index);
+    }
+
+    /// Returns how far into the history this cache has seen.
+    pub(crate) fn revision(&self) -> Revision {
+        self.state.read().revision
     }
 
     /// Takes in one new state of an object.

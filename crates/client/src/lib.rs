@@ -19,9 +19,13 @@ pub mod events;
 pub mod informers;
 pub mod kind;
 pub mod lease;
+mod lines;
 mod path;
 pub mod queue;
 mod watcher;
+
+#[cfg(test)]
+mod scripted;
 
 pub use api::{Api, DeleteOptions, List, Patch, Propagation, Scope};
 pub use cache::{Change, Lister};
