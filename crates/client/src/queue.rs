@@ -228,3 +228,6 @@ impl<K: Ord + Clone> Queue<K> {
         self.0.state.lock().depth()
     }
 }
+
+#[cfg(test)]
+mod tests;
