@@ -284,3 +284,6 @@ fn report(controller: &'static str, key: &ObjectKey, error: &Error) {
     }
     warn!(controller, %key, error = error as &dyn std::error::Error, "reconciling failed, trying again later");
 }
+
+#[cfg(test)]
+mod tests;

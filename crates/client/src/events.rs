@@ -227,3 +227,6 @@ fn event_of(news: &News, at: Timestamp, component: &str, host: &str) -> Event {
         ..Event::default()
     }
 }
+
+#[cfg(test)]
+mod tests;
