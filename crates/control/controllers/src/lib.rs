@@ -1,1 +1,21 @@
-//! Under construction.
+//! The controllers: each looks at what is and what should be, and takes the next step.
+//!
+//! ```text
+//! Deployment -> ReplicaSet -> Pods          deployment, replica_set
+//! Job -> Pods                               job
+//! Service + Pods -> EndpointSlices          endpoint_slice
+//! owners and namespaces that go             garbage_collector, namespace
+//! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
+//! what every namespace needs                service_account
+//! ```
+//! A folder is a controller: `plan.rs` decides and is pure, `mod.rs` is the shell that gathers and performs.
+
+mod common;
+mod context;
+mod deployment;
+mod replica_set;
+
+#[cfg(test)]
+mod testing;
+
+pub use context::{Context, SignError, Signer, Subject, start};

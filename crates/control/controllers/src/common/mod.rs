@@ -1,0 +1,12 @@
+//! What several controllers share: ownership, pods, labels, and performing many actions at once.
+
+pub(crate) mod children;
+pub(crate) mod claim;
+pub(crate) mod counts;
+pub(crate) mod meta;
+pub(crate) mod perform;
+pub(crate) mod pods;
+pub(crate) mod selector;
+
+pub(crate) use claim::Claim;
+pub(crate) use meta::ObjectRef;

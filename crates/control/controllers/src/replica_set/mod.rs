@@ -1,0 +1,145 @@
+//! The ReplicaSet controller: as many pods as asked for.
+
+mod plan;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::Pod;
+use wkube_api::ObjectKey;
+use wkube_base::{Clock, Tasks};
+use wkube_client::{Api, Change, Client, Controller, Error, EventType, Kind, Lister, Next, Reconcile, Recorder};
+
+use crate::Context;
+use crate::common::{children, meta, perform, pods, selector};
+use plan::{Action, Failure, Observed};
+
+struct ReplicaSets {
+    sets: Lister<ReplicaSet>,
+    pods: Lister<Pod>,
+    recorder: Recorder,
+    clock: Clock,
+}
+
+/// Starts the controller.
+pub(crate) fn start(context: &Context, tasks: &Tasks) {
+    let sets = children::lister::<ReplicaSet>(&context.informers);
+    let pods = children::lister::<Pod>(&context.informers);
+    let may_adopt = sets.clone();
+    let reconciler = ReplicaSets {
+        sets: sets.clone(),
+        pods: pods.clone(),
+        recorder: context.recorder("replicaset-controller", tasks),
+        clock: context.clock.clone(),
+    };
+    Controller::new(reconciler, &context.rng)
+        .for_each(&sets)
+        .owned_by::<ReplicaSet, Pod>(&pods)
+        .watches(&pods, move |change| adopters(&may_adopt, change))
+        .start(&context.client, &context.clock, tasks);
+}
+
+/// Returns the sets that may adopt a pod that nobody controls.
+fn adopters(sets: &Lister<ReplicaSet>, change: &Change<Pod>) -> Vec<ObjectKey> {
+    let pod = change.object();
+    if pod.controller_owner().is_some() || matches!(change, Change::Deleted(_)) {
+        return Vec::new();
+    }
+    let selects = |set: &ReplicaSet| selector::of(&set.spec.selector).matches_owned(pod.labels());
+    sets.matching(pod.namespace(), selects).iter().map(|set| set.key()).collect()
+}
+
+impl Reconcile for ReplicaSets {
+    fn name(&self) -> &'static str {
+        "replicaset"
+    }
+
+    async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, Error> {
+        let Some(set) = self.sets.get(key) else { return Ok(Next::Done) };
+        let now = self.clock.now();
+        let children = children::of(set.as_ref(), &self.pods);
+        let plan = plan::plan(&Observed { set: &set, pods: &children, related: &self.related(&set), now });
+
+        let performed = self.perform(client, &set, plan.actions).await;
+        let failure = performed.as_ref().err().and_then(|(failure, _)| failure.as_ref());
+        let status = plan::status_after(plan.status, failure, now);
+        write_status(client, &set, status).await?;
+        match performed {
+            Ok(()) => Ok(plan.revisit_at.into()),
+            Err((_, error)) => Err(error),
+        }
+    }
+}
+
+impl ReplicaSets {
+    /// Returns the pods of all sets with the same controller.
+    fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
+        let Some(controller) = set.controller_owner() else { return self.pods.owned_by(set.uid()) };
+        let siblings = self.sets.owned_by(&controller.uid);
+        siblings.iter().flat_map(|sibling| self.pods.owned_by(sibling.uid())).collect()
+    }
+
+    /// Performs the actions in order; deletions all at once, as they are many.
+    async fn perform(
+        &self,
+        client: &Client,
+        set: &ReplicaSet,
+        actions: Vec<Action>,
+    ) -> Result<(), (Option<Failure>, Error)> {
+        let mut deletions: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
+        for action in actions {
+            match action {
+                Action::Adopt(pod) => {
+                    perform::adopt::<_, Pod>(client, set, &pod).await.map_err(|error| (None, error))?;
+                }
+                Action::Release(pod) => {
+                    perform::release::<_, Pod>(client, set, &pod).await.map_err(|error| (None, error))?;
+                }
+                Action::Create(count) => {
+                    let created = perform::slow_start(count, || self.create(client, set)).await;
+                    created.map_err(|error| (Some(Failure::Create(error.to_string())), error))?;
+                }
+                Action::Delete(pod) => deletions.push(Box::pin(async move {
+                    if perform::delete::<Pod>(client, set.namespace(), &pod).await? {
+                        let message = format!("Deleted pod: {pod}");
+                        self.recorder.event(set, EventType::Normal, "SuccessfulDelete", message);
+                    }
+                    Ok(())
+                })),
+            }
+        }
+        let deleted = perform::all_ok(deletions).await;
+        deleted.map_err(|error| (Some(Failure::Delete(error.to_string())), error))
+    }
+
+    async fn create(&self, client: &Client, set: &ReplicaSet) -> Result<(), Error> {
+        let template = set.spec.template.clone().unwrap_or_default();
+        let prefix = format!("{}-", set.name());
+        let pod = pods::from_template(&template, set.namespace(), prefix, meta::controller_ref(set));
+        match Api::<Pod>::new(client).create(&pod).await {
+            Ok(pod) => {
+                let message = format!("Created pod: {}", pod.name());
+                self.recorder.event(set, EventType::Normal, "SuccessfulCreate", message);
+                Ok(())
+            }
+            Err(error) if perform::is_namespace_terminating(&error) => Ok(()),
+            Err(error) => {
+                self.recorder.event(set, EventType::Warning, "FailedCreate", format!("Error creating: {error}"));
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn write_status(client: &Client, set: &ReplicaSet, status: ReplicaSetStatus) -> Result<(), Error> {
+    if set.status.as_ref() == Some(&status) {
+        return Ok(());
+    }
+    let set = ReplicaSet { status: Some(status), ..set.clone() };
+    Api::<ReplicaSet>::new(client).replace_status(&set).await?;
+    Ok(())
+}
