@@ -62,4 +62,5 @@ impl Context {
 pub fn start(context: &Context, tasks: &Tasks) {
     crate::deployment::start(context, tasks);
     crate::replica_set::start(context, tasks);
+    crate::endpoint_slice::start(context, tasks);
 }

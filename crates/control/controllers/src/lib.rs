@@ -13,6 +13,7 @@
 mod common;
 mod context;
 mod deployment;
+mod endpoint_slice;
 mod replica_set;
 
 #[cfg(test)]
