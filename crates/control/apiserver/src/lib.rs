@@ -1,1 +1,52 @@
-//! Under construction.
+//! The Kubernetes API: one generic registry over a table of kinds, behind TLS or in process.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+mod access;
+mod admission;
+mod bootstrap;
+mod call;
+mod catalog;
+mod discovery;
+mod encoding;
+mod health;
+mod limits;
+mod metrics;
+mod negotiate;
+mod openapi;
+mod registry;
+mod render;
+mod respond;
+mod router;
+mod server;
+mod service;
+mod sub;
+mod table;
+mod watch_cache;
+
+pub mod auth;
+mod files;
+pub mod kubeconfig;
+pub mod oci_registry;
+pub mod tls;
+pub mod tunnel;
+
+pub use respond::{Body, BoxError};
+pub use router::Verb;
+pub use server::{ApiServer, Options, StartError};
+pub use service::InProcess;
+
+/// Everything that a request may need. Shared by all connections.
+pub(crate) struct Api {
+    registry: registry::Registry,
+    access: access::Access,
+    metrics: metrics::Metrics,
+    /// `host:port` as clients reach it.
+    advertised: String,
+    /// The cluster CA, for nodes that join.
+    ca_pem: Bytes,
+    /// Set once the objects that every cluster has are there.
+    bootstrapped: OnceLock<()>,
+}

@@ -1,0 +1,47 @@
+//! Built-in admission: what the cluster adds to an object, or refuses, between decoding and validation
+//! (`plugin/pkg/admission`). A plugin is one file with a function; the lists below are its order.
+
+use wkube_api::{Object, Status};
+
+use crate::call::Call;
+use crate::registry::Registry;
+
+pub(crate) mod claims;
+mod namespace;
+mod priority;
+mod quota;
+mod service_account;
+pub(crate) mod service_network;
+mod tolerations;
+
+/// Completes or refuses a new object.
+pub(crate) async fn on_create(registry: &Registry, call: &Call, object: &mut Object) -> Result<(), Status> {
+    namespace::on_create(registry, call, object)?;
+    if call.is_for("", "pods") {
+        service_account::on_create(registry, call, object)?;
+        priority::on_create(registry, call, object).await?;
+        tolerations::on_create(object);
+    }
+    if call.is_for("", "services") {
+        service_network::settle(registry, object, None)?;
+    }
+    Ok(())
+}
+
+/// Refuses a new object that is valid but not welcome.
+pub(crate) async fn check_create(registry: &Registry, call: &Call, object: &Object) -> Result<(), Status> {
+    quota::check(registry, call, object).await
+}
+
+/// Completes or refuses a changed object.
+pub(crate) async fn on_update(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
+    if call.is_for("", "services") {
+        service_network::settle(registry, new, Some(old))?;
+    }
+    Ok(())
+}
+
+/// Refuses the deletion of what must stay.
+pub(crate) fn on_delete(call: &Call) -> Result<(), Status> {
+    namespace::on_delete(call)
+}

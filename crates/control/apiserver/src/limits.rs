@@ -1,0 +1,40 @@
+//! Every limit of the API server, with its reason.
+
+use std::time::Duration;
+
+/// The largest request body; `MaxRequestBodyBytes` in `apiserver/pkg/server/config.go`.
+pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
+/// Bodies above this are compressed if the client accepts it; `defaultGzipThresholdBytes` in `responsewriters/writers.go`.
+pub(crate) const GZIP_MIN: usize = 128 * 1024;
+/// How often a patch is tried again against fresh state; `maxRetryWhenPatchConflicts` in `handlers/patch.go`.
+pub(crate) const CONFLICT_RETRIES: usize = 5;
+/// How often a taken generated name is drawn again; `maxNameGenerationCreateAttempts` in `registry/store.go`.
+pub(crate) const GENERATE_NAME_RETRIES: usize = 8;
+/// Generated names keep this much of their prefix, so that five more characters fit a DNS label.
+pub(crate) const GENERATE_NAME_PREFIX_MAX: usize = 58;
+/// How long a read waits for a resourceVersion that has not happened yet; `blockTimeout` in `cacher/watch_cache.go`.
+pub(crate) const FUTURE_VERSION_WAIT: Duration = Duration::from_secs(3);
+/// Watches without `timeoutSeconds` end after this to twice this, so that load spreads; `minRequestTimeout`.
+pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+/// How often an idle watch that allows bookmarks gets one; `defaultBookmarkFrequency` in `cacher/cacher.go`.
+pub(crate) const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// The last bookmark before a watch's end comes this long before it.
+pub(crate) const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+/// Decoded documents of recent changes, shared by all watchers of a kind. A watcher that lags further decodes for itself.
+pub(crate) const RECENT_DOCUMENTS: usize = 1024;
+/// Requests on one HTTP/2 connection at once. client-go opens one connection per client and a watch per informer on it.
+pub(crate) const HTTP2_STREAMS: u32 = 1000;
+/// A mutation that takes longer than this is answered with a timeout; `requestTimeoutUpperBound` in `handlers/rest.go`.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
+/// A TLS handshake that takes longer than this is dropped, so that idle connections cannot pile up.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Open requests get this long to finish when the server stops.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// A field manager's name; `FieldManagerMaxLength` in `meta/v1/validation`.
+pub(crate) const FIELD_MANAGER_MAX: usize = 128;
+/// All of an object's annotations together; `TotalAnnotationSizeLimitB`.
+pub(crate) const ANNOTATIONS_MAX: usize = 256 * 1024;
+/// One warning header's text; longer ones are cut (`filters/warning.go`).
+pub(crate) const WARNING_MAX: usize = 256;
+/// All warnings of one response together.
+pub(crate) const WARNINGS_MAX: usize = 4 * 1024;

@@ -1,0 +1,36 @@
+//! Where objects are kept: `/registry/<group or core>/<plural>/<namespace>/<name>`.
+
+use wkube_api::{Object, Resource, Scope};
+use wkube_store::Key;
+
+/// Kinds that are a second view of objects kept under another group (`pkg/registry/events/rest`).
+const VIEWS: [(&str, &str, &str); 1] = [("events.k8s.io", "events", "")];
+
+/// Returns the prefix under which all of a kind's objects are kept. It ends with `/`.
+pub(crate) fn prefix(resource: &Resource) -> String {
+    let view = VIEWS.iter().find(|(group, plural, _)| *group == resource.group && *plural == resource.plural);
+    let group = view.map_or(resource.group.as_ref(), |(_, _, kept)| kept);
+    format!("/registry/{}/{}/", if group.is_empty() { "core" } else { group }, resource.plural)
+}
+
+/// Returns the prefix of a namespace's objects, or of all if the namespace is empty.
+pub(crate) fn collection(resource: &Resource, namespace: &str) -> String {
+    let mut prefix = prefix(resource);
+    if resource.scope == Scope::Namespaced && !namespace.is_empty() {
+        prefix.push_str(namespace);
+        prefix.push('/');
+    }
+    prefix
+}
+
+/// Returns the key of one object.
+pub(crate) fn object(resource: &Resource, namespace: &str, name: &str) -> Key {
+    let mut key = collection(resource, namespace);
+    key.push_str(name);
+    key.into()
+}
+
+/// Returns the key of an object that knows its name.
+pub(crate) fn of(resource: &Resource, document: &Object) -> Key {
+    object(resource, document.namespace(), document.name())
+}

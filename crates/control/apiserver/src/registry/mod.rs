@@ -1,0 +1,137 @@
+//! The generic registry: one handler per verb for all kinds. A kind is a row of the catalog.
+//!
+//! ```text
+//! create, update, patch ─> decode ─> default ─> object rules ─> admit ─> default ─> validate ─> write ─> store
+//! get, list ─────────────> store or watch cache ─> selection ─> spliced bytes
+//! watch ─────────────────> store's history ─> selection ─> frames
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use wkube_api::{Object, ObjectKey, Resource, Status};
+use wkube_base::{Clock, Rng, Tasks};
+use wkube_store::{Entry, Error, Store};
+
+use crate::catalog::Catalog;
+use crate::encoding;
+use crate::watch_cache::{Cache, Item};
+
+pub(crate) mod create;
+pub(crate) mod decode;
+pub(crate) mod delete;
+pub(crate) mod keys;
+pub(crate) mod list_options;
+pub(crate) mod object_rules;
+pub(crate) mod patch;
+pub(crate) mod read;
+pub(crate) mod selection;
+pub(crate) mod update;
+pub(crate) mod watch;
+pub(crate) mod write;
+
+/// What every handler needs.
+pub(crate) struct Registry {
+    /// Where objects are kept.
+    pub(crate) store: Arc<dyn Store>,
+    /// The kinds.
+    pub(crate) catalog: Catalog,
+    /// Wall time for timestamps.
+    pub(crate) clock: Clock,
+    /// Chance for uids and names.
+    pub(crate) rng: Rng,
+    /// Owns watches and caches.
+    pub(crate) tasks: Tasks,
+    caches: Mutex<HashMap<String, Arc<Cache>>>,
+}
+
+impl Registry {
+    /// Returns a registry over `store`.
+    pub(crate) fn new(store: Arc<dyn Store>, catalog: Catalog, clock: Clock, rng: Rng, tasks: Tasks) -> Self {
+        Self { store, catalog, clock, rng, tasks, caches: Mutex::default() }
+    }
+
+    /// Returns the kind's cache; the first call starts it.
+    pub(crate) fn cache(&self, resource: &Resource) -> Arc<Cache> {
+        let prefix = keys::prefix(resource);
+        let mut caches = self.caches.lock();
+        let start = || Cache::start(self.store.clone(), prefix.clone(), &self.tasks);
+        caches.entry(prefix.clone()).or_insert_with(start).clone()
+    }
+
+    /// Returns the stored entry of an object.
+    pub(crate) fn entry(&self, resource: &Resource, key: &ObjectKey) -> Result<Entry, Status> {
+        let found = self.store.get(&keys::object(resource, &key.namespace, &key.name)).map_err(|error| failed(&error))?;
+        found.ok_or_else(|| Status::not_found(resource, &key.name))
+    }
+
+    /// Returns an object, or `NotFound`.
+    pub(crate) fn object(&self, resource: &Resource, key: &ObjectKey) -> Result<Object, Status> {
+        let entry = self.entry(resource, key)?;
+        encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))
+    }
+
+    /// Returns an object of a core kind if it exists.
+    pub(crate) fn find(&self, resource: &Resource, key: &ObjectKey) -> Result<Option<Object>, Status> {
+        match self.object(resource, key) {
+            Ok(object) => Ok(Some(object)),
+            Err(status) if status.is_not_found() => Ok(None),
+            Err(status) => Err(status),
+        }
+    }
+
+    /// Returns all of a kind's objects in a namespace (empty: everywhere), as fresh as the store.
+    pub(crate) async fn objects(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
+        let cache = self.cache(resource);
+        cache.reach(self.store.revision()).await;
+        let (items, _) = cache.list(&keys::collection(resource, namespace));
+        items.iter().map(|item| item.object()).collect()
+    }
+
+    /// Draws a uid: the random kind (version 4), from the injected chance.
+    pub(crate) fn uid(&self) -> String {
+        let mut bytes = [0; 16];
+        self.rng.fill(&mut bytes);
+        uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+/// What a handler answers with.
+pub(crate) enum Outcome {
+    /// One object.
+    Object {
+        /// 200 or 201.
+        code: u16,
+        /// The object as stored (or as it would be: dry runs have revision 0).
+        item: Arc<Item>,
+    },
+    /// An answer that is not stored, such as a review or a `Scale`.
+    Document {
+        /// 200 or 201.
+        code: u16,
+        /// The document.
+        object: Object,
+    },
+    /// A collection.
+    List(read::Listing),
+    /// A running watch.
+    Watch(Box<watch::Watching>),
+    /// Something that is no object: logs, proxied answers.
+    Raw(http::Response<crate::respond::Body>),
+}
+
+/// What the store's refusal means to a client.
+pub(crate) fn failed(error: &Error) -> Status {
+    match error {
+        Error::Compacted { .. } => Status::expired("The provided resourceVersion is too old."),
+        Error::Future { requested, newest } => Status::too_large_resource_version(requested.0, newest.0),
+        Error::Closed => Status::unavailable("the server is shutting down"),
+        Error::Conflict { .. } | Error::Engine(_) => Status::internal(error),
+    }
+}
+
+/// An entry that is no document.
+pub(crate) fn damaged(entry: &Entry) -> Status {
+    Status::internal(&format!("the stored object at {} is damaged; delete it or restore a backup", entry.key))
+}

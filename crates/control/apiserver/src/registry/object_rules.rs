@@ -1,0 +1,238 @@
+//! What the server, not the client, says about every object: identity, time stamps, generation, the split of spec and
+//! status (`apiserver/pkg/registry/rest`). Pure.
+
+use serde_json::{Map, Value};
+use wkube_api::status::FieldError;
+use wkube_api::{Object, Resource, Scope, Status};
+
+/// Metadata that an update never changes.
+const FIXED: [&str; 6] =
+    ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
+
+/// What a new object gets from the server.
+pub(crate) struct Birth<'a> {
+    /// The URL's namespace, empty for cluster-scoped requests.
+    pub(crate) namespace: &'a str,
+    /// The URL's name, empty for a POST on the collection.
+    pub(crate) name: &'a str,
+    /// Its uid.
+    pub(crate) uid: String,
+    /// The time, to the second.
+    pub(crate) now: String,
+}
+
+/// Gives a new object its identity, except for a generated name.
+pub(crate) fn prepare_create(object: &mut Object, resource: &Resource, birth: &Birth<'_>) -> Result<(), Status> {
+    if !object.resource_version().is_empty() {
+        return Err(Status::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+    }
+    settle_place(object, resource, birth.namespace, birth.name)?;
+    let metadata = metadata_mut(object);
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "generation"] {
+        metadata.remove(field);
+    }
+    metadata.insert("uid".into(), birth.uid.clone().into());
+    metadata.insert("creationTimestamp".into(), birth.now.clone().into());
+    tidy(metadata);
+    if resource.manners.has_generation() {
+        metadata.insert("generation".into(), 1.into());
+    }
+    Ok(())
+}
+
+/// Makes the body's namespace and name agree with the URL's.
+pub(crate) fn settle_place(
+    object: &mut Object,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Status> {
+    if resource.scope == Scope::Namespaced {
+        if object.namespace().is_empty() {
+            object.set(&["metadata", "namespace"], namespace);
+        } else if object.namespace() != namespace {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else {
+        metadata_mut(object).remove("namespace");
+    }
+    if name.is_empty() {
+        return Ok(());
+    }
+    if object.name().is_empty() {
+        object.set(&["metadata", "name"], name);
+    } else if object.name() != name {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({}) does not match the name on the URL ({name})",
+            object.name()
+        )));
+    }
+    Ok(())
+}
+
+/// Which part of an object a request may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// Everything, on a kind without a status subresource.
+    Whole,
+    /// Everything but the status.
+    Main,
+    /// The status, and the labels and annotations.
+    Status,
+}
+
+impl Part {
+    /// Returns the part that a subresource stands for.
+    pub(crate) fn of(resource: &Resource, subresource: &str) -> Self {
+        match subresource {
+            // Approvals are conditions in the status, too.
+            "status" | "approval" => Self::Status,
+            _ if resource.subresource("status").is_some() => Self::Main,
+            _ => Self::Whole,
+        }
+    }
+}
+
+/// Restores what an update must not change, and counts generations.
+pub(crate) fn prepare_update(new: &mut Object, old: &Object, resource: &Resource, part: Part) {
+    match part {
+        Part::Whole => {}
+        Part::Main => copy_field(new, old, "status"),
+        Part::Status => {
+            let status = new.0.remove("status");
+            let mut metadata = new.0.remove("metadata").unwrap_or_default();
+            keep(&mut metadata, old, &["ownerReferences"]);
+            new.0.clone_from(&old.0);
+            new.0.insert("metadata".into(), metadata);
+            new.0.remove("status");
+            new.0.extend(status.map(|status| ("status".to_owned(), status)));
+        }
+    }
+    let mut metadata = new.0.remove("metadata").unwrap_or_default();
+    keep(&mut metadata, old, &FIXED);
+    keep(&mut metadata, old, &["generation"]);
+    if let Some(metadata) = metadata.as_object_mut() {
+        metadata.remove("selfLink");
+        tidy(metadata);
+    }
+    new.0.insert("metadata".into(), metadata);
+    if resource.manners.has_generation() && spec_changed(new, old) {
+        bump_generation(new);
+    }
+}
+
+/// Adds one to `metadata.generation`.
+pub(crate) fn bump_generation(object: &mut Object) {
+    let generation = object.at(&["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
+    object.set(&["metadata", "generation"], generation + 1);
+}
+
+/// Adds one to the generation if the kind counts.
+pub(crate) fn bump_if_counted(object: &mut Object, resource: &Resource) {
+    if resource.manners.has_generation() {
+        bump_generation(object);
+    }
+}
+
+/// Refuses an update whose preconditions do not hold for the stored object.
+pub(crate) fn check_preconditions(new: &Object, old: &Object, resource: &Resource) -> Result<(), Status> {
+    let (uid, version) = (new.uid(), new.resource_version());
+    if !uid.is_empty() && uid != old.uid() {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", old.uid());
+        return Err(Status::conflict(resource, old.name(), &why));
+    }
+    if !version.is_empty() && version != "0" && version != old.resource_version() {
+        return Err(Status::stale(resource, old.name()));
+    }
+    Ok(())
+}
+
+/// Whether two states are the same but for what every write changes (the version and the managers' time stamps).
+pub(crate) fn same(new: &Object, old: &Object) -> bool {
+    let rest = |object: &Object| {
+        let mut object = object.0.clone();
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("resourceVersion");
+            if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
+                for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+                    entry.remove("time");
+                }
+            }
+        }
+        object
+    };
+    rest(new) == rest(old)
+}
+
+/// Whether an update leaves nothing that keeps a deleted object alive (`ShouldDeleteDuringUpdate`).
+pub(crate) fn may_go(new: &Object) -> bool {
+    let grace = new.at(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);
+    new.is_deleting() && grace == 0 && new.finalizers().is_empty() && !has_namespace_finalizers(new)
+}
+
+/// Namespaces keep a second list of finalizers in their spec.
+pub(crate) fn has_namespace_finalizers(object: &Object) -> bool {
+    let finalizers = object.at(&["spec", "finalizers"]).and_then(Value::as_array);
+    object.kind() == "Namespace" && finalizers.is_some_and(|list| !list.is_empty())
+}
+
+/// Returns what is wrong with the metadata, whatever the kind.
+pub(crate) fn validate(object: &Object) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if object.name().is_empty() {
+        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
+    }
+    let annotations: usize = object.annotations().iter().map(|(key, value)| key.len() + value.len()).sum();
+    if annotations > crate::limits::ANNOTATIONS_MAX {
+        errors.push(FieldError::too_long("metadata.annotations", crate::limits::ANNOTATIONS_MAX));
+    }
+    errors
+}
+
+/// Returns the metadata for writing; makes it if it is missing.
+pub(crate) fn metadata_mut(object: &mut Object) -> &mut Map<String, Value> {
+    let slot = object.0.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if !slot.is_object() {
+        *slot = Value::Object(Map::new());
+    }
+    slot.as_object_mut().expect("made an object above")
+}
+
+fn keep(metadata: &mut Value, old: &Object, fields: &[&str]) {
+    if !metadata.is_object() {
+        *metadata = Value::Object(Map::new());
+    }
+    for field in fields {
+        match old.at(&["metadata", field]) {
+            Some(value) => metadata[*field] = value.clone(),
+            None => drop(metadata.as_object_mut().and_then(|metadata| metadata.remove(*field))),
+        }
+    }
+}
+
+/// Empty collections and nulls mean the same as absence, as Go's `omitempty` has it.
+fn tidy(metadata: &mut Map<String, Value>) {
+    metadata.retain(|_, value| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    });
+}
+
+fn copy_field(new: &mut Object, old: &Object, field: &str) {
+    match old.0.get(field) {
+        Some(value) => new.0.insert(field.to_owned(), value.clone()),
+        None => new.0.remove(field),
+    };
+}
+
+fn spec_changed(new: &Object, old: &Object) -> bool {
+    let spec = |object: &Object| -> Map<String, Value> {
+        let rest = object.0.iter().filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"));
+        rest.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
+    spec(new) != spec(old)
+}

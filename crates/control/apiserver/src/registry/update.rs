@@ -1,0 +1,117 @@
+//! Update, and the loop under every change of an existing object.
+
+use std::sync::Arc;
+
+use wkube_api::{Object, ObjectKey, Status};
+use wkube_store::Entry;
+
+use super::create::Manage;
+use super::object_rules::{self, Part};
+use super::write::{self, WriteError};
+use super::{Outcome, Registry, create, damaged, decode};
+use crate::admission;
+use crate::call::Call;
+use crate::encoding;
+use crate::limits;
+use crate::router::Verb;
+use crate::watch_cache::Item;
+
+/// Kinds whose PUT creates what is missing (`AllowCreateOnUpdate`).
+const CREATED_BY_UPDATE: [(&str, &str); 8] = [
+    ("", "endpoints"),
+    ("", "events"),
+    ("", "limitranges"),
+    ("coordination.k8s.io", "leases"),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "clusterroles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("rbac.authorization.k8s.io", "roles"),
+];
+
+/// Answers PUT of an object, its status or its finalizers.
+pub(crate) async fn update(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
+    let mut object = decode::body(call, body)?;
+    object_rules::settle_place(&mut object, &call.resource, &call.namespace, &call.name)?;
+    let changed = change(registry, call, Manage::Update, |_| Ok(object.clone())).await;
+    match changed {
+        Err(status) if status.is_not_found() && may_create(call) => {
+            create::store(registry, call, object, Manage::Update).await
+        }
+        Err(status) => Err(status),
+        Ok(item) => Ok(Outcome::Object { code: 200, item }),
+    }
+}
+
+fn may_create(call: &Call) -> bool {
+    call.subresource.is_empty() && CREATED_BY_UPDATE.iter().any(|(group, plural)| call.is_for(group, plural))
+}
+
+/// Applies `wanted`, a function of the stored object, and writes the result if it differs. Whoever else writes
+/// meanwhile, the function sees the newest state; a result with an old resourceVersion is refused.
+pub(crate) async fn change<F>(registry: &Registry, call: &Call, manage: Manage, wanted: F) -> Result<Arc<Item>, Status>
+where
+    F: Fn(&Object) -> Result<Object, Status> + Send,
+{
+    let key = ObjectKey::new(&call.namespace, &call.name);
+    for attempt in 0.. {
+        let entry = registry.entry(&call.resource, &key)?;
+        let old = encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))?;
+        let mut new = wanted(&old)?;
+        object_rules::check_preconditions(&new, &old, &call.resource)?;
+        prepare(registry, call, &mut new, &old, manage).await?;
+        match store(registry, call, &entry, &old, &new).await {
+            Ok(item) => return Ok(item),
+            Err(WriteError::Raced) if attempt < limits::CONFLICT_RETRIES => {}
+            Err(WriteError::Raced) => return Err(Status::stale(&call.resource, &call.name)),
+            Err(WriteError::Claimed(_)) if attempt < limits::CONFLICT_RETRIES => {}
+            Err(WriteError::Claimed(key)) => return Err(admission::claims::taken(call, &new, &key)),
+            Err(WriteError::Failed(status)) => return Err(status),
+        }
+    }
+    unreachable!("the last attempt returns")
+}
+
+async fn prepare(
+    registry: &Registry,
+    call: &Call,
+    new: &mut Object,
+    old: &Object,
+    manage: Manage,
+) -> Result<(), Status> {
+    let resource = &*call.resource;
+    let part = Part::of(resource, &call.subresource);
+    object_rules::prepare_update(new, old, resource, part);
+    if part != Part::Status {
+        resource.manners.prepare_update(new, old);
+        admission::on_update(registry, call, new, old).await?;
+    }
+    resource.manners.default(new);
+    let mut errors = object_rules::validate(new);
+    errors.extend(resource.manners.validate(new, Some(old)));
+    if !errors.is_empty() {
+        return Err(Status::invalid_object(resource, new.name(), errors));
+    }
+    if manage == Manage::Update {
+        decode::manage(registry, call, new, Some(old));
+    }
+    Ok(())
+}
+
+async fn store(
+    registry: &Registry,
+    call: &Call,
+    entry: &Entry,
+    old: &Object,
+    new: &Object,
+) -> Result<Arc<Item>, WriteError> {
+    if object_rules::may_go(new) && call.verb != Verb::Create {
+        // The last finalizer is gone: the update is the delete, and answers with the object.
+        let revision = write::remove(registry, call, entry, new).await?;
+        let last = Entry { value: encoding::encode(new), modified: revision, ..entry.clone() };
+        return Ok(Arc::new(Item::new(last)));
+    }
+    if object_rules::same(new, old) {
+        return Ok(Arc::new(Item::new(entry.clone())));
+    }
+    write::put(registry, call, Some((entry, old)), new).await
+}

@@ -1,0 +1,103 @@
+//! The last step of every change: one transaction with the object and what it claims.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wkube_api::{Object, Resource, Status};
+use wkube_store::{Entry, Error, Key, Op, Precondition, Revision, Txn};
+
+use super::{Registry, failed, keys};
+use crate::admission::claims;
+use crate::call::Call;
+use crate::encoding;
+use crate::watch_cache::Item;
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The object was created, changed or deleted meanwhile.
+    Raced,
+    /// Somebody else has this address or port now.
+    Claimed(Key),
+    /// Anything else.
+    Failed(Status),
+}
+
+/// Writes a new state: creates if `old` is `None`, else replaces that very state.
+pub(crate) async fn put(
+    registry: &Registry,
+    call: &Call,
+    old: Option<(&Entry, &Object)>,
+    new: &Object,
+) -> Result<Arc<Item>, WriteError> {
+    let resource = &*call.resource;
+    let key = keys::of(resource, new);
+    let value = encoding::encode(new);
+    let condition = match old {
+        None => Precondition::Absent(key.clone()),
+        Some((entry, _)) => Precondition::Modified(key.clone(), entry.modified),
+    };
+    let mut txn = Txn { preconditions: vec![condition], ops: vec![Op::Put(key.clone(), value.clone())] };
+    move_claims(&mut txn, resource, old.map(|(_, object)| object), Some(new));
+    let modified = commit(registry, call, txn, &key).await?;
+    let created = old.map_or(modified, |(entry, _)| entry.created);
+    let version = old.map_or(1, |(entry, _)| entry.version + 1);
+    Ok(Arc::new(Item::new(Entry { key, value, created, modified, version })))
+}
+
+/// Removes an object in exactly this state.
+pub(crate) async fn remove(registry: &Registry, call: &Call, entry: &Entry, old: &Object) -> Result<Revision, WriteError> {
+    let mut txn = Txn {
+        preconditions: vec![Precondition::Modified(entry.key.clone(), entry.modified)],
+        ops: vec![Op::Delete(entry.key.clone())],
+    };
+    move_claims(&mut txn, &call.resource, Some(old), None);
+    commit(registry, call, txn, &entry.key).await
+}
+
+/// Adds the difference between what the states claim. A claim is a key of its own, so that the store itself keeps two
+/// objects from having the same address.
+fn move_claims(txn: &mut Txn, resource: &Resource, old: Option<&Object>, new: Option<&Object>) {
+    let of = |object: Option<&Object>| -> BTreeMap<Key, String> {
+        object.map(|object| claims::of(resource, object)).unwrap_or_default()
+    };
+    let (before, after) = (of(old), of(new));
+    for (key, owner) in &after {
+        if !before.contains_key(key) {
+            txn.preconditions.push(Precondition::Absent(key.clone()));
+            txn.ops.push(Op::Put(key.clone(), owner.clone().into()));
+        }
+    }
+    txn.ops.extend(before.into_keys().filter(|key| !after.contains_key(key)).map(Op::Delete));
+}
+
+async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result<Revision, WriteError> {
+    if call.dry_run {
+        return rehearse(registry, &txn, key);
+    }
+    registry.store.commit(txn).await.map_err(|error| match error {
+        Error::Conflict { key: failed, .. } if failed == *key => WriteError::Raced,
+        Error::Conflict { key: failed, .. } => WriteError::Claimed(failed),
+        other => WriteError::Failed(failed(&other)),
+    })
+}
+
+/// Checks a transaction's conditions without writing. The revision is the object's own, zero for a create.
+fn rehearse(registry: &Registry, txn: &Txn, key: &Key) -> Result<Revision, WriteError> {
+    let mut revision = Revision::default();
+    for condition in &txn.preconditions {
+        let (Precondition::Absent(wanted) | Precondition::Modified(wanted, _)) = condition;
+        let found = registry.store.get(wanted).map_err(|error| WriteError::Failed(failed(&error)))?;
+        let holds = match condition {
+            Precondition::Absent(_) => found.is_none(),
+            Precondition::Modified(_, modified) => {
+                revision = *modified;
+                found.is_some_and(|entry| entry.modified == *modified)
+            }
+        };
+        if !holds {
+            return Err(if wanted == key { WriteError::Raced } else { WriteError::Claimed(wanted.clone()) });
+        }
+    }
+    Ok(revision)
+}

@@ -1,0 +1,256 @@
+//! One request from its first byte to its answer: route, authorize, negotiate, dispatch, respond.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::header::{self, HeaderMap};
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
+use wkube_api::{Object, Scope, Status};
+
+use crate::auth::User;
+use crate::call::{self, Call};
+use crate::negotiate;
+use crate::registry::{Outcome, create, delete, patch, read, update, watch};
+use crate::render::{self, Frames};
+use crate::respond::{self, Body, BoxError};
+use crate::router::{self, Query, ResourcePath, Target, Verb};
+use crate::{Api, discovery, health, limits, metrics, sub};
+
+/// The server's router as a tower service with a fixed identity: how components in this process reach the API.
+#[derive(Clone)]
+pub struct InProcess {
+    api: Arc<Api>,
+    user: User,
+}
+
+impl InProcess {
+    /// Returns a service that speaks as `user`.
+    pub(crate) fn new(api: Arc<Api>, user: User) -> Self {
+        Self { api, user }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for InProcess
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (api, user) = (self.api.clone(), self.user.clone());
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        async move { Ok(answer(&api, user, request).await) }.boxed()
+    }
+}
+
+/// Answers a request of a known user.
+pub(crate) async fn answer(api: &Arc<Api>, user: User, request: Request<Body>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let head_only = request.method() == Method::HEAD;
+    let audit_id = header(request.headers(), "audit-id").to_owned();
+    let warnings = Arc::new(Mutex::new(Vec::new()));
+    let target = router::target(&path);
+    let label = metrics::Label::of(request.method(), &target);
+    let answered = match (api.access.impersonate(&api.registry, user, request.headers()).await, target) {
+        (Err(status), _) => Err(status),
+        (Ok(user), Target::Resource(path)) => resource(api, user, path, request, &warnings).await,
+        (Ok(user), Target::Other) => other(api, &user, &path, request).await,
+    };
+    let mut response = answered.unwrap_or_else(|status| respond::failure(&status));
+    api.metrics.count(label, response.status());
+    let audit_id = if audit_id.is_empty() { api.registry.uid() } else { audit_id };
+    respond::finish(&mut response, &audit_id, &warnings.lock());
+    if head_only { response.map(|_| respond::full("")) } else { response }
+}
+
+/// Answers a request about a resource.
+async fn resource(
+    api: &Arc<Api>,
+    user: User,
+    path: ResourcePath,
+    request: Request<Body>,
+    warnings: &Arc<Mutex<Vec<String>>>,
+) -> Result<Response<Body>, Status> {
+    let query = Query::parse(request.uri().query());
+    let verb = router::verb(request.method(), &path, &query).ok_or_else(|| {
+        Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+    })?;
+    api.access.check_resource(&api.registry, &user, verb, &path, &query).await?;
+    let call = understand(api, user, verb, path, query, request.headers())?;
+    let accept_encoding = header(request.headers(), "accept-encoding").to_owned();
+    let outcome = dispatch(api, &call, request).await;
+    warnings.lock().append(&mut call.warnings.lock());
+    Ok(render(api, &call, outcome?, &accept_encoding))
+}
+
+/// Resolves the kind and reads the options that every verb has.
+fn understand(
+    api: &Api,
+    user: User,
+    verb: Verb,
+    path: ResourcePath,
+    query: Query,
+    headers: &HeaderMap,
+) -> Result<Call, Status> {
+    let ResourcePath { group, version, namespace, resource, name, subresource, rest } = path;
+    let row = api.registry.catalog.find(&group, &version, &resource).ok_or_else(Status::unknown_path)?;
+    let cluster = row.scope == Scope::Cluster;
+    let is_namespace = row.plural == "namespaces" && group.is_empty();
+    if cluster && !namespace.is_empty() && !is_namespace {
+        return Err(Status::unknown_path());
+    }
+    let allowed = match row.subresource(&subresource) {
+        Some(sub) => sub.verbs.contains(&verb.as_str()),
+        None if !subresource.is_empty() => return Err(Status::unknown_path()),
+        None => row.verbs.contains(&verb.as_str()) && !(verb == Verb::Create && !name.is_empty()),
+    };
+    if !allowed {
+        return Err(Status::method_not_allowed(row, verb.as_str()));
+    }
+    // Objects in namespaces are made and named inside one; only lists and watches go across.
+    if !cluster && namespace.is_empty() && (verb == Verb::Create || !name.is_empty()) && row.is_stored() {
+        return Err(Status::unknown_path());
+    }
+    let accept = header(headers, "accept");
+    // Text comes out of these whatever the client accepts.
+    let media = match subresource.as_str() {
+        "log" | "proxy" => negotiate::Media::default(),
+        _ => negotiate::media(accept, query.get("includeObject"), query.flag("pretty"))?,
+    };
+    Ok(Call {
+        user,
+        verb,
+        resource: row.clone(),
+        namespace: if cluster { String::new() } else { namespace },
+        name,
+        subresource,
+        rest,
+        media,
+        content_type: header(headers, "content-type").to_owned(),
+        field_manager: call::field_manager(&query, header(headers, "user-agent"))?,
+        field_validation: call::field_validation(&query)?,
+        dry_run: call::dry_run(&query)?,
+        query,
+        warnings: Mutex::default(),
+    })
+}
+
+/// Sends a call to its handler.
+async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
+    if matches!(call.subresource.as_str(), "log" | "proxy") {
+        return sub::stream(api, call, request).await;
+    }
+    let registry = &api.registry;
+    match call.verb {
+        Verb::List => return read::list(registry, call).await,
+        Verb::Watch => return watch::watch(registry, call).await,
+        Verb::Get if matches!(call.subresource.as_str(), "scale" | "token") => {}
+        Verb::Get => return read::get(registry, call).await,
+        Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {}
+    }
+    let body = read_body(request.into_body()).await?;
+    let write = async {
+        if let Some(outcome) = sub::write(api, call, &body).await? {
+            return Ok(outcome);
+        }
+        match call.verb {
+            Verb::Create => create::create(registry, call, &body).await,
+            Verb::Update => update::update(registry, call, &body).await,
+            Verb::Patch => patch::patch(registry, call, &body).await,
+            Verb::Delete => delete::delete(registry, call, &body).await,
+            Verb::DeleteCollection => delete::collection(registry, call, &body).await,
+            Verb::Get | Verb::List | Verb::Watch => Err(Status::method_not_allowed(&call.resource, call.verb.as_str())),
+        }
+    };
+    let timed = tokio::time::timeout(limits::WRITE_TIMEOUT, write).await;
+    timed.unwrap_or_else(|_| Err(Status::server_timeout(&call.resource, call.verb.as_str(), 1)))
+}
+
+/// Reads a whole body. By hand instead of with `http_body_util::Limited`, whose boxed error keeps the compiler from
+/// seeing that the future is `Send` (rust-lang/rust#100013).
+async fn read_body(mut body: Body) -> Result<Bytes, Status> {
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the request's body cannot be read: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if read.len() + data.len() > limits::BODY_MAX {
+            return Err(Status::too_large(&format!("limit is {}", limits::BODY_MAX)));
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.freeze())
+}
+
+fn render(api: &Arc<Api>, call: &Call, outcome: Outcome, accept_encoding: &str) -> Response<Body> {
+    let now = api.registry.clock.now();
+    match outcome {
+        Outcome::Raw(response) => response,
+        Outcome::Object { code, item } => {
+            respond::rendered(code, call.media, render::one(call.media, &call.resource, &item, now), accept_encoding)
+        }
+        Outcome::Document { code, object: Object(document) } => {
+            respond::rendered(code, call.media, render::document(call.media, document.into()), accept_encoding)
+        }
+        Outcome::List(listing) => {
+            let bytes = render::list(call.media, &call.resource, &listing, now);
+            respond::rendered(200, call.media, bytes, accept_encoding)
+        }
+        Outcome::Watch(watching) => {
+            let frames = Frames::new(call.media, call.resource.clone(), api.registry.clock.clone());
+            respond::response(200, "application/json", respond::stream(watching.frames(frames)))
+        }
+    }
+}
+
+/// Answers a request about no resource.
+async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    if path == "/cacerts" && reads {
+        return Ok(respond::response(200, "application/x-pem-file", respond::full(api.ca_pem.clone())));
+    }
+    api.access.check_path(&api.registry, user, request.method(), path).await?;
+    if !reads {
+        return Err(Status::unknown_path());
+    }
+    let headers = request.headers();
+    let query = Query::parse(request.uri().query());
+    let trimmed = path.trim_end_matches('/');
+    match trimmed {
+        "/healthz" | "/livez" | "/readyz" => Ok(health::answer(api, trimmed, &query)),
+        "/version" => Ok(respond::json(200, &health::version())),
+        "/metrics" => Ok(respond::text(200, api.metrics.text(api.registry.store.health()))),
+        _ if trimmed.starts_with("/healthz/") || trimmed.starts_with("/livez/") || trimmed.starts_with("/readyz/") => {
+            health::one(api, trimmed)
+        }
+        "" => Ok(respond::json(200, &discovery::paths(&api.registry.catalog))),
+        _ => discovery::answer(api, trimmed, &query, headers),
+    }
+}
+
+/// Returns a header's text, or `""`.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// The names of hop-by-hop headers, which are never passed on.
+pub(crate) const HOP_BY_HOP: [header::HeaderName; 6] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::TRAILER,
+    header::UPGRADE,
+    header::PROXY_AUTHORIZATION,
+];

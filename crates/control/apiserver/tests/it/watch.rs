@@ -1,0 +1,130 @@
+//! Watch.
+
+use serde_json::json;
+use wkube_store::Store as _;
+
+use super::{CONFIG_MAPS, Server, at, config_map};
+
+#[tokio::test]
+async fn a_watch_starts_with_what_is_there() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=true")).await;
+    assert_eq!(watch.line().await, "ADDED a");
+    server.config_map("b", json!({})).await;
+    assert_eq!(watch.line().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn a_watch_after_a_version_sees_only_what_came_later() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    server.config_map("b", json!({})).await;
+    server.delete(&format!("{CONFIG_MAPS}/a")).await;
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}")).await;
+    assert_eq!(watch.line().await, "ADDED b");
+    assert_eq!(watch.line().await, "DELETED a");
+}
+
+#[tokio::test]
+async fn a_deletion_shows_the_last_state_at_the_deletions_version() {
+    let server = Server::new().await;
+    let made = server.config_map("a", json!({})).await;
+    let version = at(&made, "metadata.resourceVersion");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}")).await;
+    server.delete(&format!("{CONFIG_MAPS}/a")).await;
+    let event = watch.next().await.expect("an event");
+    assert_eq!((at(&event, "type"), at(&event, "object.data.a")), ("DELETED".into(), "1".into()));
+    assert_ne!(at(&event, "object.metadata.resourceVersion"), version);
+}
+
+#[tokio::test]
+async fn what_starts_or_stops_matching_is_added_or_deleted() {
+    let server = Server::new().await;
+    server.config_map("a", json!({"x": "1"})).await;
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&labelSelector=x%3D1")).await;
+    assert_eq!(watch.line().await, "ADDED a");
+    let path = format!("{CONFIG_MAPS}/a");
+    server.put(&path, config_map("a", json!({"x": "2"}))).await;
+    let event = watch.next().await.expect("an event");
+    assert_eq!((at(&event, "type"), at(&event, "object.metadata.labels.x")), ("DELETED".into(), "1".into()));
+    server.put(&path, config_map("a", json!({"x": "1"}))).await;
+    assert_eq!(watch.line().await, "ADDED a");
+    server.put(&path, config_map("a", json!({"x": "1", "y": "1"}))).await;
+    assert_eq!(watch.line().await, "MODIFIED a");
+}
+
+#[tokio::test]
+async fn initial_events_end_with_a_marked_bookmark() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    let query = "watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+    assert_eq!(watch.line().await, "ADDED a");
+    let end = watch.next().await.expect("a bookmark");
+    assert_eq!(at(&end, "type"), "BOOKMARK");
+    assert_eq!(end["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true");
+    assert!(!at(&end, "object.metadata.resourceVersion").is_empty());
+}
+
+#[tokio::test]
+async fn initial_events_need_not_older_than() {
+    let server = Server::new().await;
+    let refused = server.get(&format!("{CONFIG_MAPS}?watch=true&sendInitialEvents=true")).await;
+    assert_eq!((refused.code, refused.at("reason")), (422, "Invalid".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_comes_shortly_before_the_end() {
+    let server = Server::new().await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    let query = format!("watch=1&resourceVersion={version}&allowWatchBookmarks=true&timeoutSeconds=10");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(watch.line().await, "BOOKMARK ");
+    assert_eq!(start.elapsed().as_secs(), 8);
+    assert_eq!(watch.next().await, None);
+    assert_eq!(start.elapsed().as_secs(), 10);
+}
+
+#[tokio::test]
+async fn forgotten_history_is_an_error_inside_the_stream() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    server.config_map("b", json!({})).await;
+    server.store.compact(server.store.revision()).await.expect("compacts");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion=1")).await;
+    assert_eq!(watch.code, 200);
+    let error = watch.next().await.expect("an event");
+    let facts = (at(&error, "type"), at(&error, "object.code"), at(&error, "object.reason"));
+    assert_eq!(facts, ("ERROR".into(), "410".into(), "Expired".into()));
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test]
+async fn one_object_is_watched_by_name() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    server.config_map("b", json!({})).await;
+    let mut by_url = server.watch(&format!("{CONFIG_MAPS}/b?watch=true")).await;
+    assert_eq!(by_url.line().await, "ADDED b");
+    let mut by_field = server.watch(&format!("{CONFIG_MAPS}?watch=true&fieldSelector=metadata.name%3Db")).await;
+    assert_eq!(by_field.line().await, "ADDED b");
+}
+
+#[tokio::test]
+async fn table_watches_say_their_columns_once() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    server.config_map("b", json!({})).await;
+    let request = http::Request::get(format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1"))
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
+        .body(Default::default())
+        .expect("a request");
+    let answer = server.send(request).await;
+    let text = answer.body.as_str().expect("lines").to_owned();
+    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(at(&events[0], "object.columnDefinitions.0.name"), "Name");
+    assert_eq!((at(&events[1], "object.columnDefinitions"), at(&events[1], "object.rows.0.cells.0")), (String::new(), "b".into()));
+}
