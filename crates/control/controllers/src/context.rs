@@ -63,4 +63,5 @@ pub fn start(context: &Context, tasks: &Tasks) {
     crate::deployment::start(context, tasks);
     crate::replica_set::start(context, tasks);
     crate::endpoint_slice::start(context, tasks);
+    crate::job::start(context, tasks);
 }

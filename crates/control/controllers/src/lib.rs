@@ -14,6 +14,7 @@ mod common;
 mod context;
 mod deployment;
 mod endpoint_slice;
+mod job;
 mod replica_set;
 
 #[cfg(test)]

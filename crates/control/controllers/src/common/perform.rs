@@ -27,24 +27,25 @@ pub(crate) async fn all_ok(requests: Vec<BoxFuture<'_, Result<(), Error>>>) -> R
     all(requests).await.into_iter().collect()
 }
 
-/// Runs `count` creations in batches of 1, 2, 4 and so on, and stops after the first batch with a failure: if the quota
-/// is used up, one request finds out, not five hundred (`slowStartBatch`).
+/// Creates something for each item in batches of 1, 2, 4 and so on, and stops after the first batch with a failure: if
+/// the quota is used up, one request finds out, not five hundred (`slowStartBatch`).
 ///
 /// # Errors
 /// The first failure of the last batch.
-pub(crate) async fn slow_start<'a, F, Fut>(count: usize, create: F) -> Result<(), Error>
+pub(crate) async fn slow_start<'a, T, F, Fut>(items: Vec<T>, create: F) -> Result<(), Error>
 where
-    F: Fn() -> Fut,
+    F: Fn(T) -> Fut,
     Fut: Future<Output = Result<(), Error>> + Send + 'a,
 {
-    let (mut left, mut batch) = (count, 1);
-    while left > 0 {
-        let now = batch.min(left);
-        all_ok((0..now).map(|_| Box::pin(create()) as BoxFuture<'_, _>).collect()).await?;
-        left -= now;
+    let (mut items, mut batch) = (items.into_iter(), 1);
+    loop {
+        let now: Vec<BoxFuture<'_, _>> = items.by_ref().take(batch).map(|item| Box::pin(create(item)) as _).collect();
+        if now.is_empty() {
+            return Ok(());
+        }
+        all_ok(now).await?;
         batch *= 2;
     }
-    Ok(())
 }
 
 /// Makes `owner` the controller of an object that has none, after asking the server whether the owner is still itself
@@ -111,7 +112,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_start_creates_all_of_them_when_nothing_fails() {
         let created = AtomicUsize::new(0);
-        let result = slow_start(11, || async {
+        let result = slow_start(vec![(); 11], |()| async {
             created.fetch_add(1, Ordering::Relaxed);
             Ok(())
         });
@@ -122,7 +123,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_start_stops_after_the_first_batch_that_fails() {
         let tried = AtomicUsize::new(0);
-        let result = slow_start(500, || async {
+        let result = slow_start(vec![(); 500], |()| async {
             match tried.fetch_add(1, Ordering::Relaxed) {
                 0..3 => Ok(()),
                 _ => Err(Error::other("exceeded quota")),

@@ -27,11 +27,6 @@ pub(crate) fn is_active(pod: &Pod) -> bool {
     !is_terminal(pod) && !meta::is_deleting(&pod.metadata)
 }
 
-/// Whether the pod is on its way out but has not ended (`controller.IsPodTerminating`).
-pub(crate) fn is_terminating(pod: &Pod) -> bool {
-    !is_terminal(pod) && meta::is_deleting(&pod.metadata)
-}
-
 /// Returns a condition of the pod.
 pub(crate) fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a PodCondition> {
     pod.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
@@ -52,6 +47,17 @@ pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
 /// Returns when the pod becomes (or became) available: ready for `min_ready_seconds` without a break.
 pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
     Some(meta::after_seconds(ready_since(pod)?, i64::from(min_ready_seconds)))
+}
+
+/// Returns when the pod ended: when its last container did, or the best that is known instead (`getFinishedTime`).
+pub(crate) fn ended_at(pod: &Pod) -> Timestamp {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let ends = statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let last = ends.map(|time| time.0).max();
+    let not_ready = condition(pod, "Ready").and_then(|condition| condition.last_transition_time.as_ref());
+    let deleted = pod.metadata.deletion_timestamp.as_ref();
+    let other = not_ready.or(deleted).map_or_else(|| meta::created_at(&pod.metadata), |time| time.0);
+    last.unwrap_or(other)
 }
 
 /// Returns the node that the pod is bound to.

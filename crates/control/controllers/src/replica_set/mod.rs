@@ -100,7 +100,7 @@ impl ReplicaSets {
                     perform::release::<_, Pod>(client, set, &pod).await.map_err(|error| (None, error))?;
                 }
                 Action::Create(count) => {
-                    let created = perform::slow_start(count, || self.create(client, set)).await;
+                    let created = perform::slow_start(vec![(); count], |()| self.create(client, set)).await;
                     created.map_err(|error| (Some(Failure::Create(error.to_string())), error))?;
                 }
                 Action::Delete(pod) => deletions.push(Box::pin(async move {
