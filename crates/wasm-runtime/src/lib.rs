@@ -1,114 +1,44 @@
 //! Runs WASI modules and components, fenced. Has never heard of a pod.
+//!
+//! ```text
+//!  oci/      reference -> manifest -> the layer that is wasm -> bytes, digests verified, kept on disk
+//!  inspect   bytes -> kind, imports; refuses what this host cannot run, before anything is compiled
+//!  engine    digest -> Artifact: from memory, else from the ahead-of-time cache, else compiled once
+//!  Artifact  -> start -> Running    a command: one task on the guest threads, one Exit
+//!            -> serve -> HttpGuest  an HTTP handler: a fresh instance for each request
+//! ```
+//!
+//! Invariants: nothing is granted that the [`GuestSpec`] does not name; every memory and table of a guest counts
+//! against one budget; no guest holds a thread for longer than an epoch tick; nothing of wasmtime leaves the crate.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+mod artifact;
+mod cache;
+mod command;
+mod config;
+mod ctx;
+mod engine;
+mod error;
+mod exit;
+mod guest;
+mod http;
+mod inspect;
+mod lifecycle;
+mod meter;
+mod native;
+mod order;
+mod output;
+mod settings;
+mod ticker;
+mod worlds;
 
-use bytes::Bytes;
-use futures::future::BoxFuture;
+pub mod oci;
 
-/// An error of any kind, as bodies and host ports carry it.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-/// An HTTP body. `proxy` names the same type, so that requests pass between the two without a conversion.
-pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
-
-/// What the node lets one guest have: nothing is granted that is not named here.
-#[derive(Default)]
-pub struct GuestSpec {
-    /// `argv`, the program name first.
-    pub args: Vec<String>,
-    /// The environment; later duplicates have been removed.
-    pub env: Vec<(String, String)>,
-    /// Directories of the host that the guest sees.
-    pub mounts: Vec<Mount>,
-    /// What the guest may use.
-    pub limits: Limits,
-    /// Where its output goes.
-    pub output: Option<Arc<dyn Output>>,
-    /// Where its outgoing HTTP requests go; `None` refuses them.
-    pub outbound: Option<Arc<dyn Outbound>>,
-    /// `wasi:config` values.
-    pub config: BTreeMap<String, String>,
-}
-
-/// One directory of the host inside the guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
-    /// The directory on the host.
-    pub host: PathBuf,
-    /// The absolute path that the guest sees.
-    pub guest: String,
-    /// Whether the guest may write.
-    pub access: Access,
-}
-
-/// Whether a mount may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Read only.
-    ReadOnly,
-    /// Read and write.
-    ReadWrite,
-}
-
-/// What a guest may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// All linear memories and tables together, in bytes, summed over concurrent requests.
-    pub memory_bytes: u64,
-    /// How many requests may run at once (`wasi:http` guests).
-    pub concurrency: usize,
-    /// How long one request may take until its response head.
-    pub request_deadline: std::time::Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { memory_bytes: 256 << 20, concurrency: 64, request_deadline: std::time::Duration::from_secs(30) }
-    }
-}
-
-/// Which stream a guest wrote to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StdStream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-/// A port: takes what a guest prints. Called from guest threads; must not block for long.
-pub trait Output: Send + Sync {
-    /// Takes some bytes, not necessarily a whole line.
-    fn write(&self, stream: StdStream, bytes: &[u8]);
-}
-
-/// A port: sends a guest's outgoing HTTP request.
-pub trait Outbound: Send + Sync {
-    /// Sends `request`, whose URI is absolute.
-    fn send(&self, request: http::Request<Body>) -> BoxFuture<'static, Result<http::Response<Body>, BoxError>>;
-}
-
-/// How a guest ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exit {
-    /// The exit code as a shell would show it: 0 to 255; 137 killed or out of memory, 143 stopped, 134 abort.
-    pub code: i32,
-    /// The kind of end.
-    pub reason: ExitReason,
-    /// What a person should read, such as the wasm backtrace; may be empty.
-    pub message: String,
-}
-
-/// The kinds of ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitReason {
-    /// The guest returned or exited.
-    Exited,
-    /// The guest trapped.
-    Trapped,
-    /// The guest wanted more memory than its limit.
-    OutOfMemory,
-    /// We stopped it.
-    Stopped,
-}
+pub use self::artifact::Artifact;
+pub use self::command::Running;
+pub use self::engine::{Engine, EngineOptions};
+pub use self::error::Error;
+pub use self::guest::{
+    Access, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, StdStream,
+};
+pub use self::http::{HandleError, HttpGuest};
+pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};

@@ -1,0 +1,131 @@
+//! Compiled and linked code, ready to be started any number of times.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wasmtime::component::{self, Component};
+use wasmtime::{InstancePre, Linker, Module};
+use wasmtime_wasi::{p2, p3};
+use wasmtime_wasi_http::{p2 as http_p2, p3 as http_p3};
+
+use crate::command::{Program, Running};
+use crate::ctx::Ctx;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::guest::GuestSpec;
+use crate::http::{Handler, HttpGuest};
+use crate::inspect::{Inspection, Kind};
+
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// A guest's code. Clones share it.
+#[derive(Clone)]
+pub struct Artifact(Arc<Code>);
+
+/// What an artifact holds.
+pub(crate) struct Code {
+    engine: Engine,
+    inspection: Inspection,
+    /// The largest initial memory, in bytes.
+    initial_memory: u64,
+    entry: Entry,
+}
+
+enum Entry {
+    Program(Program),
+    Handler(Handler),
+}
+
+impl Code {
+    pub(crate) fn module(
+        engine: Engine,
+        inspection: Inspection,
+        module: &Module,
+        linker: &Linker<Ctx>,
+    ) -> wasmtime::Result<Self> {
+        let pre: InstancePre<Ctx> = linker.instantiate_pre(module)?;
+        let initial_pages = module.resources_required().max_initial_memory_size;
+        let entry = Entry::Program(Program::Module(pre));
+        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry })
+    }
+
+    pub(crate) fn component(
+        engine: Engine,
+        inspection: Inspection,
+        component: &Component,
+        linker: &component::Linker<Ctx>,
+    ) -> wasmtime::Result<Self> {
+        let pre = linker.instantiate_pre(component)?;
+        let entry = match (inspection.kind, inspection.is_wasi_0_3) {
+            (Kind::HttpHandler, false) => Entry::Handler(Handler::V0_2(http_p2::bindings::ProxyPre::new(pre)?)),
+            (Kind::HttpHandler, true) => Entry::Handler(Handler::V0_3(http_p3::bindings::ServicePre::new(pre)?)),
+            (_, false) => Entry::Program(Program::V0_2(p2::bindings::CommandPre::new(pre)?)),
+            (_, true) => Entry::Program(Program::V0_3(p3::bindings::CommandPre::new(pre)?)),
+        };
+        let initial_pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
+        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry })
+    }
+}
+
+fn bytes(pages: Option<u64>) -> u64 {
+    pages.unwrap_or(0).saturating_mul(PAGE_BYTES)
+}
+
+impl Artifact {
+    pub(crate) fn new(code: Arc<Code>) -> Self {
+        Self(code)
+    }
+
+    /// Returns what the binary is.
+    pub fn inspection(&self) -> &Inspection {
+        &self.0.inspection
+    }
+
+    /// Returns what runs it.
+    pub fn kind(&self) -> Kind {
+        self.0.inspection.kind
+    }
+
+    /// Returns the interfaces that it imports; all of them are offered, or it would not have been loaded.
+    pub fn imports(&self) -> &[String] {
+        &self.0.inspection.imports
+    }
+
+    /// Reports whether the guest asks to be told when it should stop.
+    pub fn wants_stop(&self) -> bool {
+        self.0.inspection.wants_stop()
+    }
+
+    /// Starts a command.
+    ///
+    /// # Errors
+    /// Fails if this is no command, a mount cannot be opened or no slot is free. Everything later is an
+    /// [`Exit`](crate::Exit).
+    pub fn start(&self, spec: GuestSpec) -> Result<Running, Error> {
+        match &self.0.entry {
+            Entry::Program(program) => Running::start(&self.0.engine, program.clone(), spec, self.wants_stop()),
+            Entry::Handler(_) => Err(Error::Kind { wanted: "a command", found: self.kind().describe() }),
+        }
+    }
+
+    /// Makes an HTTP handler available. Nothing runs until a request comes.
+    ///
+    /// # Errors
+    /// Fails if this is no HTTP handler, a mount cannot be opened, or the guest's first memory is over its limit.
+    pub fn serve(&self, spec: GuestSpec) -> Result<HttpGuest, Error> {
+        let Entry::Handler(handler) = &self.0.entry else {
+            return Err(Error::Kind { wanted: "an HTTP handler", found: self.kind().describe() });
+        };
+        let limit = spec.limits.memory_bytes;
+        if self.0.initial_memory > limit {
+            return Err(Error::MemoryLimit { needed: self.0.initial_memory, limit });
+        }
+        HttpGuest::new(self.0.engine.clone(), handler.clone(), spec)
+    }
+}
+
+impl fmt::Debug for Artifact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Artifact").field(&self.0.inspection).finish()
+    }
+}

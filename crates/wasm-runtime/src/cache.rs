@@ -1,0 +1,132 @@
+//! The ahead-of-time cache on disk: machine code that this node compiled, by digest and compatibility.
+//!
+//! ```text
+//!  <dir>/<compatibility>/<digest>.cwasm   mapped, never changed in place
+//!  <dir>/<compatibility>/<digest>.json    what `inspect` found, so that a cached start does not need the wasm
+//! ```
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{debug, warn};
+use wasmtime::Engine;
+
+use crate::error::Error;
+use crate::inspect::Inspection;
+
+/// Compiled code of one engine configuration.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    dir: PathBuf,
+    /// Makes names of temporary files unique within the process.
+    written: AtomicU64,
+}
+
+/// A cached artifact: where its code lies and what it is.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) code: PathBuf,
+    pub(crate) inspection: Inspection,
+}
+
+impl Cache {
+    /// Opens the cache of `engine` below `dir`.
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> Result<Self, Error> {
+        // The hash covers the full wasmtime version (a patch release may fix a miscompilation), target, processor
+        // features and settings. A change of the standard library's hash function costs one recompilation.
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let dir = dir.join(format!("{:016x}", hasher.finish()));
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .map_err(|source| Error::Cache { path: dir.clone(), source })?;
+        Ok(Self { dir, written: AtomicU64::new(0) })
+    }
+
+    /// Returns what is cached for `digest`. A damaged entry counts as absent.
+    pub(crate) fn find(&self, digest: &Digest) -> Option<Entry> {
+        let code = self.path(digest, "cwasm");
+        let inspection = fs::read(self.path(digest, "json")).ok()?;
+        if !code.is_file() {
+            return None;
+        }
+        match serde_json::from_slice(&inspection) {
+            Ok(inspection) => Some(Entry { code, inspection }),
+            Err(error) => {
+                warn!(digest = digest.0, %error, "the cache entry is damaged; it will be compiled again");
+                None
+            }
+        }
+    }
+
+    /// Writes compiled code and what is known about it; the entry is found once both are complete.
+    pub(crate) fn save(&self, digest: &Digest, code: &[u8], inspection: &Inspection) -> Result<Entry, Error> {
+        let path = self.path(digest, "cwasm");
+        self.write(&path, code)?;
+        let described = serde_json::to_vec(inspection).expect("strings and flags serialize");
+        self.write(&self.path(digest, "json"), &described)?;
+        Ok(Entry { code: path, inspection: inspection.clone() })
+    }
+
+    /// Forgets an entry that could not be loaded.
+    pub(crate) fn remove(&self, digest: &Digest) {
+        for extension in ["json", "cwasm"] {
+            let path = self.path(digest, extension);
+            if let Err(error) = fs::remove_file(&path) {
+                debug!(path = %path.display(), %error, "remove a cache entry");
+            }
+        }
+    }
+
+    fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
+        self.dir.join(format!("{}.{extension}", digest.0))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        let number = self.written.fetch_add(1, Ordering::Relaxed);
+        let temporary = self.dir.join(format!(".{}-{number}.tmp", std::process::id()));
+        let written = write_file(&temporary, bytes).and_then(|()| fs::rename(&temporary, path));
+        written.map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            Error::Cache { path: path.to_owned(), source }
+        })
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    // Without this a power cut could leave a name that points to zeroes, and the code would be mapped.
+    file.sync_all()
+}
+
+/// A digest as a file name: `sha256:…` with characters that need no escaping.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Digest(String);
+
+impl Digest {
+    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+_-:".contains(&byte);
+        let is_digest = !text.is_empty() && text.len() <= 200 && text.bytes().all(is_plain);
+        if is_digest { Ok(Self(text.replace(':', "-"))) } else { Err(Error::Digest(text.to_owned())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_cannot_leave_the_directory() {
+        assert_eq!(Digest::parse("sha256:ab12").unwrap().0, "sha256-ab12");
+        for text in ["", "../x", "a/b", "a.b", "sha256:ab\0", &"a".repeat(201)] {
+            assert!(matches!(Digest::parse(text), Err(Error::Digest(_))), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The one store type: everything that a running instance has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::error::{Error, from_wasmtime};
+use crate::guest::{Access, GuestSpec, StdStream};
+use crate::http::{Egress, Fuse};
+use crate::meter::{Budget, MemoryMeter};
+use crate::output::GuestStream;
+
+/// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.
+const CALL_BYTES_MAX: usize = 16 << 20;
+/// Live handles of one instance: requests, bodies, files, sockets.
+const HANDLES_MAX: usize = 10_000;
+
+/// The data of a store.
+pub(crate) struct Ctx {
+    /// Before the table, which holds the sending end of the answer's body: fields drop in this order.
+    pub(crate) fuse: Fuse,
+    pub(crate) table: ResourceTable,
+    wasi: Wasi,
+    http: WasiHttpCtx,
+    egress: Egress,
+    pub(crate) memory: MemoryMeter,
+    pub(crate) stop: CancellationToken,
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+/// The two generations of WASI contexts; an instance uses one.
+enum Wasi {
+    Module(WasiP1Ctx),
+    Component(WasiCtx),
+}
+
+/// Which generation a store is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abi {
+    /// Preview 1.
+    Module,
+    /// 0.2 and 0.3.
+    Component,
+}
+
+/// What all instances of one guest share.
+pub(crate) struct Guest {
+    pub(crate) spec: GuestSpec,
+    pub(crate) budget: Arc<Budget>,
+    /// Fires when the guest is asked to stop.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Guest {
+    pub(crate) fn new(spec: GuestSpec) -> Self {
+        let budget = Arc::new(Budget::new(spec.limits.memory_bytes));
+        Self { spec, budget, stop: CancellationToken::new() }
+    }
+
+    /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
+    /// instance is poisoned.
+    pub(crate) fn store(&self, engine: &Engine, abi: Abi) -> Result<Store<Ctx>, Error> {
+        let mut builder = self.wasi()?;
+        let wasi = match abi {
+            Abi::Module => Wasi::Module(builder.build_p1()),
+            Abi::Component => Wasi::Component(builder.build()),
+        };
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let mut store = Store::new(
+            engine,
+            Ctx {
+                fuse: Fuse::default(),
+                table,
+                wasi,
+                http: WasiHttpCtx::new(),
+                egress: Egress::new(self.spec.outbound.clone()),
+                memory: MemoryMeter::new(Arc::clone(&self.budget)),
+                stop: self.stop.clone(),
+                settings: self.spec.config.clone(),
+            },
+        );
+        store.limiter(|ctx| &mut ctx.memory);
+        store.set_hostcall_fuel(CALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        // A store starts with the deadline in the past, and start functions run code: this must come before instantiation.
+        store.set_epoch_deadline(1);
+        // Yielding hands the thread to the next guest; whoever waits for a kill looks again when we are polled.
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        Ok(store)
+    }
+
+    /// Closed standard input, no network, no inherited anything.
+    fn wasi(&self) -> Result<WasiCtxBuilder, Error> {
+        let mut builder = WasiCtx::builder();
+        let stream = |which| GuestStream::new(which, self.spec.output.clone());
+        builder
+            .args(&self.spec.args)
+            .envs(&self.spec.env)
+            .stdout(stream(StdStream::Stdout))
+            .stderr(stream(StdStream::Stderr));
+        for mount in &self.spec.mounts {
+            let perms = match mount.access {
+                Access::ReadOnly => FsPerms::ReadOnly,
+                Access::ReadWrite => FsPerms::ReadWrite,
+            };
+            builder.preopened_dir(&mount.host, &mount.guest, perms).map_err(|source| Error::Mount {
+                host: mount.host.clone(),
+                guest: mount.guest.clone(),
+                source: from_wasmtime(source),
+            })?;
+        }
+        Ok(builder)
+    }
+}
+
+impl Ctx {
+    /// Returns the preview 1 context.
+    pub(crate) fn preview_1(&mut self) -> &mut WasiP1Ctx {
+        match &mut self.wasi {
+            Wasi::Module(wasi) => wasi,
+            Wasi::Component(_) => {
+                unreachable!("only modules are linked to preview 1, and their stores are made for it")
+            }
+        }
+    }
+}
+
+impl WasiView for Ctx {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        match &mut self.wasi {
+            Wasi::Module(wasi) => wasi.ctx(),
+            Wasi::Component(ctx) => WasiCtxView { ctx, table: &mut self.table },
+        }
+    }
+}
+
+impl WasiHttpView for Ctx {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.egress }
+    }
+}

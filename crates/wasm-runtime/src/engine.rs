@@ -1,0 +1,274 @@
+//! The engine: one per process; compiles, keeps what is compiled, and owns the threads that guests run on.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::{self, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::{debug, info, warn};
+use wasmtime::{Linker, component};
+
+use crate::artifact::{Artifact, Code};
+use crate::cache::{Cache, Digest, Entry};
+use crate::config::{self, Allocation};
+use crate::ctx::Ctx;
+use crate::error::{Error, from_wasmtime};
+use crate::guest::BoxError;
+use crate::inspect::{Kind, inspect};
+use crate::ticker::Ticker;
+use crate::{native, worlds};
+
+/// Threads for the guests' file operations, which wasmtime-wasi hands to the blocking pool.
+const BLOCKING_THREADS_MAX: usize = 64;
+/// How long such a thread stays without work.
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
+
+/// How an [`Engine`] is made.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EngineOptions {
+    /// Where compiled code is kept; created with mode 0700.
+    pub cache_dir: PathBuf,
+    /// How many instances may live at once; capped by the kernel's limit on mappings.
+    pub slots: u32,
+    /// How many threads run guest code.
+    pub guest_threads: usize,
+}
+
+impl EngineOptions {
+    /// Returns the defaults: 2,000 slots, and as many guest threads as there are processors.
+    pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
+        let guest_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { cache_dir: cache_dir.into(), slots: 2_000, guest_threads }
+    }
+}
+
+/// Loads artifacts and runs guests. Clones share everything.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    wasm: wasmtime::Engine,
+    ticker: Arc<Ticker>,
+    /// Taken when the engine is dropped, which may happen where blocking is not allowed.
+    threads: Option<Runtime>,
+    slots: Arc<Semaphore>,
+    slots_total: u32,
+    cache: Cache,
+    /// One compilation at a time: each uses all processors, and up to a gigabyte.
+    compiling: Semaphore,
+    loaded: Mutex<HashMap<Digest, Weak<Code>>>,
+    modules: OnceLock<Linker<Ctx>>,
+    components: OnceLock<component::Linker<Ctx>>,
+}
+
+impl Engine {
+    /// Makes an engine and starts its threads.
+    ///
+    /// # Errors
+    /// Fails if the cache directory cannot be made or threads cannot be started.
+    pub fn new(options: EngineOptions) -> Result<Self, Error> {
+        let EngineOptions { cache_dir, slots, guest_threads } = options;
+        let slots = config::slots(slots, config::max_map_count());
+        let wasm = wasm_engine(slots)?;
+        let io = |source: std::io::Error| Error::Engine(source.into());
+        let ticker = Ticker::start(wasm.weak()).map_err(io)?;
+        let cache = Cache::open(&cache_dir, &wasm)?;
+        Ok(Self(Arc::new(Inner {
+            wasm,
+            ticker: Arc::new(ticker),
+            threads: Some(guest_runtime(guest_threads.max(1)).map_err(io)?),
+            slots: Arc::new(Semaphore::new(slots as usize)),
+            slots_total: slots,
+            cache,
+            compiling: Semaphore::new(1),
+            loaded: Mutex::default(),
+            modules: OnceLock::new(),
+            components: OnceLock::new(),
+        })))
+    }
+
+    /// Returns the artifact of `digest`: from memory, from the cache on disk, or compiled from what `fetch` returns.
+    ///
+    /// `fetch` runs only if nothing is cached. `digest` must name the bytes for ever, such as the digest of the
+    /// layer; it is not verified here.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if this host does not run such a module, and the step that failed otherwise.
+    pub async fn load<F, B>(&self, digest: &str, fetch: F) -> Result<Artifact, Error>
+    where
+        F: FnOnce() -> B + Send,
+        B: Future<Output = Result<Bytes, BoxError>> + Send,
+    {
+        let digest = Digest::parse(digest)?;
+        if let Some(found) = self.find(&digest).await {
+            return Ok(found);
+        }
+        let _turn = self.0.compiling.acquire().await.expect("never closed");
+        // Whoever held the turn may have compiled the same.
+        if let Some(found) = self.find(&digest).await {
+            return Ok(found);
+        }
+        let wasm = fetch().await.map_err(Error::Fetch)?;
+        let engine = self.clone();
+        blocking(move || engine.compile(&digest, &wasm)).await
+    }
+
+    /// Reports whether `digest` can be loaded without its bytes.
+    pub fn has_cached(&self, digest: &str) -> bool {
+        Digest::parse(digest)
+            .is_ok_and(|digest| self.in_memory(&digest).is_some() || self.0.cache.find(&digest).is_some())
+    }
+
+    /// Returns how many instances may live at once.
+    pub fn slots(&self) -> u32 {
+        self.0.slots_total
+    }
+
+    /// Returns how many instances could be started now.
+    pub fn slots_free(&self) -> usize {
+        self.0.slots.available_permits()
+    }
+
+    async fn find(&self, digest: &Digest) -> Option<Artifact> {
+        if let Some(found) = self.in_memory(digest) {
+            return Some(found);
+        }
+        let (engine, digest) = (self.clone(), digest.clone());
+        blocking(move || engine.find_on_disk(&digest)).await
+    }
+
+    fn in_memory(&self, digest: &Digest) -> Option<Artifact> {
+        self.0.loaded.lock().get(digest)?.upgrade().map(Artifact::new)
+    }
+
+    fn find_on_disk(&self, digest: &Digest) -> Option<Artifact> {
+        let entry = self.0.cache.find(digest)?;
+        match self.open(digest, entry) {
+            Ok(artifact) => Some(artifact),
+            Err(error) => {
+                warn!(?digest, %error, "the cached code could not be loaded; it will be compiled again");
+                self.0.cache.remove(digest);
+                None
+            }
+        }
+    }
+
+    fn compile(&self, digest: &Digest, wasm: &[u8]) -> Result<Artifact, Error> {
+        let inspection = inspect(wasm)?;
+        let start = tokio::time::Instant::now();
+        let code = match inspection.kind {
+            Kind::Module => self.0.wasm.precompile_module(wasm),
+            Kind::Command | Kind::HttpHandler => self.0.wasm.precompile_component(wasm),
+        };
+        let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
+        let entry = self.0.cache.save(digest, &code, &inspection)?;
+        info!(?digest, bytes = wasm.len(), elapsed = ?start.elapsed(), "compiled");
+        self.open(digest, entry)
+    }
+
+    /// Maps compiled code and links it.
+    fn open(&self, digest: &Digest, entry: Entry) -> Result<Artifact, Error> {
+        let mapping = |error| Error::Compile(from_wasmtime(error));
+        let linking = |error| Error::Link(from_wasmtime(error));
+        let code = match entry.inspection.kind {
+            Kind::Module => {
+                let module = native::module(&self.0.wasm, &entry.code).map_err(mapping)?;
+                let linker = cached(&self.0.modules, || worlds::modules(&self.0.wasm)).map_err(linking)?;
+                Code::module(self.clone(), entry.inspection, &module, linker)
+            }
+            Kind::Command | Kind::HttpHandler => {
+                let component = native::component(&self.0.wasm, &entry.code).map_err(mapping)?;
+                let linker = cached(&self.0.components, || worlds::components(&self.0.wasm)).map_err(linking)?;
+                Code::component(self.clone(), entry.inspection, &component, linker)
+            }
+        };
+        let code = Arc::new(code.map_err(linking)?);
+        let mut loaded = self.0.loaded.lock();
+        loaded.retain(|_, code| code.strong_count() > 0);
+        loaded.insert(digest.clone(), Arc::downgrade(&code));
+        debug!(?digest, "loaded");
+        Ok(Artifact::new(code))
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.0.wasm
+    }
+
+    pub(crate) fn ticker(&self) -> Arc<Ticker> {
+        Arc::clone(&self.0.ticker)
+    }
+
+    /// Returns the runtime whose threads run guests, and nothing but guests: they never starve their host.
+    pub(crate) fn threads(&self) -> &Handle {
+        self.0.threads.as_ref().expect("taken only by drop").handle()
+    }
+
+    /// Takes an instance slot if one is free.
+    pub(crate) fn try_slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.slots).try_acquire_owned().ok()
+    }
+
+    /// Waits for an instance slot.
+    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.slots).acquire_owned().await.expect("never closed")
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+/// Makes the pooling engine, or one that maps as needed where the address space is too small for a pool.
+fn wasm_engine(slots: u32) -> Result<wasmtime::Engine, Error> {
+    match wasmtime::Engine::new(&config::engine(Allocation::Pooling(slots))) {
+        Ok(engine) => Ok(engine),
+        Err(error) => {
+            warn!(%error, slots, "no pool of instances on this host; they will start more slowly");
+            let on_demand = wasmtime::Engine::new(&config::engine(Allocation::OnDemand));
+            on_demand.map_err(|error| Error::Engine(from_wasmtime(error)))
+        }
+    }
+}
+
+fn guest_runtime(threads: usize) -> std::io::Result<Runtime> {
+    let started = AtomicUsize::new(0);
+    runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
+        .thread_name_fn(move || format!("guest-{}", started.fetch_add(1, Ordering::Relaxed)))
+        .enable_all()
+        .build()
+}
+
+/// Runs `work` on the blocking pool of whoever calls.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only when the runtime shuts down, and then nobody waits for us.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// Returns what `cell` holds, made at the first use. Two may make it at once; one is kept.
+fn cached<T>(cell: &OnceLock<T>, make: impl FnOnce() -> wasmtime::Result<T>) -> wasmtime::Result<&T> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = make()?;
+    Ok(cell.get_or_init(|| value))
+}

@@ -1,0 +1,87 @@
+//! What can go wrong between an image's bytes and a running guest.
+
+use std::path::PathBuf;
+
+use crate::guest::BoxError;
+use crate::inspect::Refusal;
+
+/// The step that failed, and what it was working on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The engine could not be made.
+    #[error("make the wasm engine")]
+    Engine(#[source] BoxError),
+    /// A directory or file of the cache could not be used.
+    #[error("use {path}")]
+    Cache {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The digest has characters that no digest has.
+    #[error("load {0:?}: not a digest")]
+    Digest(String),
+    /// The bytes of the module could not be had.
+    #[error("fetch the module")]
+    Fetch(#[source] BoxError),
+    /// This host does not run such a module.
+    #[error("accept the module")]
+    Refused(#[from] Refusal),
+    /// The text form could not be translated.
+    #[error("translate the module's text: {0}")]
+    Text(String),
+    /// The module could not be compiled.
+    #[error("compile the module")]
+    Compile(#[source] BoxError),
+    /// The module's imports could not be satisfied.
+    #[error("link the module")]
+    Link(#[source] BoxError),
+    /// A directory could not be given to the guest.
+    #[error("mount {host} at {guest}")]
+    Mount {
+        /// The directory on the host.
+        host: PathBuf,
+        /// Where the guest was to see it.
+        guest: String,
+        /// Why not.
+        #[source]
+        source: BoxError,
+    },
+    /// Already the first memory of the guest is larger than its limit.
+    #[error("start the guest: its initial memory of {needed} bytes is over its limit of {limit} bytes")]
+    MemoryLimit {
+        /// The bytes that the guest starts with.
+        needed: u64,
+        /// The bytes it may have.
+        limit: u64,
+    },
+    /// No instance slot is free on this host.
+    #[error("start the guest: all {slots} instance slots of this node are in use")]
+    Full {
+        /// How many slots there are.
+        slots: u32,
+    },
+    /// A command was asked to serve, or a handler to run.
+    #[error("use the guest as {wanted}: it is {found}")]
+    Kind {
+        /// What the caller wanted.
+        wanted: &'static str,
+        /// What the binary is.
+        found: &'static str,
+    },
+}
+
+impl Error {
+    /// Reports whether trying again without a change can help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Full { .. } | Self::Fetch(_) | Self::Cache { .. })
+    }
+}
+
+/// Turns an error of the engine, which carries its causes as context, into one that others can hold.
+pub(crate) fn from_wasmtime(error: wasmtime::Error) -> BoxError {
+    error.into_boxed_dyn_error()
+}

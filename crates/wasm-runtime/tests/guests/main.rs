@@ -1,0 +1,8 @@
+//! The runtime with real guests: WebAssembly text where a few instructions say it, built guests otherwise.
+#![expect(clippy::unwrap_used, reason = "the exception for tests does not cover their helpers")]
+
+mod cache;
+mod command;
+mod http;
+mod registry;
+mod support;
