@@ -1,0 +1,3 @@
+module example.invalid/go-report
+
+go 1.24
