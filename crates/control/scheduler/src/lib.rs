@@ -1,1 +1,28 @@
-//! Under construction.
+//! Chooses a node for every pod that has none.
+//!
+//! ```text
+//!   informers --> Snapshot (nodes, what is requested on them, assumed pods)
+//!        |             |
+//!        `--> PodQueue -+--> schedule(pod, snapshot, profile) --> Ok(node): assume, bind, confirm or forget
+//!               ^                                            `--> Err(Unschedulable): say why, park
+//!               `---- woken by the events that the rejecting filters name, by back-off, or after five minutes
+//! ```
+//! [`schedule()`](schedule::schedule()) is pure; so are the queue and the snapshot. The shell in `scheduler` only moves things between
+//! them and the API. The names and messages are kube-scheduler's.
+
+pub mod framework;
+pub mod plugins;
+pub mod pod;
+pub mod queue;
+pub mod resources;
+pub mod schedule;
+mod scheduler;
+pub mod snapshot;
+
+#[cfg(test)]
+mod build;
+
+pub use framework::{Profile, default_profile};
+pub use schedule::{Unschedulable, schedule};
+pub use scheduler::start;
+pub use snapshot::{NodeName, Snapshot};
