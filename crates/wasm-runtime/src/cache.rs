@@ -5,6 +5,8 @@
 //!  <dir>/<compatibility>/<digest>.json    what `inspect` found, so that a cached start does not need the wasm
 //! ```
 
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, Write as _};
@@ -84,6 +86,28 @@ impl Cache {
         }
     }
 
+    /// Removes the code of other digests than `kept`, and that of every other configuration.
+    pub(crate) fn retain(&self, kept: &BTreeSet<Digest>) -> Result<(), Error> {
+        let names: BTreeSet<String> = kept
+            .iter()
+            .flat_map(|digest| ["cwasm", "json"].map(|extension| format!("{}.{extension}", digest.0)))
+            .collect();
+        for path in list(&self.dir)? {
+            let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+            // Files under way are renamed or removed by whoever writes them.
+            if !names.contains(name) && !name.starts_with('.') {
+                removed(&path, fs::remove_file(&path))?;
+            }
+        }
+        let above = self.dir.parent().expect("a generation lies in the cache directory");
+        for path in list(above)? {
+            if path != self.dir && is_generation(&path) {
+                removed(&path, fs::remove_dir_all(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     fn path(&self, digest: &Digest, extension: &str) -> PathBuf {
         self.dir.join(format!("{}.{extension}", digest.0))
     }
@@ -99,6 +123,26 @@ impl Cache {
     }
 }
 
+/// Whether a directory is ours to remove: named by a hash.
+fn is_generation(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && path.is_dir()
+}
+
+fn list(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Cache { path: dir.to_owned(), source };
+    let entries = fs::read_dir(dir).map_err(failed)?;
+    entries.map(|entry| entry.map(|entry| entry.path()).map_err(failed)).collect()
+}
+
+/// Somebody else may have removed it first.
+fn removed(path: &Path, result: io::Result<()>) -> Result<(), Error> {
+    match result {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::Cache { path: path.to_owned(), source }),
+        _ => Ok(()),
+    }
+}
+
 fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
     file.write_all(bytes)?;
@@ -107,7 +151,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A digest as a file name: `sha256:…` with characters that need no escaping.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Digest(String);
 
 impl Digest {

@@ -18,12 +18,13 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{InstancePre, Store};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
+use crate::cpu::{Cpu, Metered};
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::exit::{self, Memory};
 use crate::guest::{Exit, GuestSpec};
-use crate::meter::{Budget, CpuClock, Metered};
+use crate::memory::Budget;
 use crate::order::{KILLED, Order, Orders, STOPPED};
 
 /// Linked code with the entry point of a command.
@@ -49,7 +50,7 @@ struct Shared {
     /// Fires the guest's stop notification, if it imports it.
     stop: Option<CancellationToken>,
     budget: Arc<Budget>,
-    cpu: Arc<CpuClock>,
+    cpu: Arc<Cpu>,
 }
 
 impl Running {
@@ -60,8 +61,10 @@ impl Running {
         let orders = Orders::new();
         let due = orders.due();
         let (exits, exit) = watch::channel(None);
+        let cpu = Arc::new(Cpu::new(guest.spec.limits.cpu_millis));
+        let call = AssertUnwindSafe(program.run(store)).catch_unwind();
+        let call = Metered::new(call, Arc::clone(&cpu), engine.ticker());
         let supervised = async move {
-            let call = AssertUnwindSafe(program.run(store)).catch_unwind();
             let exit = tokio::select! {
                 biased;
                 code = due => Exit::stopped(code),
@@ -71,8 +74,7 @@ impl Running {
             drop(slot);
             exits.send_replace(Some(exit));
         };
-        let cpu = Arc::new(CpuClock::default());
-        engine.threads().spawn(Metered::new(supervised, Arc::clone(&cpu), engine.ticker()));
+        engine.threads().spawn(supervised);
         let stop = wants_stop.then_some(guest.stop);
         Ok(Self(Arc::new(Shared { _engine: engine.clone(), exit, orders, stop, budget: guest.budget, cpu })))
     }
@@ -116,7 +118,7 @@ impl Running {
 
     /// Returns how long the guest has been on a thread.
     pub fn cpu_time(&self) -> Duration {
-        self.0.cpu.total()
+        self.0.cpu.used()
     }
 }
 

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use crate::error::{Error, from_wasmtime};
 use crate::guest::{Access, GuestSpec, StdStream};
 use crate::http::{Egress, Fuse};
-use crate::meter::{Budget, MemoryMeter};
+use crate::memory::{Budget, MemoryMeter};
 use crate::output::GuestStream;
 
 /// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.

@@ -1,6 +1,6 @@
 //! The engine: one per process; compiles, keeps what is compiled, and owns the threads that guests run on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,12 +110,13 @@ impl Engine {
         if let Some(found) = self.find(&digest).await {
             return Ok(found);
         }
+        // Before the turn: a slow source must not hold up the compilation of others.
+        let wasm = fetch().await.map_err(Error::Fetch)?;
         let _turn = self.0.compiling.acquire().await.expect("never closed");
-        // Whoever held the turn may have compiled the same.
+        // Whoever had the turn before may have compiled the same.
         if let Some(found) = self.find(&digest).await {
             return Ok(found);
         }
-        let wasm = fetch().await.map_err(Error::Fetch)?;
         let engine = self.clone();
         blocking(move || engine.compile(&digest, &wasm)).await
     }
@@ -124,6 +125,16 @@ impl Engine {
     pub fn has_cached(&self, digest: &str) -> bool {
         Digest::parse(digest)
             .is_ok_and(|digest| self.in_memory(&digest).is_some() || self.0.cache.find(&digest).is_some())
+    }
+
+    /// Removes compiled code from the disk, except that of `digests`; also all code of other versions of the engine.
+    /// Guests that run it are not disturbed.
+    ///
+    /// # Errors
+    /// Fails if the cache directory cannot be read.
+    pub fn retain_cached(&self, digests: &BTreeSet<String>) -> Result<(), Error> {
+        let kept = digests.iter().map(|digest| Digest::parse(digest)).collect::<Result<BTreeSet<_>, _>>()?;
+        self.0.cache.retain(&kept)
     }
 
     /// Returns how many instances may live at once.

@@ -57,6 +57,8 @@ pub enum Access {
 pub struct Limits {
     /// All linear memories and tables together, in bytes, summed over concurrent requests.
     pub memory_bytes: u64,
+    /// The processor time that the guest may have, in thousandths of a processor; `None` is no limit.
+    pub cpu_millis: Option<u32>,
     /// How many requests may run at once (`wasi:http` guests).
     pub concurrency: usize,
     /// How long one request may take until its response head.
@@ -65,7 +67,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, concurrency: 64, request_deadline: Duration::from_secs(30) }
+        Self { memory_bytes: 256 << 20, cpu_millis: None, concurrency: 64, request_deadline: Duration::from_secs(30) }
     }
 }
 

@@ -28,11 +28,11 @@ pub(crate) use self::handler::Handler;
 
 use self::body::{Broken, GuestBody};
 use self::handler::{Call, Client};
+use crate::cpu::{Cpu, Metered};
 use crate::ctx::{Abi, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::guest::{Body, Exit, ExitReason, GuestSpec, StdStream};
-use crate::meter::{CpuClock, Metered};
 
 /// Requests that may wait, for each that may run: at the default of 64, a thousand.
 const QUEUED_PER_RUNNING: usize = 16;
@@ -51,7 +51,7 @@ struct Shared {
     queued: AtomicUsize,
     tasks: TaskTracker,
     killed: CancellationToken,
-    cpu: Arc<CpuClock>,
+    cpu: Arc<Cpu>,
 }
 
 /// Why a request has no answer from the guest.
@@ -103,6 +103,7 @@ struct Permits {
 
 impl HttpGuest {
     pub(crate) fn new(engine: Engine, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
+        let cpu_millis = spec.limits.cpu_millis;
         let guest = Guest::new(spec);
         // Opens the mounts once, so that a bad one is found now and not by the first client.
         drop(guest.store(engine.wasm(), Abi::Component)?);
@@ -114,7 +115,7 @@ impl HttpGuest {
             queued: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             killed: CancellationToken::new(),
-            cpu: Arc::default(),
+            cpu: Arc::new(Cpu::new(cpu_millis)),
         })))
     }
 
@@ -175,7 +176,7 @@ impl HttpGuest {
 
     /// Returns how long the guest has been on a thread.
     pub fn cpu_time(&self) -> Duration {
-        self.0.cpu.total()
+        self.0.cpu.used()
     }
 
     /// Waits for a turn: one of the guest's, then one of the engine's instance slots.
@@ -200,10 +201,11 @@ impl HttpGuest {
     fn spawn(&self, call: Call, permits: Permits) -> JoinHandle<Option<Exit>> {
         let shared = Arc::clone(&self.0);
         let work = async move {
+            let answer = shared.handler.answer(&shared.engine, &shared.guest, call);
             let failed = tokio::select! {
                 biased;
                 () = shared.killed.cancelled() => None,
-                failed = shared.handler.answer(&shared.engine, &shared.guest, call) => failed,
+                failed = Metered::new(answer, Arc::clone(&shared.cpu), shared.engine.ticker()) => failed,
             };
             if let Some(exit) = &failed {
                 shared.report(exit);
@@ -211,8 +213,7 @@ impl HttpGuest {
             drop(permits);
             failed
         };
-        let metered = Metered::new(work, Arc::clone(&self.0.cpu), self.0.engine.ticker());
-        self.0.tasks.spawn_on(metered, self.0.engine.threads())
+        self.0.tasks.spawn_on(work, self.0.engine.threads())
     }
 }
 

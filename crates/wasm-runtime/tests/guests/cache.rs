@@ -1,5 +1,6 @@
 //! Loading: compiled once, found again, refused with a reason.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +16,7 @@ async fn load_cached(engine: &Engine, wasm: &[u8]) -> Result<wkube_wasm_runtime:
 }
 
 fn compiled_files(dir: &Path) -> Vec<PathBuf> {
-    let generations = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let generations = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let files = generations.flat_map(|generation| fs::read_dir(generation).unwrap());
     files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "cwasm")).collect()
 }
@@ -57,6 +58,23 @@ async fn a_damaged_entry_is_compiled_again() {
     assert!(matches!(load_cached(&engine, HELLO_MODULE).await, Err(Error::Fetch(_))));
     let hello = try_load(&engine, HELLO_MODULE).await.unwrap().start(GuestSpec::default()).unwrap();
     assert_eq!(ended(&hello).await.code, 0);
+}
+
+#[tokio::test]
+async fn the_cache_keeps_what_it_is_told_to_and_no_leftovers_of_other_versions() {
+    let cache = tempfile::tempdir().unwrap();
+    let engine = small_engine(&cache, 4);
+    let hello = try_load(&engine, HELLO_MODULE).await.unwrap();
+    try_load(&engine, HELLO_COMPONENT).await.unwrap();
+    let old = cache.path().join("0123456789abcdef");
+    fs::create_dir(&old).unwrap();
+    fs::write(cache.path().join("notes.txt"), b"not ours").unwrap();
+    engine.retain_cached(&BTreeSet::from([Digest::of(HELLO_COMPONENT).to_string()])).unwrap();
+    assert_eq!(compiled_files(cache.path()).len(), 1);
+    assert!(!old.exists() && cache.path().join("notes.txt").exists());
+    assert!(matches!(load_cached(&small_engine(&cache, 4), HELLO_MODULE).await, Err(Error::Fetch(_))));
+    let running = hello.start(GuestSpec::default()).unwrap();
+    assert_eq!(ended(&running).await.code, 0, "code in use stays mapped");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use wkube_wasm_runtime::{Access, Error, Exit, ExitReason, GuestSpec, Kind, Mount, StdStream};
+use wkube_wasm_runtime::{Access, Error, Exit, ExitReason, GuestSpec, Kind, Limits, Mount, StdStream};
 
 use crate::support::{
     HELLO_COMPONENT, HELLO_MODULE, HTTP_0_2, PATIENCE, Printed, args, ended, engine, eventually, load, memory, run,
@@ -150,6 +150,44 @@ async fn a_guest_that_asks_is_told_and_ends_by_itself() {
     eventually("the guest runs", || running.memory_used() > 0).await;
     running.stop(Duration::from_hours(1));
     assert_eq!(outcome(&ended(&running).await), (41, ExitReason::Exited));
+}
+
+#[tokio::test]
+async fn a_component_that_asks_is_told_too() {
+    let text = br#"(component
+        (import "wkube:lifecycle/stop@0.1.0" (instance $stop
+            (export "wait" (func)) (export "requested" (func (result bool)))))
+        (core func $wait (canon lower (func $stop "wait")))
+        (core func $requested (canon lower (func $stop "requested")))
+        (core module $m
+            (import "stop" "wait" (func $wait)) (import "stop" "requested" (func $requested (result i32)))
+            (func (export "run") (result i32)
+                (if (call $requested) (then unreachable))
+                (call $wait)
+                (i32.eqz (call $requested))))
+        (core instance $i (instantiate $m (with "stop" (instance
+            (export "wait" (func $wait)) (export "requested" (func $requested))))))
+        (func $run (result (result)) (canon lift (core func $i "run")))
+        (instance $command (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.0" (instance $command)))"#;
+    let running = start(text, GuestSpec::default()).await;
+    eventually("the guest waits", || running.cpu_time() > Duration::ZERO).await;
+    running.stop(Duration::from_hours(1));
+    assert_eq!(outcome(&ended(&running).await), (0, ExitReason::Exited));
+}
+
+#[tokio::test]
+async fn a_guest_over_its_share_of_the_processor_waits_and_can_still_be_killed() {
+    let limits = Limits { cpu_millis: Some(10), ..Limits::default() };
+    let running = start(SPIN, GuestSpec { limits, ..GuestSpec::default() }).await;
+    let started = Instant::now();
+    eventually("the guest runs", || running.cpu_time() > Duration::from_millis(1)).await;
+    // One slice of 5 ms is half a second's worth.
+    eventually("half a second passes", || started.elapsed() > Duration::from_millis(500)).await;
+    assert!(running.cpu_time() < Duration::from_millis(50), "{:?}", running.cpu_time());
+    running.kill();
+    assert_eq!(outcome(&ended(&running).await), (137, ExitReason::Stopped));
+    assert!(started.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]

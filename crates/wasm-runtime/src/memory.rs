@@ -1,16 +1,9 @@
-//! Counts what a guest uses: memory against its limit, and time on a thread.
+//! Counts a guest's memory against its limit.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
-
-use crate::ticker::Ticker;
 
 /// A table element is a pointer.
 const TABLE_ELEMENT_BYTES: u64 = 8;
@@ -138,48 +131,6 @@ impl ResourceLimiter for MemoryMeter {
         self.undo();
         Ok(())
     }
-}
-
-/// Time on a thread, summed over everything that ran for a guest.
-#[derive(Debug, Default)]
-pub(crate) struct CpuClock(AtomicU64);
-
-impl CpuClock {
-    pub(crate) fn total(&self) -> Duration {
-        Duration::from_nanos(self.0.load(Ordering::Relaxed))
-    }
-}
-
-/// A guest's future whose polls are charged to the guest, and during which the epoch moves.
-pub(crate) struct Metered<F> {
-    future: Pin<Box<F>>,
-    cpu: Arc<CpuClock>,
-    ticker: Arc<Ticker>,
-}
-
-impl<F: Future> Metered<F> {
-    pub(crate) fn new(future: F, cpu: Arc<CpuClock>, ticker: Arc<Ticker>) -> Self {
-        Self { future: Box::pin(future), cpu, ticker }
-    }
-}
-
-impl<F: Future> Future for Metered<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let this = &mut *self;
-        let _on_thread = this.ticker.enter();
-        let before = thread_time();
-        let result = this.future.as_mut().poll(context);
-        this.cpu.0.fetch_add(thread_time().saturating_sub(before), Ordering::Relaxed);
-        result
-    }
-}
-
-/// Returns the nanoseconds that this thread has run.
-fn thread_time() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
 #[cfg(test)]
