@@ -1,13 +1,34 @@
 //! The table of built-in kinds, one line a kind. A kind with manners of its own has a file of its own beside this one.
 
+mod autoscaling;
+mod config;
+mod deployment;
 mod doc;
+mod endpoints;
+mod event;
+mod job;
+mod namespace;
+mod networking;
+mod node;
+mod others;
 mod plain;
+mod pod;
+mod pod_spec;
 mod print;
+mod rbac;
+mod replica_set;
+mod service;
+mod sets;
+mod simple;
+#[cfg(test)]
+mod testing;
+mod workload;
 
 use std::sync::{Arc, LazyLock};
 
 use crate::resource::{Manners, Resource, Scope, Subresource};
 use plain::Plain;
+pub use print::human_duration;
 
 /// The verbs of a kind that is kept like any other.
 const KEPT: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -60,66 +81,66 @@ struct Row(
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row(CORE, "Binding", "bindings", &[], &[], NAMESPACED, ANSWERED, &[], plain),
-    Row(CORE, "ConfigMap", "configmaps", &["cm"], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "Endpoints", "endpoints", &["ep"], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "Namespace", "namespaces", &["ns"], &[], CLUSTER, ONE_BY_ONE, &["finalize", "status"], plain),
-    Row(CORE, "Node", "nodes", &["no"], &[], CLUSTER, KEPT, &["proxy", "status"], plain),
-    Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], plain),
-    Row(CORE, "PersistentVolume", "persistentvolumes", &["pv"], &[], CLUSTER, KEPT, &["status"], plain),
-    Row(CORE, "Pod", "pods", &["po"], &["all"], NAMESPACED, KEPT, &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"], plain),
+    Row(CORE, "ConfigMap", "configmaps", &["cm"], &[], NAMESPACED, KEPT, &[], || Arc::new(config::ConfigMap)),
+    Row(CORE, "Endpoints", "endpoints", &["ep"], &[], NAMESPACED, KEPT, &[], || Arc::new(endpoints::ENDPOINTS)),
+    Row(CORE, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], || Arc::new(event::CoreEvent)),
+    Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LIMIT_RANGE)),
+    Row(CORE, "Namespace", "namespaces", &["ns"], &[], CLUSTER, ONE_BY_ONE, &["finalize", "status"], || Arc::new(namespace::Namespace)),
+    Row(CORE, "Node", "nodes", &["no"], &[], CLUSTER, KEPT, &["proxy", "status"], || Arc::new(node::Node)),
+    Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::PERSISTENT_VOLUME_CLAIM)),
+    Row(CORE, "PersistentVolume", "persistentvolumes", &["pv"], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::PERSISTENT_VOLUME)),
+    Row(CORE, "Pod", "pods", &["po"], &["all"], NAMESPACED, KEPT, &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"], || Arc::new(pod::Pod)),
     Row(CORE, "PodTemplate", "podtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "ReplicationController", "replicationcontrollers", &["rc"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
-    Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], plain),
-    Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], plain),
-    Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], plain),
+    Row(CORE, "ReplicationController", "replicationcontrollers", &["rc"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(replica_set::ReplicationController)),
+    Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::RESOURCE_QUOTA)),
+    Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(config::Secret)),
+    Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], || Arc::new(rbac::SERVICE_ACCOUNT)),
+    Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], || Arc::new(service::Service)),
     Row(APPS, "ControllerRevision", "controllerrevisions", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(APPS, "DaemonSet", "daemonsets", &["ds"], &["all"], NAMESPACED, KEPT, &["status"], plain),
-    Row(APPS, "Deployment", "deployments", &["deploy"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
-    Row(APPS, "ReplicaSet", "replicasets", &["rs"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
-    Row(APPS, "StatefulSet", "statefulsets", &["sts"], &["all"], NAMESPACED, KEPT, &["scale", "status"], plain),
-    Row(EVENTS, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], plain),
+    Row(APPS, "DaemonSet", "daemonsets", &["ds"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(sets::DaemonSet)),
+    Row(APPS, "Deployment", "deployments", &["deploy"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(deployment::Deployment)),
+    Row(APPS, "ReplicaSet", "replicasets", &["rs"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(replica_set::ReplicaSet)),
+    Row(APPS, "StatefulSet", "statefulsets", &["sts"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(sets::StatefulSet)),
+    Row(EVENTS, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], || Arc::new(event::NewEvent)),
     Row(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHENTICATION, "TokenReview", "tokenreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "LocalSubjectAccessReview", "localsubjectaccessreviews", &[], &[], NAMESPACED, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
-    Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], plain),
-    Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], plain),
-    Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], plain),
-    Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], plain),
-    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], plain),
-    Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(NETWORKING, "Ingress", "ingresses", &["ing"], &[], NAMESPACED, KEPT, &["status"], plain),
+    Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(others::AUTOSCALER)),
+    Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::OldAutoscaler)),
+    Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::CronJob)),
+    Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::Job)),
+    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(others::CERTIFICATE_REQUEST)),
+    Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(networking::INGRESS_CLASS)),
+    Row(NETWORKING, "Ingress", "ingresses", &["ing"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(networking::INGRESS)),
     Row(NETWORKING, "IPAddress", "ipaddresses", &["ip"], &[], CLUSTER, KEPT, &[], plain),
-    Row(NETWORKING, "NetworkPolicy", "networkpolicies", &["netpol"], &[], NAMESPACED, KEPT, &[], plain),
-    Row(NETWORKING, "ServiceCIDR", "servicecidrs", &[], &[], CLUSTER, KEPT, &["status"], plain),
-    Row(POLICY, "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], &[], NAMESPACED, KEPT, &["status"], plain),
-    Row(RBAC, "ClusterRoleBinding", "clusterrolebindings", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(RBAC, "ClusterRole", "clusterroles", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(RBAC, "RoleBinding", "rolebindings", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(RBAC, "Role", "roles", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(NETWORKING, "NetworkPolicy", "networkpolicies", &["netpol"], &[], NAMESPACED, KEPT, &[], || Arc::new(networking::NETWORK_POLICY)),
+    Row(NETWORKING, "ServiceCIDR", "servicecidrs", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
+    Row(POLICY, "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::POD_DISRUPTION_BUDGET)),
+    Row(RBAC, "ClusterRoleBinding", "clusterrolebindings", &[], &[], CLUSTER, KEPT, &[], || Arc::new(rbac::BINDING)),
+    Row(RBAC, "ClusterRole", "clusterroles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(rbac::ROLE)),
+    Row(RBAC, "RoleBinding", "rolebindings", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::BINDING)),
+    Row(RBAC, "Role", "roles", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::ROLE)),
+    Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], || Arc::new(others::CSI_DRIVER)),
     Row(STORAGE, "CSINode", "csinodes", &[], &[], CLUSTER, KEPT, &[], plain),
     Row(STORAGE, "CSIStorageCapacity", "csistoragecapacities", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], plain),
-    Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::STORAGE_CLASS)),
+    Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
     Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], plain),
-    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], plain),
-    Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], plain),
-    Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(NODE, "RuntimeClass", "runtimeclasses", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(DISCOVERY, "EndpointSlice", "endpointslices", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(FLOWCONTROL, "FlowSchema", "flowschemas", &[], &[], CLUSTER, KEPT, &["status"], plain),
-    Row(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations", &[], &[], CLUSTER, KEPT, &["status"], plain),
+    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
+    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::MUTATING_WEBHOOK)),
+    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
+    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::VALIDATING_WEBHOOK)),
+    Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),
+    Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LEASE)),
+    Row(NODE, "RuntimeClass", "runtimeclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(others::RUNTIME_CLASS)),
+    Row(DISCOVERY, "EndpointSlice", "endpointslices", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(endpoints::ENDPOINT_SLICE)),
+    Row(FLOWCONTROL, "FlowSchema", "flowschemas", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
+    Row(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
     Row(RESOURCE, "DeviceClass", "deviceclasses", &[], &[], CLUSTER, KEPT, &[], plain),
     Row(RESOURCE, "ResourceClaim", "resourceclaims", &[], &[], NAMESPACED, KEPT, &["status"], plain),
     Row(RESOURCE, "ResourceClaimTemplate", "resourceclaimtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),

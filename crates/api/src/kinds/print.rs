@@ -143,3 +143,54 @@ pub(super) fn shortened(items: &[String], shown: usize) -> String {
     }
     format!("{} + {} more...", items[..shown].join(","), items.len() - shown)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_shown_in_two_units_at_most() {
+        const MINUTE: i64 = 60;
+        const HOUR: i64 = 60 * MINUTE;
+        const DAY: i64 = 24 * HOUR;
+        let cases = [
+            (-5, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (121, "2m1s"),
+            (10 * MINUTE + 5, "10m"),
+            (179 * MINUTE, "179m"),
+            (3 * HOUR, "3h"),
+            (3 * HOUR + MINUTE, "3h1m"),
+            (8 * HOUR + MINUTE, "8h"),
+            (47 * HOUR, "47h"),
+            (2 * DAY, "2d"),
+            (2 * DAY + HOUR, "2d1h"),
+            (8 * DAY + HOUR, "8d"),
+            (729 * DAY, "729d"),
+            (730 * DAY, "2y"),
+            (731 * DAY, "2y1d"),
+            (8 * 365 * DAY + DAY, "8y"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(human_duration(seconds), text, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn selectors_are_shown_sorted_by_key() {
+        let expressions = json!([{"key": "b", "operator": "In", "values": ["y", "x"]}, {"key": "a", "operator": "DoesNotExist"}]);
+        let shown = selector(Some(&json!({"matchLabels": {"c": "1"}, "matchExpressions": expressions})));
+        assert_eq!(shown, "!a,b in (x,y),c=1");
+        assert_eq!(selector(Some(&json!({}))), "<none>");
+    }
+
+    #[test]
+    fn an_object_without_a_time_has_an_unknown_age() {
+        assert_eq!(age(&Object::default(), Timestamp::UNIX_EPOCH), "<unknown>");
+    }
+}

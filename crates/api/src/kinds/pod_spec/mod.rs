@@ -1,0 +1,13 @@
+//! Pod specs, which pods and every workload's template share.
+
+mod container;
+mod defaults;
+mod validate;
+mod volumes;
+
+pub(super) use defaults::{default_pod_spec, requests_from_limits};
+pub(super) use container::port_name;
+pub(super) use validate::{Owner, validate_pod_spec, validate_template};
+
+#[cfg(test)]
+mod tests;

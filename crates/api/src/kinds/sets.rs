@@ -1,0 +1,181 @@
+//! Stateful sets and daemon sets: a pod per number, a pod per node.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::doc::{child, child_made, children, fill};
+use super::pod_spec::Owner;
+use super::print::{self, Col, Columns, Number, Text};
+use super::workload::{self, count};
+use crate::object::Object;
+use crate::resource::{Column, Manners};
+use crate::status::FieldError;
+
+/// The manners of stateful sets.
+pub(super) struct StatefulSet;
+
+/// The manners of daemon sets.
+pub(super) struct DaemonSet;
+
+const STATEFUL_COLUMNS: Columns = &[
+    print::NAME,
+    Col("Ready", Text, "Number of the pod with ready state"),
+    print::AGE,
+    print::CONTAINERS,
+    print::IMAGES,
+];
+
+const DAEMON_COLUMNS: Columns = &[
+    print::NAME,
+    Col("Desired", Number, "The total number of nodes that should be running the daemon pod."),
+    Col("Current", Number, "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod."),
+    Col("Ready", Number, "The number of nodes that should run a daemon pod and have one that is ready."),
+    Col("Up-to-date", Number, "The total number of nodes that are running updated daemon pod"),
+    Col("Available", Number, "The number of nodes that should run a daemon pod and have one that is available."),
+    Col("Node Selector", Text, "Which nodes should run the daemon pod."),
+    print::AGE,
+    print::CONTAINERS,
+    print::IMAGES,
+    print::SELECTOR,
+];
+
+impl Manners for StatefulSet {
+    fn default(&self, object: &mut Object) {
+        let Some(spec) = child(&mut object.0, "spec") else { return };
+        fill(spec, "replicas", 1);
+        fill(spec, "podManagementPolicy", "OrderedReady");
+        fill(spec, "revisionHistoryLimit", 10);
+        workload::default_rollout(spec, "updateStrategy", [("partition", json!(0)), ("partition", json!(0))]);
+        if let Some(policy) = child_made(spec, "persistentVolumeClaimRetentionPolicy") {
+            fill(policy, "whenDeleted", "Retain");
+            fill(policy, "whenScaled", "Retain");
+        }
+        for claim in children(spec, "volumeClaimTemplates") {
+            fill(claim, "apiVersion", "v1");
+            fill(claim, "kind", "PersistentVolumeClaim");
+            if let Some(spec) = child(claim, "spec") {
+                fill(spec, "volumeMode", "Filesystem");
+            }
+            if let Some(status) = child_made(claim, "status") {
+                fill(status, "phase", "Pending");
+            }
+        }
+        workload::default_template(spec);
+    }
+
+    fn prepare_create(&self, object: &mut Object) {
+        object.0.insert("status".to_owned(), json!({"replicas": 0, "availableReplicas": 0}));
+    }
+
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        const FIXED: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
+            'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+        let mut errors = workload::validate(object, None, "statefulset", Owner::Service);
+        let fixed = ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"];
+        if !workload::validate_fixed(object, old, &fixed).is_empty() {
+            errors.push(FieldError::forbidden("spec", FIXED));
+        }
+        errors
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        print::columns(STATEFUL_COLUMNS)
+    }
+
+    fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
+        let (containers, images) = print::containers_and_images(workload::template_spec(object));
+        let ready = count(object, &["status", "readyReplicas"]);
+        let desired = count(object, &["spec", "replicas"]);
+        vec![object.name().into(), format!("{ready}/{desired}").into(), print::age(object, now), containers.into(), images.into()]
+    }
+}
+
+impl Manners for DaemonSet {
+    fn default(&self, object: &mut Object) {
+        let Some(spec) = child(&mut object.0, "spec") else { return };
+        fill(spec, "revisionHistoryLimit", 10);
+        workload::default_rollout(spec, "updateStrategy", [("maxUnavailable", json!(1)), ("maxSurge", json!(0))]);
+        workload::default_template(spec);
+    }
+
+    fn prepare_create(&self, object: &mut Object) {
+        let zero = ["currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"];
+        let status: serde_json::Map<String, Value> = zero.iter().map(|field| ((*field).to_owned(), json!(0))).collect();
+        object.0.insert("status".to_owned(), Value::Object(status));
+    }
+
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        workload::validate(object, old, "daemonset", Owner::Service)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        print::columns(DAEMON_COLUMNS)
+    }
+
+    fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
+        let pod = workload::template_spec(object);
+        let (containers, images) = print::containers_and_images(pod);
+        let number = |field: &str| count(object, &["status", field]);
+        vec![
+            object.name().into(),
+            number("desiredNumberScheduled"),
+            number("currentNumberScheduled"),
+            number("numberReady"),
+            number("updatedNumberScheduled"),
+            number("numberAvailable"),
+            print::labels(pod.and_then(|pod| pod.get("nodeSelector"))).into(),
+            print::age(object, now),
+            containers.into(),
+            images.into(),
+            print::selector(object.at(&["spec", "selector"])).into(),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::testing::{check_errors, object};
+
+    fn set(extra: Value) -> Object {
+        let mut object = object(json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s",
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}));
+        for (field, value) in extra.as_object().unwrap() {
+            object.set(&["spec", field], value.clone());
+        }
+        object
+    }
+
+    #[test]
+    fn a_stateful_set_starts_in_order_and_keeps_its_volumes() {
+        let mut object = set(json!({"volumeClaimTemplates": [{"metadata": {"name": "d"}, "spec": {}}]}));
+        StatefulSet.default(&mut object);
+        assert_eq!(object.str_at(&["spec", "podManagementPolicy"]), "OrderedReady");
+        assert_eq!(object.at(&["spec", "updateStrategy"]), Some(&json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})));
+        assert_eq!(
+            object.at(&["spec", "persistentVolumeClaimRetentionPolicy"]),
+            Some(&json!({"whenDeleted": "Retain", "whenScaled": "Retain"}))
+        );
+        assert_eq!(object.at(&["spec", "volumeClaimTemplates"]).unwrap()[0]["spec"]["volumeMode"], "Filesystem");
+        check_errors(&StatefulSet, &object, None, &[]);
+    }
+
+    #[test]
+    fn a_stateful_set_cannot_move_to_another_service() {
+        let (mut old, mut new) = (set(json!({})), set(json!({"serviceName": "other"})));
+        StatefulSet.default(&mut old);
+        StatefulSet.default(&mut new);
+        let errors = StatefulSet.validate(&new, Some(&old));
+        assert!(errors[0].to_string().starts_with("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'"));
+    }
+
+    #[test]
+    fn a_daemon_set_replaces_one_pod_at_a_time() {
+        let mut object = set(json!({}));
+        DaemonSet.default(&mut object);
+        assert_eq!(
+            object.at(&["spec", "updateStrategy", "rollingUpdate"]),
+            Some(&json!({"maxSurge": 0, "maxUnavailable": 1}))
+        );
+    }
+}
