@@ -1,0 +1,51 @@
+//! The four kinds of PATCH and the bookkeeping of who set which field.
+//!
+//! | media type | function |
+//! |---|---|
+//! | `application/json-patch+json` | [`json`] |
+//! | `application/merge-patch+json` | [`merge`] |
+//! | `application/strategic-merge-patch+json` | [`strategic`] |
+//! | `application/apply-patch+yaml` | [`apply`] |
+//!
+//! All are pure: a document and a patch in, a document out. Every other write goes through [`update_managers`].
+
+mod apply;
+mod fieldset;
+mod json;
+mod managed;
+mod merge;
+mod strategic;
+mod typed;
+
+pub use apply::{ApplyError, Conflict, Conflicts, Force, apply};
+pub use fieldset::{FieldSet, PathElement};
+pub use json::json;
+pub use managed::{Tracking, Writer, update_managers};
+pub use merge::{merge, merge_values};
+pub use strategic::strategic;
+
+/// Why a patch was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The patch itself is malformed: 400.
+    #[error("{0}")]
+    Malformed(String),
+    /// The patch does not fit the document: 422.
+    #[error("{0}")]
+    Unprocessable(String),
+    /// The patch would make too much: 413.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+/// The reasons as answers of the API.
+impl From<Error> for crate::Status {
+    fn from(error: Error) -> Self {
+        let (code, reason) = match &error {
+            Error::Malformed(_) => (400, "BadRequest"),
+            Error::Unprocessable(_) => (422, "Invalid"),
+            Error::TooLarge(_) => (413, "RequestEntityTooLarge"),
+        };
+        Self { code, reason: reason.to_owned(), message: error.to_string(), details: None }
+    }
+}
