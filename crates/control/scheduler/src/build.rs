@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::framework::{Check, Filter, Score, Verdict};
 use crate::pod::PodInfo;
-use crate::snapshot::{NodeInfo, Snapshot};
+use crate::snapshot::Snapshot;
 
 /// A node with 4 CPUs, 8 GiB and room for 110 pods, labelled with its name.
 pub(crate) fn node(name: &str) -> NodeBuilder {
@@ -63,15 +63,6 @@ impl NodeBuilder {
 
     pub(crate) fn build(&self) -> Arc<Node> {
         Arc::new(serde_json::from_value(self.0.clone()).expect("a node"))
-    }
-
-    /// Returns the node with these pods on it.
-    pub(crate) fn with(&self, pods: &[PodBuilder]) -> NodeInfo {
-        let mut node = NodeInfo::new(self.build());
-        for pod in pods {
-            node.add(pod.info());
-        }
-        node
     }
 
     pub(crate) fn in_snapshot(&self) -> Snapshot {

@@ -125,6 +125,7 @@ pub fn default_profile() -> Profile {
             (Box::new(plugins::affinity::Affinity), 2),
             (Box::new(plugins::resources::LeastAllocated), 1),
             (Box::new(plugins::spread::Spread), 2),
+            (Box::new(plugins::pod_affinity::PodAffinity), 2),
             (Box::new(plugins::resources::Balanced), 1),
             (Box::new(plugins::images::ImageLocality), 1),
         ],

@@ -28,6 +28,8 @@ pub struct PodInfo {
     pub affinity: Vec<Term>,
     /// Which pods must not be near.
     pub anti_affinity: Vec<Term>,
+    /// Which pods should be near, by weight; a negative weight means that they should not.
+    pub preferences: Vec<(i64, Term)>,
 }
 
 /// A port on the node itself.
@@ -94,15 +96,20 @@ impl PodInfo {
         let spec = pod.spec.as_ref().unwrap_or(&empty);
         let affinity = spec.affinity.as_ref();
         let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
-        let near = near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref());
         let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-        let far = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
+        let near_required = near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref());
+        let far_required = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
+        let near_preferred = near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let far_preferred = far.and_then(|far| far.preferred_during_scheduling_ignored_during_execution.as_ref());
+        let wished = near_preferred.into_iter().flatten().map(|term| (i64::from(term.weight), &term.pod_affinity_term));
+        let unwished = far_preferred.into_iter().flatten().map(|term| (-i64::from(term.weight), &term.pod_affinity_term));
         Self {
             requests: pod_requests(spec),
             requests_stated: pod_requests_stated(spec),
             host_ports: host_ports(spec),
-            affinity: near.into_iter().flatten().map(|term| Term::read(term, &pod)).collect(),
-            anti_affinity: far.into_iter().flatten().map(|term| Term::read(term, &pod)).collect(),
+            affinity: near_required.into_iter().flatten().map(|term| Term::read(term, &pod)).collect(),
+            anti_affinity: far_required.into_iter().flatten().map(|term| Term::read(term, &pod)).collect(),
+            preferences: wished.chain(unwished).map(|(weight, term)| (weight, Term::read(term, &pod))).collect(),
             pod,
         }
     }

@@ -44,6 +44,13 @@ struct Waiting {
     place: Place,
 }
 
+impl Waiting {
+    /// Whether this is the pod that was handed out, and not a namesake that came later.
+    fn is_in_hand(&self, pod: &PodInfo) -> bool {
+        self.place == Place::Deciding && self.pod.uid() == pod.uid()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     /// In `active`.
@@ -68,13 +75,15 @@ impl PodQueue {
         let alike = known.pod.schedules_like(&pod);
         let same_pod = known.pod.uid() == pod.uid();
         let same_rank = known.pod.priority() == pod.priority();
-        known.pod = Arc::clone(&pod);
-        if alike || known.place == Place::Deciding {
+        if alike || same_pod && known.place == Place::Deciding {
+            known.pod = pod;
             return;
         }
         if same_pod && same_rank {
+            known.pod = pod;
             self.activate(&key);
         } else {
+            // Another pod of this name, or another place in the order.
             self.remove(&key);
             self.insert(key, pod);
         }
@@ -97,18 +106,20 @@ impl PodQueue {
     }
 
     /// Parks a pod that these filters turned away on every node.
-    pub fn rejected(&mut self, key: &ObjectKey, rejected_by: BTreeSet<&'static str>, now: Instant) {
-        let Some(waiting) = self.pods.get_mut(key) else { return };
+    pub fn rejected(&mut self, pod: &PodInfo, rejected_by: BTreeSet<&'static str>, now: Instant) {
+        let key = pod.key();
+        let Some(waiting) = self.pods.get_mut(&key).filter(|waiting| waiting.is_in_hand(pod)) else { return };
         let backoff_until = now + BACKOFF.after(waiting.attempts);
         let until = now + PARKED_MAX;
         waiting.place = Place::Parked { rejected_by, backoff_until, until };
-        self.later.insert((until, key.clone()));
+        self.later.insert((until, key));
     }
 
     /// Lets a pod be decided again after its back-off: something failed that has nothing to do with the cluster's state.
-    pub fn failed(&mut self, key: &ObjectKey, now: Instant) {
-        let Some(waiting) = self.pods.get(key) else { return };
-        self.back_off(key.clone(), now + BACKOFF.after(waiting.attempts));
+    pub fn failed(&mut self, pod: &PodInfo, now: Instant) {
+        let key = pod.key();
+        let Some(waiting) = self.pods.get(&key).filter(|waiting| waiting.is_in_hand(pod)) else { return };
+        self.back_off(key, now + BACKOFF.after(waiting.attempts));
     }
 
     /// Wakes the parked pods that an event could help, by the filters that rejected them.

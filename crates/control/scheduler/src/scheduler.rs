@@ -183,7 +183,7 @@ impl Scheduler {
                 Decision::Bind(pod, node)
             }
             Err(rejected) => {
-                state.queue.rejected(&pod.key(), rejected.filters(), Instant::now());
+                state.queue.rejected(&pod, rejected.filters(), Instant::now());
                 Decision::Reject(pod, rejected)
             }
         })
@@ -207,9 +207,8 @@ impl Scheduler {
         let mut state = self.cluster.state.lock();
         // If the answer was lost after all, the watch shows the binding and takes the pod from the queue.
         state.snapshot.forget(pod.uid());
-        state.queue.failed(&key, Instant::now());
-        let event = ClusterEvent::PodLeft;
-        self.cluster.wake(&mut state.queue, event);
+        state.queue.failed(pod, Instant::now());
+        self.cluster.wake(&mut state.queue, ClusterEvent::PodLeft);
         drop(state);
         if error.is_conflict() || error.is_not_found() {
             debug!(pod = %key, node = %node, %error, "the pod was gone or bound already");
@@ -272,3 +271,6 @@ fn new_condition(pod: &Pod, message: &str, now: Time) -> Option<PodCondition> {
         ..PodCondition::default()
     })
 }
+
+#[cfg(test)]
+mod tests;

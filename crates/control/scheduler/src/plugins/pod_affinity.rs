@@ -1,9 +1,9 @@
 //! InterPodAffinity: pods that must be near, or must not be near, other pods. Near means nodes with the same value of a
-//! label (the topology key). Preferences among pods have no effect yet.
+//! label (the topology key). Musts hold both ways; wishes are those of the pod in hand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::framework::{Check, ClusterEvent, Filter, Reason, Verdict};
+use crate::framework::{Check, ClusterEvent, Filter, Rate, Reason, SCORE_MAX, Score, Verdict};
 use crate::pod::{PodInfo, Term};
 use crate::snapshot::{NodeInfo, Snapshot};
 
@@ -14,7 +14,7 @@ const ANTI_AFFINITY_OF_OTHERS: &str = "node(s) didn't satisfy existing pods anti
 /// A part of the cluster: a topology key and its value.
 type Domain<'c> = (&'c str, &'c str);
 
-/// The rule.
+/// The rule and the preference.
 #[derive(Debug)]
 pub struct PodAffinity;
 
@@ -48,6 +48,38 @@ impl Filter for PodAffinity {
                 | ClusterEvent::PodChanged
                 | ClusterEvent::PodLeft
         )
+    }
+}
+
+impl Score for PodAffinity {
+    fn name(&self) -> &'static str {
+        "InterPodAffinity"
+    }
+
+    fn prepare<'c>(&'c self, pod: &'c PodInfo, cluster: &'c Snapshot) -> Option<Rate<'c>> {
+        let mut wishes: BTreeMap<Domain<'c>, i64> = BTreeMap::new();
+        for (weight, term) in &pod.preferences {
+            for node in cluster.nodes() {
+                let Some(domain) = domain(node, &term.topology_key) else { continue };
+                let met = node.pods.values().filter(|other| term.selects(&other.pod)).count();
+                *wishes.entry(domain).or_default() += weight * i64::try_from(met).unwrap_or(i64::MAX);
+            }
+        }
+        if wishes.values().all(|wish| *wish == 0) {
+            return None;
+        }
+        Some(Box::new(move |node| {
+            let own = |(key, value): &Domain<'_>| node.labels().get(*key).is_some_and(|own| own == value);
+            wishes.iter().filter(|(domain, _)| own(domain)).map(|(_, wish)| wish).sum()
+        }))
+    }
+
+    /// Stretches what is between the worst and the best over the whole scale.
+    fn normalize(&self, scores: &mut [i64]) {
+        let (least, most) = (scores.iter().copied().min().unwrap_or(0), scores.iter().copied().max().unwrap_or(0));
+        for score in scores.iter_mut() {
+            *score = if most == least { 0 } else { SCORE_MAX * (*score - least) / (most - least) };
+        }
     }
 }
 
@@ -109,7 +141,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::build::{NodeBuilder, PodBuilder, cluster, node, pod, verdicts};
+    use crate::build::{NodeBuilder, PodBuilder, cluster, node, pod, scores, verdicts};
 
     /// `n1` and `n2` in zone a, `n3` in zone b.
     fn nodes() -> [NodeBuilder; 3] {
@@ -177,5 +209,17 @@ mod tests {
         assert!(with("", Value::Null));
         assert!(!with("namespaces", json!(["prod"])));
         assert!(!with("namespaceSelector", json!({})), "the empty selector means every namespace");
+    }
+
+    #[test]
+    fn wishes_draw_a_pod_to_some_and_away_from_others() {
+        let wish = |weight: i32, app: &str, key: &str| json!([{ "weight": weight, "podAffinityTerm": term(app, key) }]);
+        let pod = app("web", "web").spec("affinity", json!({
+            "podAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": wish(10, "cache", "zone") },
+            "podAntiAffinity": { "preferredDuringSchedulingIgnoredDuringExecution": wish(30, "web", "kubernetes.io/hostname") },
+        }));
+        let there = cluster(&nodes(), &[app("cache", "cache").on("n1"), app("web-0", "web").on("n1")]);
+        assert_eq!(scores(&PodAffinity, &pod, &there), [0, 100, 66], "n1: 10 - 30, n2: 10, n3: 0");
+        assert_eq!(scores(&PodAffinity, &pod, &cluster(&nodes(), &[])), [0; 0]);
     }
 }
