@@ -1,9 +1,18 @@
 //! What is said on the wire: documents, kinds, rules. No I/O, no clock, no chance.
 
+pub mod decode;
 pub mod discovery;
+pub mod intstr;
+pub mod jsonpath;
 pub mod kinds;
+pub mod meta;
 pub mod object;
+pub mod patch;
+pub mod protobuf;
+pub mod quantity;
 pub mod resource;
+pub mod schema;
+pub mod selector;
 pub mod status;
 
 pub use object::{Object, ObjectKey};
