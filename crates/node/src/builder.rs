@@ -1,0 +1,264 @@
+//! `Node::builder()`: puts a node together and starts it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use k8s_openapi::api::core::v1::Pod;
+use wkube_base::{Clock, Rng, Tasks};
+use wkube_client::{Client, Informers, Recorder, Scope, lease};
+use wkube_proxy::{LocalPods, Proxy};
+use wkube_wasm_runtime::{Engine, EngineOptions};
+
+use crate::context::Context;
+use crate::images::Images;
+use crate::ip::Addresses;
+use crate::logs::Logs;
+use crate::objects::Fetcher;
+use crate::pods::Pods;
+use crate::register::{Identity, Registrar, owner};
+use crate::resources::Machine;
+use crate::runtime::Runtime;
+use crate::runtime::wasm::WasmRuntime;
+use crate::server;
+use crate::status_writer::Statuses;
+use crate::tunnel::{self, Reverse};
+
+/// How many pods a node takes unless told otherwise. Kubernetes' 110 is about processes and addresses, not instances.
+const PODS_MAX_DEFAULT: u32 = 1_100;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("use the data directory {path}")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The WebAssembly engine did not start.
+    #[error("start the WebAssembly engine")]
+    Engine(#[source] wkube_wasm_runtime::Error),
+    /// Neither a proxy nor a runtime was given.
+    #[error("start a node without a proxy: its guests need one for their outgoing requests")]
+    NoProxy,
+}
+
+/// What a node is made of.
+#[must_use = "a builder does nothing until `start`"]
+pub struct Builder {
+    client: Client,
+    name: String,
+    data_dir: PathBuf,
+    labels: BTreeMap<String, String>,
+    address: Option<IpAddr>,
+    pods_max: u32,
+    registry_default: Option<String>,
+    reverse: Option<Arc<dyn Reverse>>,
+    runtime: Option<Arc<dyn Runtime>>,
+    engine: Option<Engine>,
+    proxy: Option<Proxy>,
+    local: Option<LocalPods>,
+    clock: Clock,
+    rng: Rng,
+}
+
+impl Builder {
+    /// Sets the node's name; the default is `wkube`.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Sets where images, volumes and logs are kept; the default is `node` in the working directory.
+    pub fn data_dir(self, data_dir: impl Into<PathBuf>) -> Self {
+        Self { data_dir: data_dir.into(), ..self }
+    }
+
+    /// Adds labels to the node's own.
+    pub fn labels(mut self, labels: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.labels.extend(labels);
+        self
+    }
+
+    /// Sets the address that the node reports; without one it reports only its name.
+    pub fn address(self, address: IpAddr) -> Self {
+        Self { address: Some(address), ..self }
+    }
+
+    /// Sets how many pods the node takes.
+    pub fn max_pods(self, pods_max: u32) -> Self {
+        Self { pods_max, ..self }
+    }
+
+    /// Sets the registry for image names without a host that the built-in registry does not have.
+    pub fn registry_default(self, host: Option<String>) -> Self {
+        Self { registry_default: host, ..self }
+    }
+
+    /// Sets how the API server reaches the node.
+    pub fn reverse(self, reverse: Arc<dyn Reverse>) -> Self {
+        Self { reverse: Some(reverse), ..self }
+    }
+
+    /// Sets what runs containers, instead of WebAssembly.
+    pub fn runtime(self, runtime: Arc<dyn Runtime>) -> Self {
+        Self { runtime: Some(runtime), ..self }
+    }
+
+    /// Shares an engine with other nodes of this process; by default the node makes its own.
+    pub fn engine(self, engine: Engine) -> Self {
+        Self { engine: Some(engine), ..self }
+    }
+
+    /// Sets the proxy for guests' outgoing requests. Its local pods become this node's.
+    pub fn proxy(self, proxy: Proxy) -> Self {
+        Self { local: Some(proxy.local().clone()), proxy: Some(proxy), ..self }
+    }
+
+    /// Sets where the node registers what answers, if no proxy is given.
+    pub fn local_pods(self, local: LocalPods) -> Self {
+        Self { local: Some(local), ..self }
+    }
+
+    /// Sets the source of wall time.
+    pub fn clock(self, clock: Clock) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Sets the source of chance.
+    pub fn rng(self, rng: Rng) -> Self {
+        Self { rng, ..self }
+    }
+
+    /// Starts the node. It registers and takes pods in the background; its tasks belong to `tasks`.
+    ///
+    /// # Errors
+    /// If the data directory or the engine cannot be used.
+    pub async fn start(self, tasks: &Tasks) -> Result<Node, StartError> {
+        let dir = self.data_dir.join("pods");
+        let made = tokio::fs::create_dir_all(&dir).await;
+        made.map_err(|source| StartError::DataDir { path: dir, source })?;
+        let runtime = self.make_runtime()?;
+        let tasks = tasks.child();
+        let identity = Identity {
+            name: self.name.clone(),
+            labels: self.labels.clone(),
+            address: self.address,
+            machine: Machine::measure(self.pods_max),
+            runtime: runtime.version(),
+            worlds: runtime.worlds(),
+        };
+        let registrar = Registrar::new(&self.client, identity.clone(), &self.clock);
+        let node = registrar.register().await;
+        let cidr = registrar.pod_cidr(&node).await;
+        let fetcher = Fetcher::new(&self.client.named("kubelet"));
+        let pods = Pods::new(Context {
+            images: Images::new(Arc::clone(&runtime), &fetcher),
+            runtime,
+            fetcher,
+            data_dir: self.data_dir.clone(),
+            addresses: Addresses::new(cidr),
+            local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
+            logs: Logs::new(&self.clock),
+            recorder: Recorder::new(&self.client, &self.clock, "kubelet", &self.name, &tasks),
+            statuses: Statuses::start(&self.client, &tasks),
+            clock: self.clock.clone(),
+            tasks: tasks.clone(),
+            host_ip: self.address,
+            allocatable: identity.machine.allocatable(),
+        });
+        let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
+        let mine = informers.lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
+        tasks.spawn("pods", pods.clone().follow(mine));
+        tasks.spawn("node status", registrar.keep_status());
+        let client = self.client.named("kubelet");
+        let renewing = lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner(&node));
+        tasks.spawn("node lease", renewing);
+        let router = server::router(pods.clone());
+        if let Some(reverse) = self.reverse {
+            tasks.spawn("node tunnel", tunnel::keep(reverse, router.clone()));
+        }
+        Ok(Node { name: self.name, pods, router, tasks, machine: identity.machine })
+    }
+
+    fn make_runtime(&self) -> Result<Arc<dyn Runtime>, StartError> {
+        if let Some(runtime) = &self.runtime {
+            return Ok(Arc::clone(runtime));
+        }
+        let proxy = self.proxy.clone().ok_or(StartError::NoProxy)?;
+        let engine = match &self.engine {
+            Some(engine) => engine.clone(),
+            None => Engine::new(EngineOptions::new(self.data_dir.join("compiled"))).map_err(StartError::Engine)?,
+        };
+        let images = self.data_dir.join("images");
+        let runtime = WasmRuntime::new(engine, &images, &self.client, self.registry_default.clone(), proxy);
+        Ok(Arc::new(runtime.map_err(|source| StartError::DataDir { path: images, source })?))
+    }
+}
+
+/// A running node.
+pub struct Node {
+    name: String,
+    pods: Pods,
+    router: Router,
+    tasks: Tasks,
+    machine: Machine,
+}
+
+impl Node {
+    /// Returns a builder of a node that sees the cluster through `client`.
+    pub fn builder(client: Client) -> Builder {
+        Builder {
+            client,
+            name: "wkube".to_owned(),
+            data_dir: PathBuf::from("node"),
+            labels: BTreeMap::new(),
+            address: None,
+            pods_max: PODS_MAX_DEFAULT,
+            registry_default: None,
+            reverse: None,
+            runtime: None,
+            engine: None,
+            proxy: None,
+            local: None,
+            clock: Clock::system(),
+            rng: Rng::from_entropy(),
+        }
+    }
+
+    /// Returns the node's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the machine that the node runs on.
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// Returns the node's HTTP API.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Returns the node's pods.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// Stops the pods, the way each of them wants to be stopped, and then the agent. Objects stay as they are: the
+    /// next agent starts the pods again.
+    pub async fn stop(self, deadline: Duration) {
+        let began = tokio::time::Instant::now();
+        self.pods.shut_down(deadline).await;
+        self.tasks.cancel();
+        // The tasks are shared with whoever started us; they end at their next await.
+        tracing::info!(node = self.name, took = ?began.elapsed(), "node stopped");
+    }
+}

@@ -1,0 +1,66 @@
+//! What every pod worker of a node uses. One per node; nothing is global.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use wkube_api::quantity::Quantity;
+use wkube_base::{Clock, Tasks};
+use wkube_client::{EventType, Recorder};
+use wkube_proxy::LocalPods;
+
+use crate::images::Images;
+use crate::ip::Addresses;
+use crate::logs::Logs;
+use crate::objects::Fetcher;
+use crate::pod::phase::Note;
+use crate::runtime::Runtime;
+use crate::status_writer::Statuses;
+
+/// The node around its pods.
+#[derive(Clone)]
+pub struct Context {
+    /// Runs containers.
+    pub runtime: Arc<dyn Runtime>,
+    /// Gets images.
+    pub images: Images,
+    /// Gets ConfigMaps, Secrets, services and tokens.
+    pub fetcher: Fetcher,
+    /// Where pods' directories are.
+    pub data_dir: PathBuf,
+    /// Pod addresses.
+    pub addresses: Addresses,
+    /// Who answers on which address.
+    pub local: LocalPods,
+    /// Container logs.
+    pub logs: Logs,
+    /// Records events.
+    pub recorder: Recorder,
+    /// Writes statuses.
+    pub statuses: Statuses,
+    /// Wall time.
+    pub clock: Clock,
+    /// The owner of every task.
+    pub tasks: Tasks,
+    /// The node's address.
+    pub host_ip: Option<IpAddr>,
+    /// What the node has for pods.
+    pub allocatable: BTreeMap<String, Quantity>,
+}
+
+impl Context {
+    /// Records an event about a pod or one of its containers.
+    pub fn record(&self, pod: &Pod, note: &Note) {
+        let kind = if note.is_warning { EventType::Warning } else { EventType::Normal };
+        let path = note.container.as_ref().map(|container| container_path(pod, container)).unwrap_or_default();
+        self.recorder.event_at(pod, &path, kind, note.reason, note.message.clone());
+    }
+}
+
+fn container_path(pod: &Pod, container: &str) -> String {
+    let init = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let list = if init.iter().any(|spec| spec.name == container) { "initContainers" } else { "containers" };
+    format!("spec.{list}{{{container}}}")
+}

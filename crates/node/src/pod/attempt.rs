@@ -1,0 +1,249 @@
+//! One attempt of one container: image, environment, start, and in the end how it ended. Always reports an end.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use tokio::sync::{mpsc, watch};
+use wkube_proxy::{Ports, Registration};
+
+use super::backoff::elapsed;
+use super::container::Ended;
+use super::phase::{ContainerEvent, Input, Note, StartFailure};
+use super::{probes, spec};
+use crate::context::Context;
+use crate::env;
+use crate::runtime::{ContainerSpec, Exit, Guest, PodRef, StartError};
+use crate::volumes;
+
+/// How long an HTTP guest goes on answering after it was asked to stop, so that the news reaches those who route to it.
+/// Kubernetes leaves this to a `preStop` sleep that everybody forgets.
+const ENDPOINT_LINGER: Duration = Duration::from_millis(250);
+
+/// A container keeps at least this much of its grace period after its `preStop` hook
+/// (`kuberuntime_container.go`, `minimumGracePeriodInSeconds`).
+const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
+
+/// Everything that one attempt needs.
+pub struct Attempt {
+    /// The node.
+    pub context: Context,
+    /// The pod as it is now.
+    pub pod: Arc<Pod>,
+    /// The container.
+    pub container: Container,
+    /// Which attempt.
+    pub number: u32,
+    /// The pod's address.
+    pub ip: IpAddr,
+    /// Moves from `None` to earlier and earlier deadlines.
+    pub stop: watch::Receiver<Option<Timestamp>>,
+    /// Takes what happens.
+    pub events: mpsc::Sender<Input>,
+}
+
+impl Attempt {
+    /// Runs the attempt to its end.
+    pub async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        let started = tokio::select! {
+            biased;
+            _ = stop.wait_for(Option::is_some) => Err(Failure::Start(StartFailure::Cancelled)),
+            started = self.start() => started,
+        };
+        let event = match started {
+            Ok((guest, image_id)) => self.attend(guest, image_id).await,
+            Err(Failure::Start(failure)) => {
+                ContainerEvent::StartFailed { container: self.name(), attempt: self.number, failure }
+            }
+            Err(Failure::Unrunnable(message)) => {
+                let now = self.context.clock.now();
+                let ended = Ended { code: 128, reason: "StartError".to_owned(), message, started_at: None, finished_at: now };
+                ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
+            }
+        };
+        self.report(event).await;
+    }
+
+    fn name(&self) -> String {
+        self.container.name.clone()
+    }
+
+    async fn report(&self, event: ContainerEvent) {
+        // A worker that is gone needs no report.
+        let _ = self.events.send(Input::Runtime(event)).await;
+    }
+
+    fn note(&self, note: Note) {
+        self.context.record(&self.pod, &Note { container: Some(self.name()), ..note });
+    }
+
+    async fn start(&self) -> Result<(Arc<dyn Guest>, String), Failure> {
+        let record = |note: Note| self.note(note);
+        let image = self.context.images.ensure(&self.pod, &self.container, &record).await.map_err(Failure::Start)?;
+        let env = self.environment().await?;
+        let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
+        let mounts = volumes::mounts(&self.pod, &self.container, &pod_dir).map_err(Failure::config)?;
+        let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
+        let command = self.container.command.as_deref().filter(|command| !command.is_empty());
+        // The entry point is the module's own; without a command `argv[0]` is the container's name.
+        let program = command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
+        let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
+        let limits = self.container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+        let memory = limits.and_then(|limits| limits.get("memory")?.0.parse::<wkube_api::quantity::Quantity>().ok());
+        let image_id = image.id.clone();
+        let guest = self.context.runtime.start(ContainerSpec {
+            image,
+            pod: PodRef {
+                namespace: spec::namespace(&self.pod).to_owned(),
+                name: spec::name(&self.pod).to_owned(),
+                uid: spec::uid(&self.pod).to_owned(),
+            },
+            name: self.name(),
+            args,
+            env: env.into_iter().collect(),
+            mounts,
+            memory_bytes: memory.and_then(|memory| u64::try_from(memory.value()).ok()),
+            log: Arc::new(self.context.logs.writer(&pod_dir.join(&self.container.name), self.number)),
+        });
+        match guest.await {
+            Ok(guest) => Ok((guest, image_id)),
+            Err(StartError::Unrunnable(message)) => Err(Failure::Unrunnable(message)),
+            Err(StartError::Failed(message)) => {
+                Err(Failure::Start(StartFailure::Other { reason: "CreateContainerError", message }))
+            }
+        }
+    }
+
+    async fn environment(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+        let needs = env::needs(&self.container);
+        let fetched = self.context.fetcher.for_env(&self.pod, needs).await;
+        let mut sources = fetched.map_err(|error| Failure::config(format!("failed to read its environment: {error}")))?;
+        sources.pod_ip = Some(self.ip);
+        sources.host_ip = self.context.host_ip;
+        sources.allocatable = self.context.allocatable.clone();
+        let made = env::environment(&self.pod, &self.container, &sources);
+        let mut env = made.map_err(|error| Failure::config(error.to_string()))?;
+        let hostname = self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
+        env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&self.pod).to_owned()));
+        Ok(env)
+    }
+
+    /// Stays with a running guest until it has ended.
+    async fn attend(&mut self, guest: Arc<dyn Guest>, image_id: String) -> ContainerEvent {
+        let started_at = self.context.clock.now();
+        let registration = guest.backend().map(|backend| self.context.local.register(self.ip, self.ports(), backend));
+        self.report(ContainerEvent::Started { container: self.name(), attempt: self.number, image_id }).await;
+        let exit = self.wait(&*guest, registration.as_ref()).await;
+        drop(registration);
+        drop(guest);
+        let reason = match exit.code {
+            _ if exit.is_out_of_memory => "OOMKilled",
+            0 => "Completed",
+            _ => "Error",
+        };
+        let finished_at = self.context.clock.now();
+        let ended = Ended {
+            code: exit.code,
+            reason: reason.to_owned(),
+            message: exit.message,
+            started_at: Some(started_at),
+            finished_at,
+        };
+        ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
+    }
+
+    async fn wait(&mut self, guest: &dyn Guest, registration: Option<&Registration>) -> Exit {
+        let mut stop = self.stop.clone();
+        let ended = guest.ended();
+        tokio::pin!(ended);
+        tokio::select! {
+            biased;
+            exit = &mut ended => return exit,
+            _ = stop.wait_for(Option::is_some) => {}
+        }
+        let before = async {
+            self.pre_stop().await;
+            let grace = self.grace_left();
+            if registration.is_some() && grace > ENDPOINT_LINGER * 4 {
+                tokio::time::sleep(ENDPOINT_LINGER).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            exit = &mut ended => return exit,
+            () = before => {}
+        }
+        loop {
+            // An earlier deadline starts the stop anew, with less grace.
+            let stopping = guest.stop(self.grace_left());
+            tokio::select! {
+                biased;
+                exit = &mut ended => return exit,
+                () = async { stopping.await; std::future::pending::<()>().await } => {}
+                Ok(()) = self.stop.changed() => {}
+            }
+        }
+    }
+
+    fn grace_left(&mut self) -> Duration {
+        let deadline = *self.stop.borrow_and_update();
+        deadline.map_or(Duration::ZERO, |deadline| elapsed(self.context.clock.now(), deadline))
+    }
+
+    async fn pre_stop(&self) {
+        let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else { return };
+        let mut stop = self.stop.clone();
+        let mut grace = || {
+            let deadline = *stop.borrow_and_update();
+            deadline.map_or(Duration::ZERO, |deadline| elapsed(self.context.clock.now(), deadline))
+        };
+        let whole = grace();
+        if whole.is_zero() {
+            return;
+        }
+        let limit = whole.saturating_sub(GRACE_AFTER_HOOK).max(whole / 2);
+        match tokio::time::timeout(limit, self.run_hook(hook)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => self.note(Note::warning("FailedPreStopHook", format!("PreStopHook failed: {problem}"))),
+            Err(_) => self.note(Note::warning("FailedPreStopHook", "PreStopHook did not end within the grace period")),
+        }
+    }
+
+    async fn run_hook(&self, hook: &LifecycleHandler) -> Result<(), String> {
+        if let Some(sleep) = &hook.sleep {
+            let seconds = u64::try_from(sleep.seconds).unwrap_or(0);
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            return Ok(());
+        }
+        let Some(get) = &hook.http_get else { return Err("only httpGet and sleep hooks are supported".to_owned()) };
+        let probe = k8s_openapi::api::core::v1::Probe { http_get: Some(get.clone()), ..Default::default() };
+        let check = probes::Check::of(&probe, &self.container)?;
+        match probes::ask(&check, self.ip, &self.context.local, Duration::from_secs(30)).await {
+            // Only a request that could not be made is a failure (`lifecycle/handlers.go`).
+            Err(problem) if !problem.starts_with("HTTP probe failed") => Err(problem),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn ports(&self) -> Ports {
+        let declared = self.container.ports.as_deref().unwrap_or_default();
+        if declared.is_empty() {
+            return Ports::Any;
+        }
+        Ports::These(declared.iter().filter_map(|port| u16::try_from(port.container_port).ok()).collect())
+    }
+}
+
+enum Failure {
+    Start(StartFailure),
+    Unrunnable(String),
+}
+
+impl Failure {
+    fn config(message: String) -> Self {
+        Self::Start(StartFailure::Other { reason: "CreateContainerConfigError", message })
+    }
+}

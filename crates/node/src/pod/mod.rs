@@ -1,0 +1,15 @@
+//! The life of one pod: a pure machine (`phase`), its public face (`status`) and the task that drives it (`worker`).
+
+pub mod attempt;
+pub mod backoff;
+pub mod container;
+pub mod life;
+pub mod phase;
+pub mod probes;
+pub mod setup;
+pub mod spec;
+pub mod status;
+pub mod worker;
+
+pub use container::{Container, Ended, Role, State};
+pub use phase::{Effect, Input, Kill, Phase, Report};

@@ -1,0 +1,316 @@
+//! What the world sees of a pod: one pure function from the phase to `PodStatus`, and the patch that carries it.
+
+use std::net::IpAddr;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod,
+    PodCondition, PodIP, PodStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::container::{Container, Ended, Role, State, Why};
+use super::life::{Life, crash_loop_message};
+use super::phase::{Ending, Kill, Phase};
+use super::spec;
+
+/// The conditions that this node writes; all others belong to somebody else.
+const OWN_CONDITIONS: [&str; 5] = ["PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
+
+/// Returns the pod's status. `previous` is the status published before: a condition that did not change keeps its
+/// transition time. Conditions of others are carried over.
+pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodStatus>, now: Timestamp) -> PodStatus {
+    let life = phase.life();
+    if let Phase::Stopped(stopped) = phase
+        && stopped.ending == Ending::Remembered
+    {
+        return life.pod.status.clone().unwrap_or_default();
+    }
+    let word = phase_word(phase);
+    let (reason, message) = reason_of(phase);
+    let (init, app): (Vec<_>, Vec<_>) = life.containers.iter().partition(|container| container.role != Role::App);
+    let statuses = |containers: Vec<&Container>| -> Option<Vec<ContainerStatus>> {
+        (!containers.is_empty()).then(|| containers.into_iter().map(|c| container_status(c, phase, now)).collect())
+    };
+    PodStatus {
+        phase: Some(word.to_owned()),
+        reason,
+        message,
+        conditions: Some(conditions(phase, word, previous, now)),
+        init_container_statuses: statuses(init),
+        container_statuses: statuses(app),
+        host_ip: host_ip.map(|ip| ip.to_string()),
+        host_ips: host_ip.map(|ip| vec![HostIP { ip: ip.to_string() }]),
+        pod_ip: life.ip.map(|ip| ip.to_string()),
+        pod_ips: life.ip.map(|ip| vec![PodIP { ip: ip.to_string() }]),
+        start_time: Some(Time(life.started_at)),
+        observed_generation: life.pod.metadata.generation,
+        qos_class: life.pod.status.as_ref().and_then(|status| status.qos_class.clone()),
+        ..PodStatus::default()
+    }
+}
+
+/// Returns the strategic merge patch that brings a pod's status to `status`, for the pod of this uid only
+/// (`pkg/util/pod/pod.go`, `PatchPodStatus`). Conditions of others are left out: they merge by type on the server.
+pub fn patch_of(pod: &Pod, status: &PodStatus) -> Value {
+    let mut document = serde_json::to_value(status).unwrap_or_default();
+    if let Some(conditions) = document["conditions"].as_array_mut() {
+        conditions.retain(|condition| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own));
+    }
+    for field in ["reason", "message"] {
+        // Absent would leave what an earlier status said.
+        if document[field].is_null() {
+            document[field] = Value::Null;
+        }
+    }
+    json!({ "metadata": { "uid": spec::uid(pod) }, "status": document })
+}
+
+/// Returns `status.phase` (`kubelet_pods.go`, `getPhase`).
+fn phase_word(phase: &Phase) -> &'static str {
+    let life = phase.life();
+    match phase {
+        Phase::Setup(_) => "Pending",
+        Phase::Stopped(stopped) => {
+            let forced = matches!(stopped.ending, Ending::Killed(Kill::DeadlineExceeded | Kill::Rejected { .. }));
+            let succeeded = |container: &Container| container.ended().is_some_and(|ended| ended.code == 0);
+            let mut counted = life.containers.iter().filter(|container| container.role != Role::Sidecar);
+            if !forced && counted.all(succeeded) { "Succeeded" } else { "Failed" }
+        }
+        Phase::Running(_) | Phase::Stopping(_) => {
+            let mut apps = life.containers.iter().filter(|container| container.role == Role::App);
+            let is_first_wait = |container: &Container| {
+                let waits = matches!(container.state, State::Pending | State::Starting | State::Waiting { .. });
+                waits && container.last.is_none()
+            };
+            let is_pending = !is_initialized(life) || apps.any(is_first_wait);
+            if is_pending { "Pending" } else { "Running" }
+        }
+    }
+}
+
+/// A sidecar that is being stopped at the pod's end does not make the pod uninitialized again.
+fn is_initialized(life: &Life) -> bool {
+    let apps_began = life.containers.iter().any(|c| c.role == Role::App && (c.state != State::Pending || c.last.is_some()));
+    apps_began || life.is_initialized()
+}
+
+fn reason_of(phase: &Phase) -> (Option<String>, Option<String>) {
+    let ending = match phase {
+        Phase::Setup(_) | Phase::Running(_) => return (None, None),
+        Phase::Stopping(stopping) => &stopping.ending,
+        Phase::Stopped(stopped) => &stopped.ending,
+    };
+    match ending {
+        Ending::Killed(Kill::DeadlineExceeded) => {
+            let message = "Pod was active on the node longer than the specified deadline";
+            (Some("DeadlineExceeded".to_owned()), Some(message.to_owned()))
+        }
+        Ending::Killed(Kill::Rejected { reason, message }) => {
+            (Some((*reason).to_owned()), Some(format!("Pod was rejected: {message}")))
+        }
+        Ending::Finished | Ending::Remembered | Ending::Killed(Kill::Deleted | Kill::NodeShutdown) => (None, None),
+    }
+}
+
+fn conditions(phase: &Phase, word: &str, previous: Option<&PodStatus>, now: Timestamp) -> Vec<PodCondition> {
+    let life = phase.life();
+    let old = previous.or(life.pod.status.as_ref()).and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let containers_ready = containers_ready(phase, word);
+    let ready = match &containers_ready {
+        Ok(()) => readiness_gates(&life.pod),
+        Err(problem) => Err(problem.clone()),
+    };
+    let has_network = matches!(phase, Phase::Running(_) | Phase::Stopping(_)) && life.ip.is_some();
+    let verdicts = [
+        ("PodReadyToStartContainers", if has_network { Ok(()) } else { Err(Problem::default()) }),
+        ("Initialized", initialized(phase, word)),
+        ("Ready", ready),
+        ("ContainersReady", containers_ready),
+        ("PodScheduled", Ok(())),
+    ];
+    let mut conditions: Vec<PodCondition> = verdicts
+        .into_iter()
+        .map(|(name, verdict)| {
+            let status = if verdict.is_ok() { "True" } else { "False" };
+            let before = old.iter().find(|condition| condition.type_ == name && condition.status == status);
+            let (reason, message) = match verdict {
+                // "True because it completed" is the one good verdict with a reason.
+                Ok(()) if name == "Initialized" && word == "Succeeded" => (Some("PodCompleted".to_owned()), None),
+                Ok(()) => (None, None),
+                Err(problem) => (problem.reason.map(str::to_owned), problem.message),
+            };
+            let since = before.and_then(|condition| condition.last_transition_time.clone()).unwrap_or(Time(now));
+            PodCondition {
+                type_: name.to_owned(),
+                status: status.to_owned(),
+                reason,
+                message,
+                last_transition_time: Some(since),
+                observed_generation: life.pod.metadata.generation,
+                ..PodCondition::default()
+            }
+        })
+        .collect();
+    conditions.extend(old.iter().filter(|condition| !OWN_CONDITIONS.contains(&condition.type_.as_str())).cloned());
+    conditions
+}
+
+/// Why a condition is `False`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Problem {
+    reason: Option<&'static str>,
+    message: Option<String>,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: Option<String>) -> Self {
+        Self { reason: Some(reason), message }
+    }
+}
+
+/// See `status/generate.go`, `GeneratePodInitializedCondition`.
+fn initialized(phase: &Phase, word: &str) -> Result<(), Problem> {
+    let life = phase.life();
+    if word == "Succeeded" || (!matches!(phase, Phase::Setup(_)) && is_initialized(life)) {
+        return Ok(());
+    }
+    let waiting = names(life, |container| container.role != Role::App && !container.lets_next_start());
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new("ContainersNotInitialized", Some(format!("containers with incomplete status: [{waiting}]"))))
+}
+
+/// See `status/generate.go`, `GenerateContainersReadyCondition`.
+fn containers_ready(phase: &Phase, word: &str) -> Result<(), Problem> {
+    match word {
+        "Succeeded" => return Err(Problem::new("PodCompleted", None)),
+        "Failed" => return Err(Problem::new("PodFailed", None)),
+        _ => {}
+    }
+    let unready = names(phase.life(), |container| container.role != Role::Init && !container.is_ready());
+    if unready.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::new("ContainersNotReady", Some(format!("containers with unready status: [{unready}]"))))
+}
+
+/// See `status/generate.go`, `GeneratePodReadyCondition`.
+fn readiness_gates(pod: &Pod) -> Result<(), Problem> {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
+    let problems: Vec<String> = gates
+        .iter()
+        .filter_map(|gate| {
+            let name = &gate.condition_type;
+            match conditions.iter().find(|condition| condition.type_ == *name) {
+                None => Some(format!("corresponding condition of pod readiness gate \"{name}\" does not exist.")),
+                Some(condition) if condition.status != "True" => {
+                    Some(format!("the status of pod readiness gate \"{name}\" is not \"True\", but {}", condition.status))
+                }
+                Some(_) => None,
+            }
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Problem::new("ReadinessGatesNotReady", Some(problems.join(", ")))) }
+}
+
+fn names(life: &Life, is_meant: impl Fn(&Container) -> bool) -> String {
+    let names: Vec<&str> = life.containers.iter().filter(|c| is_meant(c)).map(|c| c.name.as_str()).collect();
+    names.join(" ")
+}
+
+fn container_status(container: &Container, phase: &Phase, now: Timestamp) -> ContainerStatus {
+    let life = phase.life();
+    let spec = spec::container(&life.pod, &container.name);
+    let has_run = !container.image_id.is_empty();
+    let is_up = matches!(container.state, State::Up { .. });
+    let is_started = match (&container.state, container.role) {
+        (State::Up { started, .. }, _) => *started,
+        // `started` of a finished init container stays false, as the kubelet writes it.
+        (State::Pending | State::Starting | State::Waiting { .. } | State::Exited(_), _) => false,
+    };
+    ContainerStatus {
+        name: container.name.clone(),
+        image: spec.and_then(|spec| spec.image.clone()).unwrap_or_default(),
+        image_id: container.image_id.clone(),
+        container_id: (has_run || is_up).then(|| container_id(&life.pod, container, 0)),
+        ready: container.is_ready(),
+        started: Some(is_started),
+        restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
+        state: Some(state_of(container, phase, now)),
+        last_state: Some(ContainerState {
+            terminated: container.last.as_ref().map(|ended| terminated(ended, container_id(&life.pod, container, 1))),
+            ..ContainerState::default()
+        }),
+        resources: spec.and_then(|spec| spec.resources.clone()),
+        ..ContainerStatus::default()
+    }
+}
+
+/// An id that a person can follow to the log file: the pod's uid, the container and the attempt.
+fn container_id(pod: &Pod, container: &Container, back: u32) -> String {
+    let attempt = container.restarts.saturating_sub(if container.has_run { 0 } else { back });
+    format!("wasmtime://{}.{}.{attempt}", spec::uid(pod), container.name)
+}
+
+fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerState {
+    let life = phase.life();
+    match &container.state {
+        State::Up { since, .. } => ContainerState {
+            running: Some(ContainerStateRunning { started_at: Some(Time(*since)) }),
+            ..ContainerState::default()
+        },
+        State::Exited(ended) => ContainerState {
+            terminated: Some(terminated(ended, container_id(&life.pod, container, 0))),
+            ..ContainerState::default()
+        },
+        // Nothing runs in a pod that is over; what never came to run counts as failed (`status_manager.go`, `TerminatePod`).
+        State::Pending | State::Starting | State::Waiting { .. } if matches!(phase, Phase::Stopped(_)) => {
+            let ended = Ended::unknown("The container could not be located when the pod was terminated", None, now);
+            ContainerState { terminated: Some(terminated(&ended, String::new())), ..ContainerState::default() }
+        }
+        State::Pending | State::Starting => waiting(first_wait(container, life), None),
+        State::Waiting { why, .. } => match why {
+            Why::CrashLoop { delay } => {
+                let message = crash_loop_message(*delay, &container.name, &spec::full_name(&life.pod));
+                waiting("CrashLoopBackOff", Some(message))
+            }
+            Why::ErrImagePull { message } => waiting("ErrImagePull", Some(message.clone())),
+            Why::ImagePullBackOff { message } => {
+                let image = spec::container(&life.pod, &container.name).and_then(|spec| spec.image.as_deref());
+                let image = image.unwrap_or_default();
+                waiting("ImagePullBackOff", Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {message}")))
+            }
+            Why::Unstartable { reason, message } => waiting(reason, Some(message.clone())),
+        },
+    }
+}
+
+/// Before anything of a pod with init containers is done, everything is "initializing".
+fn first_wait(container: &Container, life: &Life) -> &'static str {
+    let has_init = life.containers.iter().any(|container| container.role != Role::App);
+    let is_its_turn = container.state == State::Starting || is_initialized(life);
+    if has_init && !is_its_turn { "PodInitializing" } else { "ContainerCreating" }
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
+        ..ContainerState::default()
+    }
+}
+
+fn terminated(ended: &Ended, id: String) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        exit_code: ended.code,
+        reason: Some(ended.reason.clone()),
+        message: (!ended.message.is_empty()).then(|| ended.message.clone()),
+        started_at: ended.started_at.map(Time),
+        finished_at: Some(Time(ended.finished_at)),
+        container_id: (!id.is_empty()).then_some(id),
+        signal: None,
+    }
+}

@@ -1,0 +1,359 @@
+//! The task that lives one pod's life: it feeds the machine of `phase` and performs what the machine asks for.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, mpsc, watch};
+
+use super::attempt::Attempt;
+use super::backoff::elapsed;
+use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
+use super::setup::Undo;
+use super::status::status_of;
+use super::{probes, spec};
+use crate::context::Context;
+use crate::volumes::{self, payload};
+
+/// How many reports of containers and probes may wait; senders wait for room.
+const EVENTS_MAX: usize = 64;
+
+/// What others say to a worker: one slot each, so that nothing piles up. The newest object wins; kills are merged, never
+/// dropped.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    orders: Mutex<Orders>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    kill: Option<(Duration, Kill)>,
+    desired: Option<Arc<Pod>>,
+    wants_refresh: bool,
+    is_gone: bool,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+enum Order {
+    Input(Input),
+    Refresh,
+}
+
+impl Mailbox {
+    /// Ends the pod. Of several kills before the worker looks, the shortest grace counts, and a deletion over others.
+    pub fn kill(&self, grace: Duration, kill: Kill) {
+        let mut orders = self.orders.lock();
+        orders.kill = Some(match orders.kill.take() {
+            None => (grace, kill),
+            Some((before, Kill::Deleted)) => (before.min(grace), Kill::Deleted),
+            Some((before, _)) => (before.min(grace), kill),
+        });
+        drop(orders);
+        self.arrived.notify_one();
+    }
+
+    /// Gives the newest object.
+    pub fn desired(&self, pod: Arc<Pod>) {
+        self.orders.lock().desired = Some(pod);
+        self.arrived.notify_one();
+    }
+
+    /// Says that the object is gone: the pod ends, and the worker with it.
+    pub fn gone(&self, grace: Duration) {
+        self.orders.lock().is_gone = true;
+        self.kill(grace, Kill::Deleted);
+    }
+
+    /// Asks for the volumes to be brought up to date.
+    pub fn refresh(&self) {
+        self.orders.lock().wants_refresh = true;
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Option<Order> {
+        let mut orders = self.orders.lock();
+        if let Some((grace, kill)) = orders.kill.take() {
+            return Some(Order::Input(Input::Kill { grace, kill }));
+        }
+        if let Some(pod) = orders.desired.take() {
+            return Some(Order::Input(Input::Desired(pod)));
+        }
+        std::mem::take(&mut orders.wants_refresh).then_some(Order::Refresh)
+    }
+
+    async fn next(&self) -> Order {
+        loop {
+            if let Some(order) = self.take() {
+                return order;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Whether the object is gone.
+    pub fn is_gone(&self) -> bool {
+        self.orders.lock().is_gone
+    }
+}
+
+/// What others may know of a worker.
+#[derive(Debug, Default)]
+pub struct View {
+    /// The newest object that the worker has taken in.
+    pub pod: Option<Arc<Pod>>,
+    /// The newest status.
+    pub status: Option<PodStatus>,
+    /// Whether nothing runs and never will.
+    pub is_stopped: bool,
+}
+
+/// Drives one pod.
+pub struct Worker {
+    context: Context,
+    mailbox: Arc<Mailbox>,
+    view: Arc<watch::Sender<View>>,
+    events: mpsc::Receiver<Input>,
+    sender: mpsc::Sender<Input>,
+    guests: BTreeMap<String, (u32, watch::Sender<Option<Timestamp>>)>,
+    probes: probes::Running,
+    undo: Undo,
+    /// The address that this pod had before, already taken for it.
+    address: Option<IpAddr>,
+}
+
+impl Worker {
+    /// Returns a worker that has not begun. `address` is one that was taken for the pod before.
+    pub fn new(context: Context, mailbox: Arc<Mailbox>, view: Arc<watch::Sender<View>>, address: Option<IpAddr>) -> Self {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        Self {
+            context,
+            mailbox,
+            view,
+            events,
+            sender,
+            guests: BTreeMap::new(),
+            probes: probes::Running::default(),
+            undo: Undo::default(),
+            address,
+        }
+    }
+
+    /// Lives the pod's life until its object is gone, or this agent stops.
+    pub async fn run(mut self, pod: Arc<Pod>) {
+        let (mut phase, effects) = Phase::begin(pod, self.context.clock.now());
+        self.perform(&phase, effects).await;
+        while !self.is_over(&phase) {
+            let order = self.next(&phase).await;
+            let Order::Input(input) = order else {
+                self.refresh(&phase);
+                continue;
+            };
+            let (next, effects) = phase.step(input, self.context.clock.now());
+            phase = next;
+            self.perform(&phase, effects).await;
+        }
+    }
+
+    fn is_over(&self, phase: &Phase) -> bool {
+        let Phase::Stopped(Stopped { ending, .. }) = phase else { return false };
+        self.mailbox.is_gone() || *ending == Ending::Killed(Kill::NodeShutdown)
+    }
+
+    async fn next(&mut self, phase: &Phase) -> Order {
+        let wake_at = phase.wake_at().map(|at| tokio::time::Instant::now() + elapsed(self.context.clock.now(), at));
+        let timer = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            order = self.mailbox.next() => order,
+            Some(input) = self.events.recv() => Order::Input(input),
+            () = timer => Order::Input(Input::Timer),
+        }
+    }
+
+    async fn perform(&mut self, phase: &Phase, effects: Vec<Effect>) {
+        let pod = &phase.life().pod;
+        // Published before it is done: what the world sees never lags behind what an effect already shows.
+        self.show(phase);
+        for effect in effects {
+            match effect {
+                Effect::Prepare => self.prepare(Arc::clone(pod)),
+                Effect::Start { container, attempt } => self.start(phase, &container, attempt),
+                Effect::Stop { container, attempt, deadline } => {
+                    if let Some((current, stop)) = self.guests.get(&container)
+                        && *current == attempt
+                    {
+                        stop.send_replace(Some(deadline));
+                    }
+                }
+                Effect::Release => {
+                    self.guests.clear();
+                    self.undo.run().await;
+                }
+                Effect::Publish(_) => {
+                    let status = self.view.borrow().status.clone();
+                    if let Some(status) = status {
+                        self.context.statuses.publish(pod, status);
+                    }
+                }
+                Effect::Forget => self.context.statuses.forget(pod),
+                Effect::Record(note) => self.context.record(pod, &note),
+            }
+        }
+        if let Some(ip) = phase.life().ip {
+            let context = self.context.clone();
+            let about = Arc::clone(pod);
+            let prober = probes::Prober {
+                pods: self.context.local.clone(),
+                tasks: self.context.tasks.clone(),
+                verdicts: self.sender.clone(),
+                record: Arc::new(move |note| context.record(&about, &note)),
+            };
+            self.probes.become_wanted(phase.probes_wanted(), pod, ip, &prober);
+        }
+    }
+
+    fn show(&self, phase: &Phase) {
+        let now = self.context.clock.now();
+        self.view.send_modify(|view| {
+            view.status = Some(status_of(phase, self.context.host_ip, view.status.as_ref(), now));
+            view.pod = Some(Arc::clone(&phase.life().pod));
+            view.is_stopped = matches!(phase, Phase::Stopped(_));
+        });
+    }
+
+    /// Takes the address at once, so that `Release` finds it whatever happens; volumes are made by a task.
+    fn prepare(&mut self, pod: Arc<Pod>) {
+        let ip = match self.address {
+            Some(ip) => ip,
+            None => match self.context.addresses.take(None) {
+                Ok(ip) => ip,
+                Err(error) => {
+                    let message = error.to_string();
+                    self.tell(Input::PrepareFailed { reason: "FailedCreatePodSandBox", message });
+                    return;
+                }
+            },
+        };
+        self.address = Some(ip);
+        let addresses = self.context.addresses.clone();
+        self.undo.push("address", move || {
+            addresses.release(ip);
+            Box::pin(std::future::ready(()))
+        });
+        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let preparing = async move {
+            let input = match materialize(&context, &pod, ip).await {
+                Ok(()) => Input::Prepared { ip },
+                Err(message) => Input::PrepareFailed { reason: "FailedMount", message },
+            };
+            let _ = sender.send(input).await;
+        };
+        self.context.tasks.spawn("prepare pod", preparing);
+    }
+
+    fn tell(&self, input: Input) {
+        let sender = self.sender.clone();
+        self.context.tasks.spawn("tell pod", async move {
+            let _ = sender.send(input).await;
+        });
+    }
+
+    fn start(&mut self, phase: &Phase, name: &str, attempt: u32) {
+        let life = phase.life();
+        let (Some(container), Some(ip)) = (spec::container(&life.pod, name), life.ip) else { return };
+        let (stop, stopping) = watch::channel(None);
+        self.guests.insert(name.to_owned(), (attempt, stop));
+        let attempt = Attempt {
+            context: self.context.clone(),
+            pod: Arc::clone(&life.pod),
+            container: container.clone(),
+            number: attempt,
+            ip,
+            stop: stopping,
+            events: self.sender.clone(),
+        };
+        self.context.tasks.spawn("container", attempt.run());
+    }
+
+    fn refresh(&self, phase: &Phase) {
+        let life = phase.life();
+        let (true, Some(ip)) = (phase.may_run_containers() && volumes::follows_objects(&life.pod), life.ip) else { return };
+        let (context, pod) = (self.context.clone(), Arc::clone(&life.pod));
+        self.context.tasks.spawn("refresh volumes", async move {
+            // What is there stays; a volume whose ConfigMap was deleted keeps its last content.
+            if let Err(problem) = materialize(&context, &pod, ip).await {
+                tracing::debug!(pod = %spec::full_name(&pod), problem, "volumes not refreshed");
+            }
+        });
+    }
+}
+
+async fn materialize(context: &Context, pod: &Arc<Pod>, ip: IpAddr) -> Result<(), String> {
+    let fetched = context.fetcher.for_volumes(pod, payload::needs(pod)).await;
+    let mut objects = fetched.map_err(|error| format!("failed to read the objects of its volumes: {error}"))?;
+    objects.sources.pod_ip = Some(ip);
+    objects.sources.host_ip = context.host_ip;
+    objects.sources.allocatable = context.allocatable.clone();
+    let (pod, dir) = (Arc::clone(pod), volumes::pod_dir(&context.data_dir, pod));
+    let made = tokio::task::spawn_blocking(move || volumes::materialize(&pod, &dir, &objects)).await;
+    made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(mailbox: &Mailbox) -> Vec<String> {
+        std::iter::from_fn(|| mailbox.take())
+            .map(|order| match order {
+                Order::Input(Input::Kill { grace, kill }) => format!("kill {} {kill:?}", grace.as_secs()),
+                Order::Input(Input::Desired(pod)) => format!("desired {}", spec::name(&pod)),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn pod(name: &str) -> Arc<Pod> {
+        let mut pod = Pod::default();
+        pod.metadata.name = Some(name.to_owned());
+        Arc::new(pod)
+    }
+
+    #[test]
+    fn the_newest_object_wins_and_kills_come_first() {
+        let mailbox = Mailbox::default();
+        mailbox.refresh();
+        mailbox.desired(pod("a"));
+        mailbox.desired(pod("b"));
+        mailbox.kill(Duration::from_secs(9), Kill::NodeShutdown);
+        assert_eq!(taken(&mailbox), ["kill 9 NodeShutdown", "desired b", "Refresh"]);
+        assert!(taken(&mailbox).is_empty());
+    }
+
+    #[test]
+    fn kills_merge_to_the_shortest_grace_and_a_deletion_stays_one() {
+        let mailbox = Mailbox::default();
+        mailbox.kill(Duration::from_secs(30), Kill::Deleted);
+        mailbox.kill(Duration::from_secs(5), Kill::NodeShutdown);
+        mailbox.kill(Duration::from_secs(60), Kill::DeadlineExceeded);
+        assert_eq!(taken(&mailbox), ["kill 5 Deleted"]);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_worker_is_woken() {
+        let mailbox = Arc::new(Mailbox::default());
+        let (order, ()) = tokio::join!(mailbox.next(), async { mailbox.desired(pod("a")) });
+        assert!(matches!(order, Order::Input(Input::Desired(_))));
+    }
+}

@@ -1,0 +1,329 @@
+//! Workers with a fake runtime and a scripted API server, in paused time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use serde_json::{Value, json};
+use wkube_base::{Clock, Tasks};
+use wkube_client::client::RequestBody;
+use wkube_client::{Client, Recorder};
+use wkube_proxy::{Backend, LocalPods};
+
+use super::*;
+use crate::images::Images;
+use crate::ip::{Addresses, Cidr};
+use crate::logs::Logs;
+use crate::objects::Fetcher;
+use crate::runtime::{ContainerSpec, Exit, Guest, Image, Pull, PullError, Runtime, StartError};
+use crate::status_writer::Statuses;
+
+/// An API server that takes down what it is told.
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<Told>>, Arc<AtomicUsize>);
+
+#[derive(Default)]
+struct Told {
+    statuses: Vec<(String, Value)>,
+    deletes: Vec<Value>,
+    events: Vec<String>,
+    writes_max: usize,
+}
+
+impl Server {
+    fn client(&self) -> Client {
+        let me = self.clone();
+        Client::new(tower::service_fn(move |request: Request<RequestBody>| {
+            let me = me.clone();
+            async move { Ok::<_, std::io::Error>(me.answer(request).await) }
+        }))
+    }
+
+    async fn answer(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let path = parts.uri.path().to_owned();
+        let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default().to_owned();
+        let (code, answer) = if path.ends_with("/status") && parts.method == Method::PATCH {
+            let under_way = self.1.fetch_add(1, Ordering::Relaxed) + 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.1.fetch_sub(1, Ordering::Relaxed);
+            let mut told = self.0.lock();
+            told.writes_max = told.writes_max.max(under_way);
+            told.statuses.push((name, body["status"].clone()));
+            (200, json!({ "metadata": { "resourceVersion": "2" } }))
+        } else if parts.method == Method::DELETE {
+            self.0.lock().deletes.push(body);
+            (200, json!({ "kind": "Status", "status": "Success" }))
+        } else if path.ends_with("/events") || path.contains("/events/") {
+            self.0.lock().events.push(format!("{}: {}", body["reason"].as_str().unwrap(), body["message"].as_str().unwrap()));
+            (201, body)
+        } else if path.ends_with("/services") {
+            (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
+        } else {
+            (404, json!({ "kind": "Status", "code": 404, "reason": "NotFound", "message": "not found" }))
+        };
+        let mut response = Response::new(Full::from(answer.to_string()));
+        *response.status_mut() = StatusCode::from_u16(code).unwrap();
+        response
+    }
+
+    fn latest(&self, pod: &str) -> Value {
+        let told = self.0.lock();
+        told.statuses.iter().rev().find(|(name, _)| name == pod).map(|(_, status)| status.clone()).unwrap_or_default()
+    }
+}
+
+/// A runtime whose guests end when they are told, or when the test says so.
+#[derive(Clone, Default)]
+struct FakeRuntime(Arc<Mutex<Vec<FakeGuest>>>);
+
+#[derive(Clone)]
+struct FakeGuest {
+    spec: Arc<ContainerSpec>,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Runtime for FakeRuntime {
+    fn find_image(&self, name: &str) -> BoxFuture<'static, Option<Image>> {
+        let image = (name != "missing:v9").then(|| Image { id: format!("{name}@sha256:0"), size_bytes: 1 });
+        Box::pin(std::future::ready(image))
+    }
+
+    fn pull_image(&self, _: Pull) -> BoxFuture<'static, Result<Image, PullError>> {
+        Box::pin(std::future::ready(Err(PullError::Failed("not found".into()))))
+    }
+
+    fn start(&self, spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        if spec.image.id.starts_with("bad") {
+            return Box::pin(std::future::ready(Err(StartError::Unrunnable("no _start".into()))));
+        }
+        let guest = FakeGuest { spec: Arc::new(spec), exit: watch::Sender::new(None) };
+        self.0.lock().push(guest.clone());
+        Box::pin(std::future::ready(Ok(Arc::new(guest) as Arc<dyn Guest>)))
+    }
+
+    fn version(&self) -> String {
+        "fake://1".into()
+    }
+}
+
+impl FakeGuest {
+    fn end(&self, code: i32) {
+        self.exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
+    }
+}
+
+impl Guest for FakeGuest {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.exit.subscribe();
+        Box::pin(async move {
+            let _ = exit.wait_for(Option::is_some).await;
+            let exit = exit.borrow().clone();
+            exit.unwrap()
+        })
+    }
+
+    fn stop(&self, _: Duration) -> BoxFuture<'static, ()> {
+        self.end(143);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+}
+
+struct World {
+    server: Server,
+    runtime: FakeRuntime,
+    pods: Pods,
+    tasks: Tasks,
+    dir: Arc<tempfile::TempDir>,
+}
+
+impl World {
+    fn new() -> Self {
+        Self::again(Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    fn again(dir: Arc<tempfile::TempDir>) -> Self {
+        let (server, runtime, tasks) = (Server::default(), FakeRuntime::default(), Tasks::new());
+        let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
+        let client = server.client();
+        let fetcher = Fetcher::new(&client);
+        let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
+        let pods = Pods::new(Context {
+            images: Images::new(Arc::clone(&shared), &fetcher),
+            runtime: shared,
+            fetcher,
+            data_dir: dir.path().to_owned(),
+            addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),
+            local: LocalPods::on_node("n1"),
+            logs: Logs::new(&clock),
+            recorder: Recorder::new(&client, &clock, "kubelet", "n1", &tasks),
+            statuses: Statuses::start(&client, &tasks),
+            clock,
+            tasks: tasks.clone(),
+            host_ip: None,
+            allocatable: BTreeMap::new(),
+        });
+        Self { server, runtime, pods, tasks, dir }
+    }
+
+    /// Waits, in paused time, until `is_so`.
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        for _ in 0..100_000 {
+            if is_so(self) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {what}; last status {}", self.server.latest("p"));
+    }
+
+    fn guest(&self, index: usize) -> FakeGuest {
+        self.runtime.0.lock()[index].clone()
+    }
+
+    fn is_running(&self) -> bool {
+        self.server.latest("p")["containerStatuses"][0]["state"]["running"].is_object()
+    }
+}
+
+fn pod(name: &str, spec: &Value) -> Arc<Pod> {
+    let metadata = json!({ "name": name, "namespace": "n", "uid": format!("uid-{name}") });
+    Arc::new(serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap())
+}
+
+fn one(image: &str, policy: &str) -> Value {
+    let env = json!([{ "name": "GREETING", "value": "hello $(WHO)" }]);
+    json!({ "restartPolicy": policy, "containers": [{ "name": "c", "image": image, "args": ["$(GREETING)"], "env": env }] })
+}
+
+fn deleted(pod: &Pod) -> Arc<Pod> {
+    let mut pod = pod.clone();
+    let time = "2026-01-01T00:00:00Z".parse().unwrap();
+    pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(time));
+    pod.metadata.deletion_grace_period_seconds = Some(30);
+    Arc::new(pod)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_runs_is_deleted_and_leaves_nothing() {
+    let world = World::new();
+    let pod = pod("p", &one("i:v1", "Always"));
+    world.pods.apply(&pod);
+    world.until("running", World::is_running).await;
+    let guest = world.guest(0);
+    assert_eq!(guest.spec.args, ["c", "hello $(WHO)"]);
+    assert!(guest.spec.env.contains(&("HOSTNAME".to_owned(), "p".to_owned())));
+    let status = world.server.latest("p");
+    assert_eq!((&status["phase"], &status["podIP"]), (&json!("Running"), &json!("10.42.0.2")));
+    world.pods.apply(&deleted(&pod));
+    world.until("object removed", |world| !world.server.0.lock().deletes.is_empty()).await;
+    let options = world.server.0.lock().deletes[0].clone();
+    assert_eq!((&options["gracePeriodSeconds"], &options["preconditions"]["uid"]), (&json!(0), &json!("uid-p")));
+    let terminated = world.server.latest("p")["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!(terminated["exitCode"], 143, "the last status came before the removal");
+    std::fs::create_dir_all(volumes::pod_dir(world.dir.path(), &pod)).unwrap();
+    world.pods.gone(&pod);
+    world.until("worker gone", |world| world.pods.all().is_empty()).await;
+    world.until("directory gone", |world| !volumes::pod_dir(world.dir.path(), &pod).exists()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashing_container_starts_again_at_once_and_then_after_ten_seconds() {
+    let world = World::new();
+    world.pods.apply(&pod("p", &one("i:v1", "Always")));
+    let count = |world: &World| world.runtime.0.lock().len();
+    let began = tokio::time::Instant::now();
+    for round in 0..2 {
+        world.until("started", |world| count(world) == round + 1).await;
+        world.until("running", World::is_running).await;
+        world.guest(round).end(1);
+    }
+    assert!(began.elapsed() < Duration::from_secs(5));
+    world.until("third start", |world| count(world) == 3).await;
+    assert!(began.elapsed() >= Duration::from_secs(10));
+    world.until("told", |world| world.server.latest("p")["containerStatuses"][0]["restartCount"] == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_image_is_told_with_its_cause() {
+    let world = World::new();
+    world.pods.apply(&pod("p", &one("missing:v9", "Never")));
+    let waiting = |world: &World| world.server.latest("p")["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+    world.until("ErrImagePull", |world| waiting(world) == "ErrImagePull").await;
+    world.until("ImagePullBackOff", |world| waiting(world) == "ImagePullBackOff").await;
+    let event = "Failed: Failed to pull image \"missing:v9\": not found".to_owned();
+    world.until("event", |world| world.server.0.lock().events.contains(&event)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_run_has_failed_to_start() {
+    let world = World::new();
+    world.pods.apply(&pod("p", &one("bad:v1", "Never")));
+    world.until("Failed", |world| world.server.latest("p")["phase"] == "Failed").await;
+    let terminated = world.server.latest("p")["containerStatuses"][0]["state"]["terminated"].clone();
+    assert_eq!((&terminated["reason"], &terminated["message"]), (&json!("StartError"), &json!("no _start")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_stops_removes_nothing_and_the_next_one_goes_on() {
+    let world = World::new();
+    let first = pod("p", &one("i:v1", "Always"));
+    world.pods.apply(&first);
+    world.until("running", World::is_running).await;
+    let status = world.server.latest("p");
+    let dir = volumes::pod_dir(world.dir.path(), &first);
+    std::fs::create_dir_all(&dir).unwrap();
+    world.pods.shut_down(Duration::from_secs(10)).await;
+    assert!(world.guest(0).exit.borrow().is_some(), "the guest was stopped");
+    assert!(world.server.0.lock().deletes.is_empty());
+    assert!(dir.exists());
+    world.tasks.cancel();
+    let next = World::again(Arc::clone(&world.dir));
+    let mut pod = Pod::clone(&first);
+    pod.status = Some(serde_json::from_value(status).unwrap());
+    let pod = Arc::new(pod);
+    next.pods.keep_addresses(std::slice::from_ref(&pod));
+    next.pods.apply(&pod);
+    next.until("running", World::is_running).await;
+    let status = next.server.latest("p");
+    assert_eq!((&status["containerStatuses"][0]["restartCount"], &status["podIP"]), (&json!(1), &json!("10.42.0.2")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_does_not_wait_longer_than_its_deadline() {
+    let world = World::new();
+    let hook = json!({ "preStop": { "sleep": { "seconds": 600 } } });
+    let container = json!({ "name": "c", "image": "i:v1", "lifecycle": hook });
+    world.pods.apply(&pod("p", &json!({ "containers": [container] })));
+    world.until("running", World::is_running).await;
+    let began = tokio::time::Instant::now();
+    world.pods.shut_down(Duration::from_secs(10)).await;
+    assert!(began.elapsed() <= Duration::from_secs(10));
+    assert!(world.guest(0).exit.borrow().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_pods_come_up_with_few_writes_at_once() {
+    let world = World::new();
+    for index in 0..1_000 {
+        world.pods.apply(&pod(&format!("p{index}"), &one("i:v1", "Always")));
+    }
+    let ready = |world: &World| {
+        let told = world.server.0.lock();
+        let running = told.statuses.iter().filter(|(_, status)| status["phase"] == "Running").count();
+        running >= 1_000
+    };
+    world.until("all running", ready).await;
+    let addresses: BTreeSet<_> = world.pods.all().into_iter().filter_map(|known| known.status.pod_ip).collect();
+    assert_eq!(addresses.len(), 1_000, "each has its own address");
+    assert!(world.server.0.lock().writes_max <= 16);
+    assert!(world.server.0.lock().statuses.len() <= 4_000, "progress is told, not every step of it");
+}

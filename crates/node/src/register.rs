@@ -1,0 +1,307 @@
+//! The node's own object: what it is (labels, capacity, versions) and how it is (conditions). Pure, but for `Registrar`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use serde_json::json;
+use wkube_api::ObjectKey;
+use wkube_base::{Backoff, Clock};
+use wkube_client::{Api, Client, Error, Patch};
+
+use crate::ip::Cidr;
+use crate::resources::{Machine, to_wire};
+
+/// How often the status is computed (`nodeStatusUpdateFrequency`).
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
+/// How often it is written although nothing changed (`nodeStatusReportFrequency`).
+const REPORT_PERIOD: Duration = Duration::from_secs(300);
+/// How long to wait for the control plane to give a pod CIDR before the node takes its own.
+const CIDR_WAIT: Duration = Duration::from_secs(2);
+
+/// Everything about the node that does not change while it runs.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The node's name.
+    pub name: String,
+    /// More labels.
+    pub labels: BTreeMap<String, String>,
+    /// Where others reach it, if they do.
+    pub address: Option<IpAddr>,
+    /// The machine.
+    pub machine: Machine,
+    /// Name and version of the container runtime.
+    pub runtime: String,
+    /// The WASI worlds that guests may target.
+    pub worlds: Vec<String>,
+}
+
+impl Identity {
+    /// Returns the labels that the node gives itself (`kubelet_node_status.go`, `initialNode`).
+    fn labels(&self) -> BTreeMap<String, String> {
+        let own = [
+            ("kubernetes.io/hostname", self.name.clone()),
+            ("kubernetes.io/os", std::env::consts::OS.to_owned()),
+            ("kubernetes.io/arch", arch().to_owned()),
+            ("beta.kubernetes.io/os", std::env::consts::OS.to_owned()),
+            ("beta.kubernetes.io/arch", arch().to_owned()),
+        ];
+        let mut labels: BTreeMap<_, _> = own.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        labels.extend(self.worlds.iter().map(|world| (format!("wkube.dev/{world}"), "true".to_owned())));
+        labels.extend(self.labels.clone());
+        labels
+    }
+
+    /// Returns the object of a node that registers for the first time.
+    pub fn node(&self, now: Timestamp) -> Node {
+        let annotations = BTreeMap::from([("wkube.dev/wasi".to_owned(), self.worlds.join(","))]);
+        Node {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(self.labels()),
+                annotations: Some(annotations),
+                ..ObjectMeta::default()
+            },
+            status: Some(self.status(None, now)),
+            ..Node::default()
+        }
+    }
+
+    /// Returns the status; a condition that did not change keeps its transition time.
+    pub fn status(&self, previous: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
+        let mut addresses = Vec::new();
+        let address = |kind: &str, address: String| NodeAddress { type_: kind.to_owned(), address };
+        addresses.extend(self.address.map(|ip| address("InternalIP", ip.to_string())));
+        addresses.push(address("Hostname", self.name.clone()));
+        NodeStatus {
+            capacity: Some(to_wire(&self.machine.capacity())),
+            allocatable: Some(to_wire(&self.machine.allocatable())),
+            conditions: Some(conditions(previous, now)),
+            addresses: Some(addresses),
+            daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
+            node_info: Some(self.system_info()),
+            ..NodeStatus::default()
+        }
+    }
+
+    fn system_info(&self) -> NodeSystemInfo {
+        let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        let os = read("/etc/os-release");
+        let pretty = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+        let version = format!("v1.37.0+wkube.{}", env!("CARGO_PKG_VERSION"));
+        NodeSystemInfo {
+            architecture: arch().to_owned(),
+            operating_system: std::env::consts::OS.to_owned(),
+            container_runtime_version: self.runtime.clone(),
+            kubelet_version: version.clone(),
+            kube_proxy_version: version,
+            kernel_version: read("/proc/sys/kernel/osrelease"),
+            machine_id: read("/etc/machine-id"),
+            boot_id: read("/proc/sys/kernel/random/boot_id"),
+            os_image: pretty.map(|name| name.trim_matches('"').to_owned()).unwrap_or_default(),
+            ..NodeSystemInfo::default()
+        }
+    }
+}
+
+fn arch() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+/// See `nodestatus/setters.go`.
+fn conditions(previous: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
+    let old = previous.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let wanted = [
+        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
+    ];
+    let condition = |(name, status, reason, message): (&str, &str, &str, &str)| {
+        let same = old.iter().find(|condition| condition.type_ == name && condition.status == status);
+        NodeCondition {
+            type_: name.to_owned(),
+            status: status.to_owned(),
+            reason: Some(reason.to_owned()),
+            message: Some(message.to_owned()),
+            last_heartbeat_time: Some(Time(now)),
+            last_transition_time: Some(same.and_then(|same| same.last_transition_time.clone()).unwrap_or(Time(now))),
+        }
+    };
+    wanted.map(condition).into()
+}
+
+/// Keeps the node's object as it should be.
+pub struct Registrar {
+    nodes: Api<Node>,
+    identity: Identity,
+    clock: Clock,
+}
+
+impl Registrar {
+    /// Returns a registrar that has not registered yet.
+    pub fn new(client: &Client, identity: Identity, clock: &Clock) -> Self {
+        Self { nodes: Api::new(&client.named("kubelet")), identity, clock: clock.clone() }
+    }
+
+    fn key(&self) -> ObjectKey {
+        ObjectKey::cluster(self.identity.name.clone())
+    }
+
+    /// Makes the object, or brings the one of an earlier life up to date. Tries until the server answers.
+    pub async fn register(&self) -> Node {
+        let mut failures = 0;
+        loop {
+            match self.try_register().await {
+                Ok(node) => return node,
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(node = self.identity.name, %error, "failed to register; trying again");
+                    tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
+                }
+            }
+        }
+    }
+
+    async fn try_register(&self) -> Result<Node, Error> {
+        let new = self.identity.node(self.clock.now());
+        if self.nodes.find(&self.key()).await?.is_none() {
+            match self.nodes.create(&new).await {
+                Ok(_) => {}
+                Err(error) if error.is_already_exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let metadata = json!({ "labels": new.metadata.labels, "annotations": new.metadata.annotations });
+        self.nodes.patch(&self.key(), &Patch::Merge(json!({ "metadata": metadata }))).await?;
+        self.write(None).await
+    }
+
+    async fn write(&self, previous: Option<&NodeStatus>) -> Result<Node, Error> {
+        let status = self.identity.status(previous, self.clock.now());
+        self.nodes.patch_status(&self.key(), &Patch::Strategic(json!({ "status": status }))).await
+    }
+
+    /// Returns the node's pod CIDR, waiting a moment for the control plane to give one.
+    pub async fn pod_cidr(&self, node: &Node) -> Cidr {
+        let read = |node: &Node| Cidr::parse(node.spec.as_ref()?.pod_cidr.as_deref()?);
+        let mut found = read(node);
+        let deadline = tokio::time::Instant::now() + CIDR_WAIT;
+        let mut failures = 1;
+        while found.is_none() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Backoff::CONTROLLER.after(failures).min(Duration::from_millis(100))).await;
+            failures += 1;
+            found = self.nodes.get(&self.key()).await.ok().as_ref().and_then(read);
+        }
+        found.unwrap_or_else(|| Cidr::of_name(&self.identity.name))
+    }
+
+    /// Writes the status whenever it changes, and now and then.
+    pub async fn keep_status(self) {
+        let mut ticks = tokio::time::interval(STATUS_PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut written_at: Option<tokio::time::Instant> = None;
+        loop {
+            ticks.tick().await;
+            let Ok(seen) = self.nodes.find(&self.key()).await else { continue };
+            let Some(node) = seen else {
+                // Somebody deleted the node; a kubelet that lives registers again.
+                self.register().await;
+                continue;
+            };
+            let is_due = written_at.is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
+            if !is_due && !self.has_changed(node.status.as_ref()) {
+                continue;
+            }
+            match self.write(node.status.as_ref()).await {
+                Ok(_) => written_at = Some(tokio::time::Instant::now()),
+                Err(error) => tracing::warn!(node = self.identity.name, %error, "failed to write the node's status"),
+            }
+        }
+    }
+
+    fn has_changed(&self, seen: Option<&NodeStatus>) -> bool {
+        let Some(seen) = seen else { return true };
+        let wanted = self.identity.status(Some(seen), self.clock.now());
+        let words = |status: &NodeStatus| -> Vec<(String, String)> {
+            let own = status.conditions.iter().flatten().filter(|c| wanted_condition(&c.type_));
+            own.map(|c| (c.type_.clone(), c.status.clone())).collect()
+        };
+        let sorted = |status: &NodeStatus| {
+            let mut words = words(status);
+            words.sort();
+            words
+        };
+        sorted(seen) != sorted(&wanted) || seen.allocatable != wanted.allocatable || seen.addresses != wanted.addresses
+    }
+}
+
+fn wanted_condition(name: &str) -> bool {
+    ["MemoryPressure", "DiskPressure", "PIDPressure", "Ready"].contains(&name)
+}
+
+/// Returns the reference by which a lease belongs to its node.
+pub fn owner(node: &Node) -> Option<OwnerReference> {
+    Some(OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "Node".to_owned(),
+        name: node.metadata.name.clone()?,
+        uid: node.metadata.uid.clone()?,
+        ..OwnerReference::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            name: "n1".into(),
+            labels: BTreeMap::from([("zone".into(), "a".into())]),
+            address: Some(IpAddr::from([192, 0, 2, 1])),
+            machine: Machine { cpus: 2, memory_bytes: 4 << 30, pods: 1100 },
+            runtime: "wasmtime://48.0.8".into(),
+            worlds: vec!["wasi-http-0.2".into()],
+        }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_node_says_what_it_is() {
+        let node = identity().node(at(0));
+        let labels = node.metadata.labels.unwrap();
+        for (label, value) in [("kubernetes.io/hostname", "n1"), ("zone", "a"), ("wkube.dev/wasi-http-0.2", "true")] {
+            assert_eq!(labels.get(label).map(String::as_str), Some(value), "{label}");
+        }
+        let status = node.status.unwrap();
+        assert_eq!(status.capacity.unwrap()["pods"].0, "1100");
+        let info = status.node_info.unwrap();
+        assert_eq!(info.container_runtime_version, "wasmtime://48.0.8");
+        assert!(info.kubelet_version.starts_with("v1.37.0+wkube"));
+    }
+
+    #[test]
+    fn a_condition_that_stays_keeps_its_transition_time() {
+        let first = identity().status(None, at(0));
+        let mut lost = first.clone();
+        for condition in lost.conditions.iter_mut().flatten().filter(|condition| condition.type_ == "Ready") {
+            condition.status = "Unknown".into();
+        }
+        let again = identity().status(Some(&lost), at(60));
+        let times: Vec<_> = again.conditions.unwrap().into_iter().map(|c| c.last_transition_time.unwrap().0.as_second()).collect();
+        assert_eq!(times, [0, 0, 0, 60]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The port to whatever runs containers. `wasm` is the adapter to `wkube-wasm-runtime`; tests bring a fake.
+
+pub mod wasm;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use wkube_proxy::Backend;
+
+use crate::logs::LogWriter;
+use crate::pod::phase::ContainerEvent;
+
+/// A port: fetches images and runs containers.
+pub trait Runtime: Send + Sync + 'static {
+    /// Returns the image if it can run without asking a registry.
+    fn find_image(&self, name: &str) -> BoxFuture<'static, Option<Image>>;
+
+    /// Fetches an image from its registry and makes it ready to run.
+    fn pull_image(&self, pull: Pull) -> BoxFuture<'static, Result<Image, PullError>>;
+
+    /// Starts a container.
+    fn start(&self, spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>>;
+
+    /// Returns the WASI worlds that guests may target, such as `wasi:http@0.2`.
+    fn worlds(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns name and version, such as `wasmtime://48.0.8`.
+    fn version(&self) -> String;
+}
+
+/// What to pull.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pull {
+    /// The name in the pod's spec.
+    pub image: String,
+    /// Credentials by registry host, from `imagePullSecrets`.
+    pub credentials: Vec<Credential>,
+}
+
+/// A login for one registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The registry's host, with its port if it is not the usual one.
+    pub host: String,
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("host", &self.host).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// An image that can be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// The pinned name, `name@sha256:...`.
+    pub id: String,
+    /// How many bytes were fetched.
+    pub size_bytes: u64,
+}
+
+/// Why there is no image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PullError {
+    /// The name is none.
+    #[error("couldn't parse image name \"{image}\": {problem}")]
+    InvalidName {
+        /// The name.
+        image: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The registry did not give it, or it cannot run here.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A container to start.
+#[derive(Clone)]
+pub struct ContainerSpec {
+    /// The image, as `find_image` or `pull_image` returned it.
+    pub image: Image,
+    /// Namespace, name and uid of the pod, for messages and for routing of outgoing requests.
+    pub pod: PodRef,
+    /// The container's name.
+    pub name: String,
+    /// `argv`, the program's name first.
+    pub args: Vec<String>,
+    /// The environment.
+    pub env: Vec<(String, String)>,
+    /// Directories.
+    pub mounts: Vec<Mount>,
+    /// `resources.limits.memory`, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Where its output goes.
+    pub log: Arc<LogWriter>,
+}
+
+/// Which pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// One directory of the host inside the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// The directory on the host.
+    pub host: PathBuf,
+    /// The path that the guest sees.
+    pub guest: String,
+    /// Whether the guest may write.
+    pub is_read_only: bool,
+}
+
+/// Why a container did not start although its image is there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// What is in the image can never run: not wasm, an import that the host does not offer, no entry point.
+    #[error("{0}")]
+    Unrunnable(String),
+    /// Something that may be better next time.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A running container.
+pub trait Guest: Send + Sync {
+    /// Completes when it has ended. May be awaited once or more.
+    fn ended(&self) -> BoxFuture<'static, Exit>;
+
+    /// Asks it to end within `grace`: no new requests, open ones are finished; then it is killed. Completes when done.
+    /// A second call with less grace hurries the first.
+    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()>;
+
+    /// What answers its HTTP requests, if it does.
+    fn backend(&self) -> Option<Arc<dyn Backend>>;
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// The exit code as a shell shows it.
+    pub code: i32,
+    /// Whether it wanted more memory than it may have.
+    pub is_out_of_memory: bool,
+    /// What a person should read; may be empty.
+    pub message: String,
+}
+
+/// Where a container's events go.
+pub type Events = tokio::sync::mpsc::Sender<ContainerEvent>;

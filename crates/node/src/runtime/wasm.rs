@@ -1,0 +1,347 @@
+//! The adapter to `wkube-wasm-runtime`: images over OCI, commands and HTTP handlers as guests.
+
+use std::error::Error as StdError;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use tokio::sync::watch;
+use wkube_client::Client;
+use wkube_proxy::{Backend, Body, BoxError, Proxy};
+use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Remote, Store};
+use wkube_wasm_runtime::{
+    Access, Artifact, Engine, Error, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits, Mount,
+    Outbound, Output, Running, StdStream,
+};
+
+use super::{ContainerSpec, Credential, Exit, Guest, Image, Pull, PullError, Runtime, StartError};
+use crate::logs::LogWriter;
+use crate::logs::entry::Stream;
+
+/// What a node reports as its container runtime.
+const VERSION: &str = "wasmtime://48.0.8";
+
+/// Runs WASI modules and components. Clones share everything.
+#[derive(Clone)]
+pub struct WasmRuntime(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    store: Store,
+    built_in: Client,
+    registry_default: Option<String>,
+    proxy: Proxy,
+}
+
+impl WasmRuntime {
+    /// Returns a runtime that keeps images under `dir`. Names without a host are looked up in the control plane's own
+    /// registry through `client`, then in `registry_default`.
+    ///
+    /// # Errors
+    /// If the directory cannot be used.
+    pub fn new(engine: Engine, dir: &Path, client: &Client, registry_default: Option<String>, proxy: Proxy) -> std::io::Result<Self> {
+        let store = Store::open(dir)?;
+        Ok(Self(Arc::new(Inner { engine, store, built_in: client.clone(), registry_default, proxy })))
+    }
+
+    fn found(reference: &Reference, image: &oci::store::Image) -> Image {
+        Image { id: reference.pinned(image.digest.clone()).to_string(), size_bytes: image.size }
+    }
+
+    async fn fetch(&self, reference: &Reference, credentials: &[Credential]) -> Result<oci::Pulled, String> {
+        let login = |host: &str| {
+            let found = credentials.iter().find(|credential| credential.host == host);
+            found.map_or(Credentials::Anonymous, |found| Credentials::Basic {
+                user: found.user.clone(),
+                password: found.password.clone(),
+            })
+        };
+        if let Some(host) = reference.host() {
+            let remote = Remote::new(host, login(host));
+            return oci::pull(&remote, reference).await.map_err(|error| chain(&error));
+        }
+        let cause = match oci::pull(&BuiltIn(self.0.built_in.clone()), reference).await {
+            Ok(pulled) => return Ok(pulled),
+            Err(oci::PullError::Registry { source: oci::puller::RegistryError::NotFound, .. }) => {
+                format!("{reference} is not in the built-in registry")
+            }
+            Err(error) => return Err(chain(&error)),
+        };
+        let Some(host) = &self.0.registry_default else {
+            let next = "push it with `wkube push FILE NAME:TAG`, or name a registry host";
+            return Err(format!("{cause}, and no default registry is configured; {next}"));
+        };
+        let remote = Remote::new(host, login(host));
+        oci::pull(&remote, &reference.at(host)).await.map_err(|error| format!("{cause}; {}", chain(&error)))
+    }
+
+    async fn artifact(&self, image: &Image) -> Result<Artifact, StartError> {
+        let reference: Reference = image.id.parse().map_err(|error| StartError::Failed(format!("{error}")))?;
+        let found = self.0.store.find(&reference);
+        let found = found.ok_or_else(|| StartError::Failed(format!("image {} is no longer on this node", image.id)))?;
+        let (me, module) = (self.clone(), found.module.clone());
+        let read = move || async move {
+            let read = tokio::task::spawn_blocking(move || me.0.store.read(&module)).await;
+            Ok::<_, BoxError>(read??)
+        };
+        self.0.engine.load(found.module.as_str(), read).await.map_err(|error| judge(&error))
+    }
+
+    async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
+        let artifact = self.artifact(&spec.image).await?;
+        let guest = self.guest_spec(spec);
+        match artifact.kind() {
+            Kind::HttpHandler => {
+                let guest = artifact.serve(guest).map_err(|error| judge(&error))?;
+                Ok(Arc::new(Handler { guest, exit: watch::Sender::new(None) }))
+            }
+            Kind::Module | Kind::Command => Ok(Arc::new(Command(artifact.start(guest).map_err(|error| judge(&error))?))),
+        }
+    }
+
+    fn guest_spec(&self, spec: ContainerSpec) -> GuestSpec {
+        let mut limits = Limits::default();
+        if let Some(bytes) = spec.memory_bytes {
+            limits.memory_bytes = bytes;
+        }
+        let mount = |mount: super::Mount| Mount {
+            host: mount.host,
+            guest: mount.guest,
+            access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
+        };
+        GuestSpec {
+            args: spec.args,
+            env: spec.env,
+            mounts: spec.mounts.into_iter().map(mount).collect(),
+            limits,
+            output: Some(Arc::new(ToLog(spec.log))),
+            outbound: Some(Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace: spec.pod.namespace })),
+            ..GuestSpec::default()
+        }
+    }
+}
+
+impl Runtime for WasmRuntime {
+    fn find_image(&self, name: &str) -> BoxFuture<'static, Option<Image>> {
+        let found = name.parse::<Reference>().ok().and_then(|reference| {
+            let image = self.0.store.find(&reference)?;
+            Some(Self::found(&reference, &image))
+        });
+        std::future::ready(found).boxed()
+    }
+
+    fn pull_image(&self, pull: Pull) -> BoxFuture<'static, Result<Image, PullError>> {
+        let me = self.clone();
+        let pulling = async move {
+            let parsed = pull.image.parse::<Reference>();
+            let reference = parsed
+                .map_err(|error| PullError::InvalidName { image: pull.image.clone(), problem: error.reason.to_string() })?;
+            let pulled = me.fetch(&reference, &pull.credentials).await.map_err(PullError::Failed)?;
+            let saving = {
+                let (me, reference) = (me.clone(), reference.clone());
+                tokio::task::spawn_blocking(move || me.0.store.save(&reference, &pulled)).await
+            };
+            let saved = saving.map_err(|error| PullError::Failed(error.to_string()))?;
+            let image = saved.map_err(|error| PullError::Failed(format!("failed to keep it on disk: {error}")))?;
+            Ok(Self::found(&reference, &image))
+        };
+        pulling.boxed()
+    }
+
+    fn start(&self, spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        let me = self.clone();
+        async move { me.launch(spec).await }.boxed()
+    }
+
+    fn worlds(&self) -> Vec<String> {
+        ["wasi-cli-0.1", "wasi-cli-0.2", "wasi-http-0.2"].map(str::to_owned).into()
+    }
+
+    fn version(&self) -> String {
+        VERSION.to_owned()
+    }
+}
+
+/// What the module is never changes; everything else may be better next time.
+fn judge(error: &Error) -> StartError {
+    match error {
+        Error::Refused(_) | Error::Text(_) | Error::Compile(_) | Error::Link(_) | Error::MemoryLimit { .. } => {
+            StartError::Unrunnable(chain(error))
+        }
+        _ => StartError::Failed(chain(error)),
+    }
+}
+
+/// Writes an error with its sources.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let message = source.to_string();
+        if !text.ends_with(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// A command or module.
+struct Command(Running);
+
+impl Guest for Command {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let exit = self.0.exit();
+        async move { exit_of(exit.await) }.boxed()
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
+        let running = self.0.clone();
+        async move {
+            if grace.is_zero() {
+                running.kill();
+            } else {
+                running.stop(grace);
+            }
+            running.exit().await;
+        }
+        .boxed()
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+}
+
+fn exit_of(exit: GuestExit) -> Exit {
+    Exit { code: exit.code, is_out_of_memory: exit.reason == ExitReason::OutOfMemory, message: exit.message }
+}
+
+/// An HTTP handler: it has no end of its own.
+struct Handler {
+    guest: HttpGuest,
+    exit: watch::Sender<Option<Exit>>,
+}
+
+impl Guest for Handler {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.exit.subscribe();
+        let ended = async move {
+            let gone = || Exit { code: 137, is_out_of_memory: false, message: String::new() };
+            exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_else(gone)
+        };
+        ended.boxed()
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
+        let (guest, exit) = (self.guest.clone(), self.exit.clone());
+        let stopping = async move {
+            let code = if grace.is_zero() { 137 } else { 143 };
+            if grace.is_zero() {
+                guest.kill();
+            } else {
+                guest.drain(grace).await;
+            }
+            exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
+        };
+        stopping.boxed()
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::new(Answers(self.guest.clone())))
+    }
+}
+
+struct Answers(HttpGuest);
+
+impl Backend for Answers {
+    fn handle(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let guest = self.0.clone();
+        async move { Ok(guest.handle(request).await.unwrap_or_else(|error| refusal(&error))) }.boxed()
+    }
+}
+
+/// The answer in place of the guest's: a status and one line of text.
+fn refusal(error: &HandleError) -> Response<Body> {
+    let text = format!("{}\n", chain(error));
+    let mut response = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = error.status();
+    if let Some(seconds) = error.retry_after().and_then(|wait| wait.as_secs().max(1).to_string().parse().ok()) {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+struct ToLog(Arc<LogWriter>);
+
+impl Output for ToLog {
+    fn write(&self, stream: StdStream, bytes: &[u8]) {
+        let stream = match stream {
+            StdStream::Stdout => Stream::Stdout,
+            StdStream::Stderr => Stream::Stderr,
+        };
+        self.0.write(stream, bytes);
+    }
+}
+
+/// A guest's way out: the proxy knows the services of the cluster as seen from its namespace, and what else is allowed.
+struct ToServices {
+    proxy: Proxy,
+    namespace: String,
+}
+
+impl Outbound for ToServices {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let answer = self.proxy.send_from_guest(&self.namespace, request);
+        async move { answer.await.map_err(Into::into) }.boxed()
+    }
+}
+
+/// The control plane's own registry, over the same connection as everything else.
+struct BuiltIn(Client);
+
+impl BuiltIn {
+    async fn get(&self, path: String, accept: &'static str) -> Result<Response<wkube_client::client::ResponseBody>, oci::puller::RegistryError> {
+        use oci::puller::RegistryError::{NotFound, Unauthorized, Unavailable};
+        let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new());
+        let response = self.0.send(request.map_err(|error| Unavailable(error.into()))?).await;
+        let response = response.map_err(|error| Unavailable(error.into()))?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::NOT_FOUND => Err(NotFound),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Unauthorized),
+            status => Err(Unavailable(format!("the built-in registry answered {status}").into())),
+        }
+    }
+}
+
+const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
+
+impl Registry for BuiltIn {
+    fn manifest<'a>(&'a self, name: &'a str, version: &'a str) -> BoxFuture<'a, Result<Bytes, oci::puller::RegistryError>> {
+        let getting = async move {
+            let response = self.get(format!("/v2/{name}/manifests/{version}"), MANIFEST_TYPES).await?;
+            let body = response.into_body().collect().await;
+            Ok(body.map_err(oci::puller::RegistryError::Unavailable)?.to_bytes())
+        };
+        getting.boxed()
+    }
+
+    fn blob<'a>(&'a self, name: &'a str, digest: &'a Digest) -> BoxFuture<'a, Result<oci::puller::ByteStream, oci::puller::RegistryError>> {
+        use futures::{StreamExt as _, TryStreamExt as _};
+        let getting = async move {
+            let response = self.get(format!("/v2/{name}/blobs/{}", digest.as_str()), "*/*").await?;
+            let chunks = response.into_body().into_data_stream().map_err(std::io::Error::other);
+            // The body is not `Sync`, the stream needs not be.
+            Ok(chunks.boxed())
+        };
+        getting.boxed()
+    }
+}

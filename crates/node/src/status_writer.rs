@@ -1,0 +1,154 @@
+//! Writes pod statuses: the newest wins per pod, the last one comes before the object's removal, and only a few writes
+//! are under way at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use wkube_api::ObjectKey;
+use wkube_base::{Backoff, Tasks};
+use wkube_client::api::{DeleteOptions, Patch};
+use wkube_client::{Api, Client, Error};
+
+use crate::pod::{spec, status};
+
+/// How many writes are under way at once. Two cores answer about this many before more only wait.
+const WRITES_MAX: usize = 16;
+
+/// Retries of a status: 500 ms doubling to 30 s; the newest status is written whenever the server is back.
+const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(30) };
+
+/// A handle on the writer. Clones share it.
+#[derive(Clone)]
+pub struct Statuses(Arc<Shared>);
+
+struct Shared {
+    waiting: Mutex<BTreeMap<String, Job>>,
+    written: Mutex<BTreeMap<String, PodStatus>>,
+    changed: Notify,
+}
+
+/// What is to be told about one pod.
+#[derive(Clone)]
+struct Job {
+    pod: Arc<Pod>,
+    status: Option<PodStatus>,
+    is_forgotten: bool,
+    failures: u32,
+}
+
+impl Statuses {
+    /// Starts the writer.
+    pub fn start(client: &Client, tasks: &Tasks) -> Self {
+        let shared = Arc::new(Shared { waiting: Mutex::default(), written: Mutex::default(), changed: Notify::new() });
+        tasks.spawn("pod statuses", run(Api::new(&client.named("kubelet")), Arc::clone(&shared)));
+        Self(shared)
+    }
+
+    /// Writes a status, unless it is the one that was written last.
+    pub fn publish(&self, pod: &Arc<Pod>, status: PodStatus) {
+        self.0.enter(pod, Some(status), false);
+    }
+
+    /// Removes the object of a deleted pod once its last status is written.
+    pub fn forget(&self, pod: &Arc<Pod>) {
+        self.0.enter(pod, None, true);
+    }
+
+    /// Drops what is remembered of a pod whose object is gone.
+    pub fn drop_pod(&self, uid: &str) {
+        self.0.waiting.lock().remove(uid);
+        self.0.written.lock().remove(uid);
+    }
+}
+
+impl Shared {
+    fn enter(&self, pod: &Arc<Pod>, status: Option<PodStatus>, is_forgotten: bool) {
+        let mut waiting = self.waiting.lock();
+        let new = || Job { pod: Arc::clone(pod), status: None, is_forgotten: false, failures: 0 };
+        let job = waiting.entry(spec::uid(pod).to_owned()).or_insert_with(new);
+        job.pod = Arc::clone(pod);
+        job.is_forgotten |= is_forgotten;
+        if status.is_some() {
+            job.status = status;
+        }
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    fn take(&self, busy: &BTreeSet<String>) -> Option<(String, Job)> {
+        let mut waiting = self.waiting.lock();
+        let uid = waiting.keys().find(|uid| !busy.contains(*uid))?.clone();
+        let job = waiting.remove(&uid)?;
+        Some((uid, job))
+    }
+
+    /// Puts a failed job back under whatever newer one has come meanwhile.
+    fn put_back(&self, uid: String, failed: Job) {
+        let mut waiting = self.waiting.lock();
+        let job = waiting.entry(uid).or_insert_with(|| Job { status: None, ..failed.clone() });
+        job.status = job.status.take().or(failed.status);
+        job.is_forgotten |= failed.is_forgotten;
+        job.failures = failed.failures;
+    }
+}
+
+async fn run(pods: Api<Pod>, shared: Arc<Shared>) {
+    let mut busy = BTreeSet::new();
+    let mut writes = FuturesUnordered::new();
+    loop {
+        while writes.len() < WRITES_MAX
+            && let Some((uid, job)) = shared.take(&busy)
+        {
+            busy.insert(uid.clone());
+            writes.push(write(&pods, &shared, uid, job));
+        }
+        tokio::select! {
+            biased;
+            Some(uid) = writes.next() => {
+                busy.remove(&uid);
+            }
+            () = shared.changed.notified() => {}
+        }
+    }
+}
+
+async fn write(pods: &Api<Pod>, shared: &Shared, uid: String, mut job: Job) -> String {
+    let Err(error) = try_write(pods, shared, &uid, &mut job).await else { return uid };
+    if is_gone(&error) {
+        return uid;
+    }
+    tracing::debug!(pod = %spec::full_name(&job.pod), %error, "pod status not written; trying again");
+    job.failures = job.failures.saturating_add(1);
+    let wait = RETRY.after(job.failures);
+    shared.put_back(uid.clone(), job);
+    // Sleeping here keeps the pod busy, and so spaces its retries without a timer of their own.
+    tokio::time::sleep(wait).await;
+    uid
+}
+
+async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -> Result<(), Error> {
+    let key = ObjectKey::new(spec::namespace(&job.pod), spec::name(&job.pod));
+    if let Some(status) = &job.status {
+        let is_news = shared.written.lock().get(uid) != Some(status);
+        if is_news {
+            pods.patch_status(&key, &Patch::Strategic(status::patch_of(&job.pod, status))).await?;
+            shared.written.lock().insert(uid.to_owned(), status.clone());
+        }
+        job.status = None;
+    }
+    if job.is_forgotten {
+        pods.delete(&key, &DeleteOptions::of_uid(uid).grace(0)).await?;
+    }
+    Ok(())
+}
+
+/// Another pod has the name now, or none has.
+fn is_gone(error: &Error) -> bool {
+    error.is_not_found() || error.is_conflict()
+}
