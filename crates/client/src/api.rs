@@ -391,3 +391,6 @@ struct Head {
 struct HeadMeta {
     resource_version: String,
 }
+
+#[cfg(test)]
+mod tests;

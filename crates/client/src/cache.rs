@@ -333,3 +333,6 @@ impl<K: Kind> Source for Lister<K> {
 
 /// A cache of some kind, to be found by its type.
 pub(crate) type AnyCache = Arc<dyn Any + Send + Sync>;
+
+#[cfg(test)]
+mod tests;

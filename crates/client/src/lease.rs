@@ -80,3 +80,6 @@ pub async fn renew(
     };
     leases.create(&lease).await.map(drop)
 }
+
+#[cfg(test)]
+mod tests;
