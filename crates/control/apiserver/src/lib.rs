@@ -13,6 +13,7 @@ mod discovery;
 mod encoding;
 mod health;
 mod limits;
+mod listen;
 mod metrics;
 mod negotiate;
 mod openapi;
@@ -43,6 +44,8 @@ pub(crate) struct Api {
     registry: registry::Registry,
     access: access::Access,
     metrics: metrics::Metrics,
+    authenticator: auth::Authenticator,
+    nodes: tunnel::Nodes,
     /// `host:port` as clients reach it.
     advertised: String,
     /// The cluster CA, for nodes that join.

@@ -38,3 +38,7 @@ pub(crate) const ANNOTATIONS_MAX: usize = 256 * 1024;
 pub(crate) const WARNING_MAX: usize = 256;
 /// All warnings of one response together.
 pub(crate) const WARNINGS_MAX: usize = 4 * 1024;
+/// How long the listener waits after it could not accept a connection.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a quiet HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(30);

@@ -1,26 +1,34 @@
-//! `ApiServer`: starts the parts, listens, stops.
+//! `ApiServer`: puts the parts together, and the handle that the rest of the process holds.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
-use wkube_api::kinds;
+use tokio::net::TcpListener;
+use wkube_api::{Status, kinds};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::Store;
 
-use crate::auth::User;
-use crate::catalog::Catalog;
-use crate::registry::Registry;
-use crate::service::InProcess;
 use crate::Api;
+use crate::access::Access;
+use crate::auth::{Authenticator, User};
 use crate::bootstrap::{self, Addresses};
+use crate::catalog::Catalog;
+use crate::kubeconfig;
+use crate::listen::{self, Front};
+use crate::metrics::Metrics;
+use crate::oci_registry::{OciRegistry, Scheme};
+use crate::registry::{Registry, StoredSecrets};
+use crate::service::InProcess;
+use crate::tls::{self, CertificateAuthority, TlsError};
+use crate::tunnel::Nodes;
 
 /// How to start.
 pub struct Options {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
-    /// Where keys, certificates and the registry's blobs are kept.
+    /// Where keys, certificates, the admin's kubeconfig and the image registry's blobs are kept.
     pub data_dir: PathBuf,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
@@ -37,47 +45,175 @@ pub struct Options {
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Somebody else listens there.
-    #[error("listen on {address}: choose another address with {flag}")]
+    /// Somebody else listens there, or the address is not this machine's.
+    #[error("listen on {address}; is another server using it? Choose another address with {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The flag that changes it.
+        /// The flag of `wkube up` that changes it.
         flag: &'static str,
         /// Why not.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// The keys and certificates cannot be made or read.
+    #[error("prepare the cluster's certificates in {}", .data_dir.display())]
+    Tls {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: TlsError,
+    },
+    /// The image registry's files cannot be made or read.
+    #[error("open the image registry in {}", .data_dir.display())]
+    Images {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The objects that every cluster has cannot be made.
+    #[error("make the cluster's first objects")]
+    Bootstrap(#[source] Status),
 }
 
-/// A running API server. Clones share it.
+/// A running API server. Clones share it. It stops with the `Tasks` that it was started with.
 #[derive(Clone)]
 pub struct ApiServer {
     api: Arc<Api>,
+    address: SocketAddr,
+    registry_address: Option<SocketAddr>,
+    authority: Option<Arc<CertificateAuthority>>,
+    images: Option<Arc<OciRegistry>>,
 }
 
 impl ApiServer {
+    /// Starts listening. When this returns, the API is ready, and the admin's kubeconfig is in the data directory.
+    ///
+    /// # Errors
+    /// Says which part failed and what to do.
+    pub async fn start(options: Options, tasks: &Tasks) -> Result<Self, StartError> {
+        let Options { store, data_dir, listen, registry_listen, clock, rng, names } = options;
+        let listener = bind(listen, "--api").await?;
+        let images_listener = match registry_listen {
+            Some(address) => Some(bind(address, "--registry").await?),
+            None => None,
+        };
+        let address = listener.local_addr().unwrap_or(listen);
+        let registry_address = images_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let tls_error = |source| StartError::Tls { data_dir: data_dir.clone(), source };
+        let authority = Arc::new(CertificateAuthority::load_or_create(&data_dir, clock.clone()).map_err(tls_error)?);
+        let serving = authority.serving(&certificate_names(address, names)).map_err(tls_error)?;
+        let config = tls::server_config(&serving, authority.ca_pem(), tls::Clients::MayIdentify).map_err(tls_error)?;
+        let images = match registry_address {
+            Some(_) => {
+                let opened = OciRegistry::open(&data_dir, clock.clone());
+                Some(opened.map_err(|source| StartError::Images { data_dir: data_dir.clone(), source })?)
+            }
+            None => None,
+        };
+        let api = Arc::new(Api {
+            ca_pem: authority.ca_pem().to_owned().into(),
+            advertised: bootstrap::reachable(address).to_string(),
+            ..assemble(store, clock, rng, tasks)
+        });
+        bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
+            .await
+            .map_err(StartError::Bootstrap)?;
+        let _ = api.bootstrapped.set(());
+        let front = Front::new(api.clone(), images.clone());
+        listen::serve_tls(listener, config, front, tasks);
+        if let (Some(listener), Some(images)) = (images_listener, &images) {
+            listen::serve_plain(listener, images.router(Scheme::Http), tasks);
+        }
+        let server = Self { api, address, registry_address, authority: Some(authority.clone()), images };
+        kubeconfig::write_admin(&data_dir.join("kubeconfig"), &server.url(), &authority).map_err(tls_error)?;
+        Ok(server)
+    }
+
     /// Starts a server without network and files, for tests and simulations.
     pub async fn in_memory(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Self {
-        let catalog = Catalog::new(kinds::builtin().iter().cloned());
-        let registry = Registry::new(store, catalog, clock, rng, tasks.clone());
-        let api = Api {
-            registry,
-            access: crate::access::Access::default(),
-            metrics: crate::metrics::Metrics::default(),
-            advertised: "127.0.0.1:6443".to_owned(),
-            ca_pem: Bytes::new(),
-            bootstrapped: OnceLock::new(),
-        };
-        let listen = SocketAddr::from(([127, 0, 0, 1], 6443));
-        let addresses = Addresses { api: listen, registry: None };
-        bootstrap::run(&api.registry, addresses).await.expect("an empty store in memory takes the first objects");
+        let address = SocketAddr::from(([127, 0, 0, 1], 6443));
+        let api = Arc::new(assemble(store, clock, rng, tasks));
+        let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
+        first.expect("a store in memory takes the first objects");
         let _ = api.bootstrapped.set(());
-        Self { api: Arc::new(api) }
+        Self { api, address, registry_address: None, authority: None, images: None }
     }
 
     /// Returns the API as a service in this process, with an identity and without TLS.
     pub fn in_process(&self, user: User) -> InProcess {
         InProcess::new(self.api.clone(), user)
     }
+
+    /// Returns the connections of the nodes that dialled in.
+    pub fn nodes(&self) -> &Nodes {
+        &self.api.nodes
+    }
+
+    /// Returns who signs the cluster's certificates; `None` for a server in memory.
+    pub fn certificate_authority(&self) -> Option<&Arc<CertificateAuthority>> {
+        self.authority.as_ref()
+    }
+
+    /// Returns the built-in image registry; `None` if it was not asked for.
+    pub fn images(&self) -> Option<&Arc<OciRegistry>> {
+        self.images.as_ref()
+    }
+
+    /// Returns where the API listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns where the image registry listens.
+    pub fn registry_address(&self) -> Option<SocketAddr> {
+        self.registry_address
+    }
+
+    /// Returns the URL by which clients on this machine reach the API.
+    pub fn url(&self) -> String {
+        format!("https://{}", bootstrap::reachable(self.address))
+    }
+}
+
+fn assemble(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Api {
+    let catalog = Catalog::new(kinds::builtin().iter().cloned());
+    let secrets = StoredSecrets::new(store.clone(), &catalog);
+    Api {
+        authenticator: Authenticator::new(Arc::new(secrets), clock.clone()),
+        registry: Registry::new(store, catalog, clock, rng, tasks.clone()),
+        access: Access::default(),
+        metrics: Metrics::default(),
+        nodes: Nodes::new(tasks),
+        advertised: "127.0.0.1:6443".to_owned(),
+        ca_pem: bytes::Bytes::new(),
+        bootstrapped: OnceLock::new(),
+    }
+}
+
+async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })
+}
+
+/// The names under which guests and people reach the API.
+fn certificate_names(address: SocketAddr, more: Vec<String>) -> Vec<String> {
+    let well_known = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        crate::admission::service_network::API_ADDRESS,
+    ];
+    let mut names: Vec<String> = well_known.map(str::to_owned).into();
+    names.push(bootstrap::reachable(address).ip().to_string());
+    names.extend(more);
+    names.sort();
+    names.dedup();
+    names
 }

@@ -89,6 +89,9 @@ async fn resource(
         Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     })?;
     api.access.check_resource(&api.registry, &user, verb, &path, &query).await?;
+    if sub::reverse::is_meant(&path) {
+        return sub::reverse::accept(api, &path.name, request);
+    }
     let call = understand(api, user, verb, path, query, request.headers())?;
     let accept_encoding = header(request.headers(), "accept-encoding").to_owned();
     let outcome = dispatch(api, &call, request).await;

@@ -3,6 +3,7 @@
 use wkube_api::{Object, Status};
 
 use super::object_rules::{self, Birth};
+use super::update::Origin;
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, decode};
 use crate::admission;
@@ -12,16 +13,7 @@ use crate::limits;
 /// Answers POST on a collection.
 pub(crate) async fn create(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
     let object = decode::body(call, body)?;
-    store(registry, call, object, Manage::Update).await
-}
-
-/// How the writer's fields are recorded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Manage {
-    /// As changed by the call's field manager.
-    Update,
-    /// Already recorded (server-side apply).
-    Done,
+    store(registry, call, object, Origin::Client).await
 }
 
 /// Stores a decoded, defaulted object.
@@ -29,12 +21,12 @@ pub(crate) async fn store(
     registry: &Registry,
     call: &Call,
     object: Object,
-    manage: Manage,
+    origin: Origin,
 ) -> Result<Outcome, Status> {
     let generates = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         let last = attempt == limits::GENERATE_NAME_RETRIES;
-        let new = prepare(registry, call, object.clone(), manage).await?;
+        let new = prepare(registry, call, object.clone(), origin).await?;
         match write::put(registry, call, None, &new).await {
             Ok(item) => return Ok(Outcome::Object { code: 201, item }),
             Err(WriteError::Raced) if !generates => return Err(Status::already_exists(&call.resource, new.name())),
@@ -48,7 +40,7 @@ pub(crate) async fn store(
 }
 
 /// Turns what the client sent into what is stored.
-async fn prepare(registry: &Registry, call: &Call, mut object: Object, manage: Manage) -> Result<Object, Status> {
+async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: Origin) -> Result<Object, Status> {
     let resource = &*call.resource;
     let birth =
         Birth { namespace: &call.namespace, name: &call.name, uid: registry.uid(), now: timestamp(registry) };
@@ -64,7 +56,7 @@ async fn prepare(registry: &Registry, call: &Call, mut object: Object, manage: M
         return Err(Status::invalid_object(resource, object.name(), errors));
     }
     admission::check_create(registry, call, &object).await?;
-    if manage == Manage::Update {
+    if origin == Origin::Client {
         decode::manage(registry, call, &mut object, None);
     }
     Ok(object)

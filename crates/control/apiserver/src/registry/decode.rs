@@ -1,16 +1,32 @@
-//! From a request's body to an object that is ready for the rules: parsed, checked against the schema, defaulted.
+//! From a request's body to an object that is ready for the rules: parsed, checked against the schema, defaulted; and
+//! who owns its fields.
 
-use wkube_api::{Object, Status};
+use jiff::Timestamp;
+use serde_json::Value;
+use wkube_api::decode::{self, Problem, Unknown};
+use wkube_api::patch::{self, Tracking, Writer};
+use wkube_api::schema::{Schema, Type};
+use wkube_api::status::FieldError;
+use wkube_api::{Object, Status, protobuf};
 
-use super::{Registry, create};
-use crate::call::Call;
+use super::Registry;
+use super::object_rules::Part;
+use crate::call::{Call, FieldValidation};
 use crate::negotiate::{self, BodyFormat};
 
 /// Reads the object of a create or update.
 pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     let (api_version, kind) = expected(call);
-    let mut object = parse(call, bytes)?;
+    let unhandled = |reason: &str| {
+        Status::bad_request(decode::unhandled_text(&kind, &call.resource.version, reason))
+    };
+    let (document, mut problems) = parse(call, bytes, &unhandled)?;
+    let mut object = object(document).ok_or_else(|| unhandled("the body is not an object"))?;
     identify(&mut object, &api_version, &kind)?;
+    if let Some(of) = type_of(&api_version, &kind) {
+        problems.extend(fit(&mut object, of).map_err(|error| unhandled(&error))?);
+    }
+    report(call, &problems, |text| unhandled(text))?;
     if call.resource.api_version() == api_version && call.resource.kind == kind {
         call.resource.manners.default(&mut object);
     }
@@ -19,12 +35,73 @@ pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
 
 /// Reads options such as `DeleteOptions`; no body means no options.
 pub(crate) fn options(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
-    if bytes.is_empty() { Ok(Object::default()) } else { parse(call, bytes) }
+    if bytes.is_empty() {
+        return Ok(Object::default());
+    }
+    let bad = |reason: &str| Status::bad_request(reason);
+    let (document, _) = parse(call, bytes, &bad)?;
+    object(document).ok_or_else(|| bad("the options are not an object"))
+}
+
+/// Reads the configuration of a server-side apply. It is not defaulted: what it does not name, it does not own.
+pub(crate) fn applied(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
+    let bad = |reason: &str| Status::bad_request(format!("error decoding YAML: {reason}"));
+    let (document, problems) = yaml(bytes, &bad)?;
+    let mut applied = object(document).ok_or_else(|| bad("the configuration is not an object"))?;
+    report(call, &problems, |text| Status::bad_request(format!("error strict decoding YAML: {text}")))?;
+    if applied.api_version().is_empty() || applied.kind().is_empty() {
+        return Err(Status::bad_request("apiVersion and kind must be set in the applied configuration"));
+    }
+    let (api_version, kind) = expected(call);
+    identify(&mut applied, &api_version, &kind)?;
+    Ok(applied)
+}
+
+/// Checks what a patch made of an object, and drops the fields that its type lacks.
+pub(crate) fn check_patched(call: &Call, new: &mut Object, patch: &Value) -> Result<(), Status> {
+    let invalid = |text: &str| {
+        let error = FieldError::invalid("patch", patch.to_string(), text);
+        Status::invalid("", "", "", vec![error])
+    };
+    let Some(of) = Schema::of(&call.resource.schema) else { return Ok(()) };
+    let problems = fit(new, of).map_err(|error| invalid(&error))?;
+    report(call, &problems, |text| invalid(text))
+}
+
+/// What [`Writer`] borrows.
+pub(crate) struct Manager {
+    api_version: String,
+    now: Timestamp,
+}
+
+impl Manager {
+    /// Returns the manager of a call, now.
+    pub(crate) fn new(registry: &Registry, call: &Call) -> Self {
+        Self { api_version: call.resource.api_version(), now: registry.clock.now() }
+    }
+
+    /// Returns who writes.
+    pub(crate) fn writer<'a>(&'a self, call: &'a Call) -> Writer<'a> {
+        let reset: &[&[&str]] = match Part::of(&call.resource, &call.subresource) {
+            Part::Whole | Part::Finalizers => &[],
+            Part::Main => &[&["status"]],
+            Part::Status => &[&["spec"]],
+        };
+        Writer {
+            manager: &call.field_manager,
+            api_version: &self.api_version,
+            subresource: &call.subresource,
+            now: self.now,
+            reset,
+            tracking: Tracking::Fields,
+        }
+    }
 }
 
 /// Records which fields the call's manager owns now.
 pub(crate) fn manage(registry: &Registry, call: &Call, object: &mut Object, old: Option<&Object>) {
-    let _ = (create::timestamp(registry), call, object, old);
+    let manager = Manager::new(registry, call);
+    patch::update_managers(old, object, Schema::of(&call.resource.schema), &manager.writer(call));
 }
 
 /// Returns the `apiVersion` and `kind` that the URL takes.
@@ -51,17 +128,55 @@ fn identify(object: &mut Object, api_version: &str, kind: &str) -> Result<(), St
     Ok(())
 }
 
-fn parse(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
-    let bad = |error: &dyn std::fmt::Display| {
-        let kind = &call.resource.kind;
-        Status::bad_request(format!(
-            "{kind} in version {:?} cannot be handled as a {kind}: {error}",
-            call.resource.version
-        ))
-    };
+/// Returns the type of a kind, which need not be one that is kept: `Scale`, `Eviction`.
+fn type_of(api_version: &str, kind: &str) -> Option<&'static Type> {
+    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
+    let group = group.split('.').next().unwrap_or_default();
+    Schema::of(&format!("io.k8s.api.{group}.{version}.{kind}"))
+}
+
+/// Brings the object into its type's form; returns the unknown fields.
+fn fit(object: &mut Object, of: &Type) -> Result<Vec<Problem>, String> {
+    let mut document = Value::Object(std::mem::take(&mut object.0));
+    let checked = decode::check(&mut document, of, Unknown::Prune);
+    if let Value::Object(map) = document {
+        object.0 = map;
+    }
+    checked.map_err(|error| error.to_string())
+}
+
+/// Refuses, mentions or ignores what a strict reader would refuse.
+fn report(call: &Call, problems: &[Problem], refuse: impl Fn(&str) -> Status) -> Result<(), Status> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    match call.field_validation {
+        FieldValidation::Ignore => {}
+        FieldValidation::Warn => problems.iter().for_each(|problem| call.warn(problem.to_string())),
+        FieldValidation::Strict => return Err(refuse(&decode::strict_text(problems))),
+    }
+    Ok(())
+}
+
+fn parse(call: &Call, bytes: &[u8], bad: &dyn Fn(&str) -> Status) -> Result<(Value, Vec<Problem>), Status> {
     match negotiate::body_format(&call.content_type)? {
-        BodyFormat::Json => serde_json::from_slice(bytes).map_err(|error| bad(&error)),
-        BodyFormat::Yaml => serde_saphyr::from_slice(bytes).map_err(|error| bad(&error)),
-        BodyFormat::Protobuf => Err(Status::unsupported_media_type(&negotiate::READ)),
+        BodyFormat::Json => decode::json(bytes).map_err(|error| bad(&error.to_string())),
+        BodyFormat::Yaml => yaml(bytes, bad),
+        BodyFormat::Protobuf => {
+            let document = protobuf::decode(bytes).map_err(|error| bad(&error.to_string()))?;
+            Ok((document, Vec::new()))
+        }
+    }
+}
+
+fn yaml(bytes: &[u8], bad: &dyn Fn(&str) -> Status) -> Result<(Value, Vec<Problem>), Status> {
+    let text = std::str::from_utf8(bytes).map_err(|error| bad(&error.to_string()))?;
+    decode::yaml(text).map_err(|error| bad(&error.to_string()))
+}
+
+fn object(document: Value) -> Option<Object> {
+    match document {
+        Value::Object(map) => Some(Object(map)),
+        _ => None,
     }
 }

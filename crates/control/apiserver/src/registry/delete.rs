@@ -60,7 +60,8 @@ impl DeleteOptions {
         Self::read(&document)
     }
 
-    fn read(document: &Object) -> Result<Self, Status> {
+    /// Reads the document.
+    pub(crate) fn read(document: &Object) -> Result<Self, Status> {
         let orphan = document.at(&["orphanDependents"]).and_then(Value::as_bool);
         let propagation = match (document.str_at(&["propagationPolicy"]), orphan) {
             ("", None) => None,

@@ -9,11 +9,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
 use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::{Entry, Error, Store};
 
+use crate::auth::Secrets;
 use crate::catalog::Catalog;
 use crate::encoding;
 use crate::watch_cache::{Cache, Item};
@@ -94,6 +96,27 @@ impl Registry {
         let mut bytes = [0; 16];
         self.rng.fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+/// The Secrets as the authenticator looks them up: straight from the store, so that a new token works at once.
+pub(crate) struct StoredSecrets {
+    store: Arc<dyn Store>,
+    secrets: Option<Arc<Resource>>,
+}
+
+impl StoredSecrets {
+    /// Returns the Secrets of a store.
+    pub(crate) fn new(store: Arc<dyn Store>, catalog: &Catalog) -> Self {
+        Self { store, secrets: catalog.core("secrets").cloned() }
+    }
+}
+
+impl Secrets for StoredSecrets {
+    fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
+        let key = keys::object(self.secrets.as_ref()?, namespace, name);
+        let entry = self.store.get(&key).ok()??;
+        encoding::decode(&entry.value, entry.modified)?.to_typed().ok()
     }
 }
 

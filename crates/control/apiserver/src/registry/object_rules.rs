@@ -81,6 +81,8 @@ pub(crate) enum Part {
     Main,
     /// The status, and the labels and annotations.
     Status,
+    /// The finalizers of a namespace's spec.
+    Finalizers,
 }
 
 impl Part {
@@ -89,6 +91,7 @@ impl Part {
         match subresource {
             // Approvals are conditions in the status, too.
             "status" | "approval" => Self::Status,
+            "finalize" => Self::Finalizers,
             _ if resource.subresource("status").is_some() => Self::Main,
             _ => Self::Whole,
         }
@@ -100,6 +103,11 @@ pub(crate) fn prepare_update(new: &mut Object, old: &Object, resource: &Resource
     match part {
         Part::Whole => {}
         Part::Main => copy_field(new, old, "status"),
+        Part::Finalizers => {
+            let finalizers = new.at(&["spec", "finalizers"]).cloned().unwrap_or_else(|| Value::Array(Vec::new()));
+            new.0.clone_from(&old.0);
+            new.set(&["spec", "finalizers"], finalizers);
+        }
         Part::Status => {
             let status = new.0.remove("status");
             let mut metadata = new.0.remove("metadata").unwrap_or_default();

@@ -1,14 +1,74 @@
-//! Patch: the four kinds, applied to the newest state.
+//! Patch: the four kinds, each applied to the newest state, again if somebody else wrote meanwhile.
 
+use serde_json::Value;
+use wkube_api::patch::{self, Force};
+use wkube_api::schema::Schema;
 use wkube_api::{Object, Status};
 
-use super::{Outcome, Registry};
+use super::object_rules::{self, Part};
+use super::update::{self, Origin};
+use super::{Outcome, Registry, create, decode};
 use crate::call::Call;
-use crate::negotiate;
+use crate::negotiate::{self, PatchKind};
 
-/// Answers PATCH of an object or its status.
-pub(crate) async fn patch(_registry: &Registry, call: &Call, _body: &[u8]) -> Result<Outcome, Status> {
-    let _ = negotiate::patch_kind(&call.content_type)?;
-    let _: Option<Object> = None;
-    Err(Status::unsupported_media_type(&[]))
+/// Answers PATCH of an object or of one of its parts.
+pub(crate) async fn patch(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
+    let kind = negotiate::patch_kind(&call.content_type)?;
+    if kind == PatchKind::Apply {
+        return apply(registry, call, body).await;
+    }
+    if call.query.has("force") {
+        return Err(options_invalid("force: Forbidden: may not be specified for non-apply patch"));
+    }
+    let patch: Value = serde_json::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?;
+    let part = Part::of(&call.resource, &call.subresource);
+    let changed = update::change(registry, call, part, Origin::Client, |old| patched(call, kind, old, &patch)).await;
+    Ok(Outcome::Object { code: 200, item: changed? })
+}
+
+/// Returns the stored object with a patch carried out, ready for the rules of updates.
+pub(crate) fn patched(call: &Call, kind: PatchKind, old: &Object, patch: &Value) -> Result<Object, Status> {
+    let resource = &*call.resource;
+    let mut new = match kind {
+        PatchKind::Json => patch::json(old, patch)?,
+        PatchKind::Merge => patch::merge(old, patch)?,
+        PatchKind::Strategic => patch::strategic(old, patch, Schema::of(&resource.schema))?,
+        PatchKind::Apply => unreachable!("applied by `apply`"),
+    };
+    object_rules::settle_place(&mut new, resource, &call.namespace, &call.name)?;
+    decode::check_patched(call, &mut new, patch)?;
+    Ok(new)
+}
+
+/// Server-side apply: creates what is missing.
+async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
+    if call.query.get("fieldManager").is_empty() {
+        return Err(options_invalid("fieldManager: Required value: is required for apply patch"));
+    }
+    let mut applied = decode::applied(call, body)?;
+    object_rules::settle_place(&mut applied, &call.resource, &call.namespace, &call.name)?;
+    let force = if call.query.flag("force") { Force::Yes } else { Force::No };
+    let writer = decode::Manager::new(registry, call);
+    let of = Schema::of(&call.resource.schema);
+    let part = Part::of(&call.resource, &call.subresource);
+    let merged = |live: Option<&Object>| -> Result<Object, Status> {
+        Ok(patch::apply(live, &applied, of, &writer.writer(call), force)?)
+    };
+    match update::change(registry, call, part, Origin::Apply, |old| merged(Some(old))).await {
+        Err(status) if status.is_not_found() && call.subresource.is_empty() => {
+            if !applied.uid().is_empty() {
+                let why = "uid mismatch: the provided object specified uid, and no existing object was found";
+                return Err(Status::conflict(&call.resource, &call.name, why));
+            }
+            let mut object = merged(None)?;
+            call.resource.manners.default(&mut object);
+            create::store(registry, call, object, Origin::Apply).await
+        }
+        Err(status) => Err(status),
+        Ok(item) => Ok(Outcome::Object { code: 200, item }),
+    }
+}
+
+fn options_invalid(problem: &str) -> Status {
+    Status::unprocessable(format!("PatchOptions.meta.k8s.io \"\" is invalid: {problem}"))
 }

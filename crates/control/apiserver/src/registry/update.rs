@@ -5,7 +5,6 @@ use std::sync::Arc;
 use wkube_api::{Object, ObjectKey, Status};
 use wkube_store::Entry;
 
-use super::create::Manage;
 use super::object_rules::{self, Part};
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, create, damaged, decode};
@@ -13,7 +12,6 @@ use crate::admission;
 use crate::call::Call;
 use crate::encoding;
 use crate::limits;
-use crate::router::Verb;
 use crate::watch_cache::Item;
 
 /// Kinds whose PUT creates what is missing (`AllowCreateOnUpdate`).
@@ -28,14 +26,26 @@ const CREATED_BY_UPDATE: [(&str, &str); 8] = [
     ("rbac.authorization.k8s.io", "roles"),
 ];
 
+/// Who made the new state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// A client, who owns now what it changed.
+    Client,
+    /// A server-side apply, which has recorded the owners itself.
+    Apply,
+    /// The server, carrying out a binding or an eviction: the rules for clients do not apply.
+    Server,
+}
+
 /// Answers PUT of an object, its status or its finalizers.
 pub(crate) async fn update(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
     let mut object = decode::body(call, body)?;
     object_rules::settle_place(&mut object, &call.resource, &call.namespace, &call.name)?;
-    let changed = change(registry, call, Manage::Update, |_| Ok(object.clone())).await;
+    let part = Part::of(&call.resource, &call.subresource);
+    let changed = change(registry, call, part, Origin::Client, |_| Ok(object.clone())).await;
     match changed {
         Err(status) if status.is_not_found() && may_create(call) => {
-            create::store(registry, call, object, Manage::Update).await
+            create::store(registry, call, object, Origin::Client).await
         }
         Err(status) => Err(status),
         Ok(item) => Ok(Outcome::Object { code: 200, item }),
@@ -48,7 +58,13 @@ fn may_create(call: &Call) -> bool {
 
 /// Applies `wanted`, a function of the stored object, and writes the result if it differs. Whoever else writes
 /// meanwhile, the function sees the newest state; a result with an old resourceVersion is refused.
-pub(crate) async fn change<F>(registry: &Registry, call: &Call, manage: Manage, wanted: F) -> Result<Arc<Item>, Status>
+pub(crate) async fn change<F>(
+    registry: &Registry,
+    call: &Call,
+    part: Part,
+    origin: Origin,
+    wanted: F,
+) -> Result<Arc<Item>, Status>
 where
     F: Fn(&Object) -> Result<Object, Status> + Send,
 {
@@ -58,7 +74,7 @@ where
         let old = encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
-        prepare(registry, call, &mut new, &old, manage).await?;
+        prepare(registry, call, &mut new, &old, part, origin).await?;
         match store(registry, call, &entry, &old, &new).await {
             Ok(item) => return Ok(item),
             Err(WriteError::Raced) if attempt < limits::CONFLICT_RETRIES => {}
@@ -76,12 +92,15 @@ async fn prepare(
     call: &Call,
     new: &mut Object,
     old: &Object,
-    manage: Manage,
+    part: Part,
+    origin: Origin,
 ) -> Result<(), Status> {
     let resource = &*call.resource;
-    let part = Part::of(resource, &call.subresource);
     object_rules::prepare_update(new, old, resource, part);
-    if part != Part::Status {
+    if origin == Origin::Server {
+        return Ok(());
+    }
+    if matches!(part, Part::Main | Part::Whole) {
         resource.manners.prepare_update(new, old);
         admission::on_update(registry, call, new, old).await?;
     }
@@ -91,7 +110,7 @@ async fn prepare(
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
-    if manage == Manage::Update {
+    if origin == Origin::Client {
         decode::manage(registry, call, new, Some(old));
     }
     Ok(())
@@ -104,7 +123,7 @@ async fn store(
     old: &Object,
     new: &Object,
 ) -> Result<Arc<Item>, WriteError> {
-    if object_rules::may_go(new) && call.verb != Verb::Create {
+    if object_rules::may_go(new) {
         // The last finalizer is gone: the update is the delete, and answers with the object.
         let revision = write::remove(registry, call, entry, new).await?;
         let last = Entry { value: encoding::encode(new), modified: revision, ..entry.clone() };

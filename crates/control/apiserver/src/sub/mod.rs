@@ -1,4 +1,4 @@
-//! Subresources and kinds that are answered instead of kept.
+//! Subresources, and kinds that are answered instead of kept.
 
 use std::sync::Arc;
 
@@ -10,12 +10,32 @@ use crate::call::Call;
 use crate::registry::Outcome;
 use crate::respond::Body;
 
+mod binding;
+mod eviction;
+mod log;
+mod node;
+mod proxy;
+pub(crate) mod reverse;
+mod review;
+mod scale;
+
 /// Answers the subresources whose bodies stream: logs and proxies.
-pub(crate) async fn stream(_api: &Arc<Api>, call: &Call, _request: Request<Body>) -> Result<Outcome, Status> {
-    Err(Status::method_not_allowed(&call.resource, call.verb.as_str()))
+pub(crate) async fn stream(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
+    match call.subresource.as_str() {
+        "log" => log::answer(api, call).await,
+        _ => proxy::answer(api, call, request).await,
+    }
 }
 
-/// Answers a write on a subresource with manners of its own; `None` leaves it to the generic handlers.
-pub(crate) async fn write(_api: &Arc<Api>, _call: &Call, _body: &[u8]) -> Result<Option<Outcome>, Status> {
-    Ok(None)
+/// Answers calls with manners of their own; `None` leaves them to the generic handlers.
+pub(crate) async fn write(api: &Arc<Api>, call: &Call, body: &[u8]) -> Result<Option<Outcome>, Status> {
+    let resource = &call.resource;
+    let answered = match (&*resource.group, &*resource.plural, call.subresource.as_str()) {
+        (_, _, "scale") => scale::answer(api, call, body).await,
+        ("", "pods", "binding") | ("", "bindings", "") => binding::bind(api, call, body).await,
+        ("", "pods", "eviction") => eviction::evict(api, call, body).await,
+        ("authentication.k8s.io" | "authorization.k8s.io", _, "") => review::answer(api, call, body).await,
+        _ => return Ok(None),
+    };
+    answered.map(Some)
 }

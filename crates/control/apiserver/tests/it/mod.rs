@@ -2,7 +2,11 @@
 
 mod create;
 mod delete;
+mod front;
 mod list;
+mod patch;
+mod sub;
+mod tls;
 mod update;
 mod watch;
 

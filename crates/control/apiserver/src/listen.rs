@@ -1,0 +1,130 @@
+//! The network's side: TLS, HTTP/1.1 and HTTP/2, who is calling, and an orderly end.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::Router;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+use tracing::{debug, warn};
+use wkube_api::Status;
+use wkube_base::Tasks;
+
+use crate::auth::User;
+use crate::auth::authenticate;
+use crate::oci_registry::{OciRegistry, Scheme};
+use crate::respond::{self, Body};
+use crate::{Api, limits, service, tls};
+
+/// What answers behind the listener.
+#[derive(Clone)]
+pub(crate) struct Front {
+    api: Arc<Api>,
+    images: Option<Router>,
+}
+
+impl Front {
+    /// Returns the API with the image registry beside it under `/v2/`, so that nodes need one port only.
+    pub(crate) fn new(api: Arc<Api>, images: Option<Arc<OciRegistry>>) -> Self {
+        Self { api, images: images.map(|images| images.router(Scheme::Https)) }
+    }
+
+    /// Answers a request of a connection whose client certificate named `user`.
+    async fn answer(self, user: Option<User>, request: Request<Incoming>) -> Response<Body> {
+        let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        if let Some(user) = user {
+            request.extensions_mut().insert(user);
+        }
+        let path = request.uri().path();
+        if let Some(images) = self.images.filter(|_| path == "/v2" || path.starts_with("/v2/")) {
+            let Ok(response) = images.oneshot(request.map(axum::body::Body::new)).await;
+            return response.map(|body| body.map_err(Into::into).boxed_unsync());
+        }
+        let user = match self.api.authenticator.authenticate(request.extensions(), request.headers()) {
+            Err(status) => return respond::failure(&status),
+            Ok(user) if user.is_anonymous() && !authenticate::is_open(path) => {
+                return respond::failure(&Status::unauthorized());
+            }
+            Ok(user) => user,
+        };
+        service::answer(&self.api, user, request).await
+    }
+}
+
+/// Serves TLS connections until the owner stops.
+pub(crate) fn serve_tls(listener: TcpListener, config: Arc<ServerConfig>, front: Front, tasks: &Tasks) {
+    let acceptor = TlsAcceptor::from(config);
+    let connections = tasks.clone();
+    tasks.spawn("api-listener", async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = connection(acceptor.clone(), stream, front.clone(), connections.stopping());
+                    connections.spawn_to_end("api-connection", connection);
+                }
+                Err(error) => {
+                    // Out of file descriptors, most likely: closing connections will free some.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    });
+}
+
+/// Serves the image registry without TLS, on the loopback interface.
+pub(crate) fn serve_plain(listener: TcpListener, router: Router, tasks: &Tasks) {
+    let stopping = tasks.stopping();
+    tasks.spawn_to_end("image-registry", async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stopping.cancelled_owned());
+        if let Err(error) = served.await {
+            warn!(%error, "the image registry stopped");
+        }
+    });
+}
+
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, front: Front, stopping: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let handshake = timeout(limits::HANDSHAKE_TIMEOUT, acceptor.accept(stream));
+    let stream = tokio::select! {
+        biased;
+        () = stopping.cancelled() => return,
+        done = handshake => match done {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return debug!(%error, "TLS handshake failed"),
+            Err(_) => return debug!("TLS handshake timed out"),
+        },
+    };
+    let user = tls::peer_user(stream.get_ref().1);
+    let service = service_fn(move |request| {
+        let (front, user) = (front.clone(), user.clone());
+        async move { Ok::<_, Infallible>(front.answer(user, request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS);
+    builder.http2().keep_alive_interval(limits::KEEP_ALIVE).keep_alive_timeout(limits::KEEP_ALIVE);
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            timeout(limits::DRAIN, connection).await.unwrap_or(Ok(()))
+        }
+        ended = connection.as_mut() => ended,
+    };
+    if let Err(error) = ended {
+        debug!(error, "a connection broke");
+    }
+}

@@ -1,0 +1,112 @@
+//! `scale`: how many replicas a workload wants and has, in one shape for all of them (`autoscaling/v1`).
+
+use serde_json::{Map, Value, json};
+use wkube_api::selector::LabelSelector;
+use wkube_api::status::FieldError;
+use wkube_api::{Object, ObjectKey, Status};
+
+use crate::Api;
+use crate::call::Call;
+use crate::negotiate::{self, PatchKind};
+use crate::registry::object_rules::Part;
+use crate::registry::update::{self, Origin};
+use crate::registry::{Outcome, decode};
+use crate::router::Verb;
+
+/// Answers GET, PUT and PATCH.
+pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
+    let registry = &api.registry;
+    if call.verb == Verb::Get {
+        let parent = registry.object(&call.resource, &ObjectKey::new(&call.namespace, &call.name))?;
+        return Ok(Outcome::Document { code: 200, object: scale_of(&parent) });
+    }
+    let item = match call.verb {
+        Verb::Patch => {
+            let kind = negotiate::patch_kind(&call.content_type)?;
+            let patch: Value = serde_saphyr::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?;
+            let wanted = |old: &Object| scaled(old, &patched(kind, &scale_of(old), &patch)?);
+            update::change(registry, call, Part::Main, Origin::Client, wanted).await?
+        }
+        _ => {
+            let scale = decode::body(call, body)?;
+            update::change(registry, call, Part::Main, Origin::Client, |old| scaled(old, &scale)).await?
+        }
+    };
+    Ok(Outcome::Document { code: 200, object: scale_of(&item.object()) })
+}
+
+/// A `Scale` is so plain that an apply is a merge.
+fn patched(kind: PatchKind, scale: &Object, patch: &Value) -> Result<Object, Status> {
+    Ok(match kind {
+        PatchKind::Json => wkube_api::patch::json(scale, patch)?,
+        PatchKind::Merge | PatchKind::Strategic | PatchKind::Apply => wkube_api::patch::merge(scale, patch)?,
+    })
+}
+
+/// Returns the `Scale` of a workload, with its version and uid.
+fn scale_of(parent: &Object) -> Object {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = parent.at(&["metadata", field]) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    let number = |path: [&str; 2]| parent.at(&path).and_then(Value::as_i64).unwrap_or(0);
+    let scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
+        "spec": {"replicas": number(["spec", "replicas"])},
+        "status": {"replicas": number(["status", "replicas"]), "selector": selector_of(parent)},
+    });
+    Object(scale.as_object().cloned().unwrap_or_default())
+}
+
+/// ReplicationControllers select by a plain map, everything newer by a `LabelSelector`.
+fn selector_of(parent: &Object) -> String {
+    let Some(selector) = parent.at(&["spec", "selector"]) else { return String::new() };
+    let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();
+    if structured {
+        return LabelSelector::from_json(Some(selector)).map(|selector| selector.to_string()).unwrap_or_default();
+    }
+    let pairs = selector.as_object().into_iter().flatten();
+    let pairs = pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+    LabelSelector::from_map(pairs).to_string()
+}
+
+/// Returns the workload with the wanted number of replicas.
+fn scaled(parent: &Object, scale: &Object) -> Result<Object, Status> {
+    let replicas = scale.at(&["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+    if replicas < 0 {
+        let error = FieldError::invalid("spec.replicas", replicas, "must be greater than or equal to 0");
+        return Err(Status::invalid("Scale", "autoscaling", parent.name(), vec![error]));
+    }
+    let mut new = parent.clone();
+    new.set(&["spec", "replicas"], replicas);
+    new.set(&["metadata", "resourceVersion"], scale.resource_version());
+    if !scale.uid().is_empty() {
+        new.set(&["metadata", "uid"], scale.uid());
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Object {
+        serde_json::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn a_scale_shows_the_selector_as_text() {
+        let labels = object(json!({"spec": {"replicas": 3, "selector": {"matchLabels": {"b": "2", "a": "1"}}}}));
+        assert_eq!(scale_of(&labels).str_at(&["status", "selector"]), "a=1,b=2");
+        let plain = object(json!({"spec": {"selector": {"app": "x"}}}));
+        assert_eq!(scale_of(&plain).str_at(&["status", "selector"]), "app=x");
+    }
+
+    #[test]
+    fn replicas_cannot_be_negative() {
+        let refused = scaled(&object(json!({})), &object(json!({"spec": {"replicas": -1}})));
+        assert_eq!(refused.map_err(|status| status.code), Err(422));
+    }
+}

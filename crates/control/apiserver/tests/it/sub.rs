@@ -1,0 +1,108 @@
+//! Subresources and reviews.
+
+use serde_json::json;
+
+use super::{Server, pod};
+
+const PODS: &str = "/api/v1/namespaces/default/pods";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+fn deployment() -> serde_json::Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}},
+        },
+    })
+}
+
+#[tokio::test]
+async fn a_scale_reads_and_sets_replicas() {
+    let server = Server::new().await;
+    let made = server.post(DEPLOYMENTS, deployment()).await;
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let scale = server.get(&path).await;
+    assert_eq!((scale.at("kind"), scale.at("spec.replicas"), scale.at("status.selector")), ("Scale".into(), "1".into(), "a=b".into()));
+    assert_eq!(scale.at("metadata.resourceVersion"), made.at("metadata.resourceVersion"));
+    let body = Some(json!({"spec": {"replicas": 4}}));
+    let patched = server.call_as("PATCH", &path, "application/merge-patch+json", body).await;
+    assert_eq!((patched.code, patched.at("kind"), patched.at("spec.replicas")), (200, "Scale".into(), "4".into()));
+    let parent = server.get(&format!("{DEPLOYMENTS}/d")).await;
+    assert_eq!((parent.at("spec.replicas"), parent.at("metadata.generation")), ("4".into(), "2".into()));
+    let stale = server.put(&path, scale.body).await;
+    assert_eq!(stale.code, 409, "{stale:?}");
+}
+
+#[tokio::test]
+async fn a_binding_puts_a_pod_on_a_node_once() {
+    let server = Server::new().await;
+    server.post(PODS, pod("p")).await;
+    let binding = json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}});
+    let bound = server.post(&format!("{PODS}/p/binding"), binding.clone()).await;
+    assert_eq!((bound.code, bound.at("status")), (201, "Success".into()), "{bound:?}");
+    let read = server.get(&format!("{PODS}/p")).await;
+    assert_eq!(read.at("spec.nodeName"), "n");
+    let conditions = read.body["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|condition| condition["type"] == "PodScheduled" && condition["status"] == "True"));
+    assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 409);
+}
+
+#[tokio::test]
+async fn an_eviction_deletes_unless_a_budget_forbids_it() {
+    let server = Server::new().await;
+    let mut body = pod("p");
+    body["metadata"]["labels"] = json!({"a": "b"});
+    server.post(PODS, body).await;
+    let status = json!({"status": {"phase": "Running"}});
+    server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(status)).await;
+    let budget = json!({
+        "apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "b"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}},
+    });
+    let budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    assert_eq!(server.post(budgets, budget).await.code, 201);
+    let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}});
+    let refused = server.post(&format!("{PODS}/p/eviction"), eviction.clone()).await;
+    assert_eq!((refused.code, refused.at("details.causes.0.reason")), (429, "DisruptionBudget".into()), "{refused:?}");
+    server.delete(&format!("{budgets}/b")).await;
+    assert_eq!(server.post(&format!("{PODS}/p/eviction"), eviction).await.code, 201);
+    assert_eq!(server.get(&format!("{PODS}/p")).await.code, 404);
+}
+
+#[tokio::test]
+async fn logs_of_a_pod_without_a_node_say_why() {
+    let server = Server::new().await;
+    server.post(PODS, pod("p")).await;
+    let refused = server.get(&format!("{PODS}/p/log")).await;
+    assert_eq!(refused.code, 400);
+    assert!(refused.at("message").contains("is waiting to start"), "{refused:?}");
+    let unknown = server.get(&format!("{PODS}/p/log?container=zzz")).await;
+    assert_eq!(unknown.at("message"), "container zzz is not valid for pod p");
+}
+
+#[tokio::test]
+async fn who_am_i_and_may_i_are_answered() {
+    let server = Server::new().await;
+    let me = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"});
+    let me = server.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", me).await;
+    assert_eq!((me.code, me.at("status.userInfo.username")), (201, "admin".into()), "{me:?}");
+    let may = json!({
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {"verb": "create", "resource": "pods", "namespace": "default"}},
+    });
+    let may = server.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", may).await;
+    assert_eq!((may.code, may.at("status.allowed")), (201, "true".into()), "{may:?}");
+}
+
+#[tokio::test]
+async fn finalize_changes_only_a_namespaces_finalizers_and_ends_it() {
+    let server = Server::new().await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "t"}});
+    server.post("/api/v1/namespaces", namespace).await;
+    let marked = server.delete("/api/v1/namespaces/t").await;
+    let mut body = marked.body.clone();
+    body["spec"]["finalizers"] = json!([]);
+    assert_eq!(server.put("/api/v1/namespaces/t/finalize", body).await.code, 200);
+    assert_eq!(server.get("/api/v1/namespaces/t").await.code, 404);
+}

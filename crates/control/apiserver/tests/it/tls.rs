@@ -1,0 +1,112 @@
+//! The server behind TLS: certificates, strangers, and an orderly end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use wkube_apiserver::{ApiServer, Options};
+use wkube_base::{Clock, Rng, Tasks};
+use wkube_store::MemoryStore;
+
+struct Running {
+    server: ApiServer,
+    tasks: Tasks,
+    directory: tempfile::TempDir,
+}
+
+async fn running() -> Running {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tasks = Tasks::new();
+    let options = Options {
+        store: Arc::new(MemoryStore::new()),
+        data_dir: directory.path().to_owned(),
+        listen: "127.0.0.1:0".parse().expect("an address"),
+        registry_listen: Some("127.0.0.1:0".parse().expect("an address")),
+        clock: Clock::system(),
+        rng: Rng::seeded(1),
+        names: Vec::new(),
+    };
+    let server = ApiServer::start(options, &tasks).await.expect("starts");
+    Running { server, tasks, directory }
+}
+
+impl Running {
+    /// Returns a value of the admin's kubeconfig.
+    fn kubeconfig(&self, field: &str) -> Vec<u8> {
+        let text = std::fs::read_to_string(self.directory.path().join("kubeconfig")).expect("a kubeconfig");
+        let line = text.lines().find_map(|line| line.trim().strip_prefix(&format!("{field}: "))).expect("the field");
+        STANDARD.decode(line).expect("base64")
+    }
+
+    async fn get(&self, path: &str, admin: bool) -> Response<Incoming> {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&self.kubeconfig("certificate-authority-data")).expect("PEM")).expect("a CA");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let builder = builder.with_root_certificates(roots);
+        let config = if admin {
+            let certificate = CertificateDer::from_pem_slice(&self.kubeconfig("client-certificate-data")).expect("PEM");
+            let key = PrivateKeyDer::from_pem_slice(&self.kubeconfig("client-key-data")).expect("PEM");
+            builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
+        } else {
+            builder.with_no_client_auth()
+        };
+        let stream = TcpStream::connect(self.server.address()).await.expect("connects");
+        let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        Tasks::new().spawn_to_end("client", async move { drop(connection.await) });
+        let request = Request::get(path).header("host", "test").body(Empty::<bytes::Bytes>::new()).expect("a request");
+        sender.send_request(request).await.expect("an answer")
+    }
+}
+
+#[tokio::test]
+async fn the_admins_certificate_opens_everything() {
+    let running = running().await;
+    assert_eq!(running.get("/api/v1/namespaces", true).await.status(), 200);
+    assert!(running.server.url().starts_with("https://127.0.0.1:"));
+}
+
+#[tokio::test]
+async fn strangers_are_unauthorized_but_may_see_the_version_and_the_ca() {
+    let running = running().await;
+    assert_eq!(running.get("/api/v1/namespaces", false).await.status(), 401);
+    assert_eq!(running.get("/version", false).await.status(), 200);
+    let ca = running.get("/cacerts", false).await;
+    assert_eq!(ca.status(), 200);
+    let bytes = ca.into_body().collect().await.expect("a body").to_bytes();
+    assert_eq!(bytes, running.kubeconfig("certificate-authority-data"));
+}
+
+#[tokio::test]
+async fn the_registry_is_found_through_the_cluster() {
+    let running = running().await;
+    let found = running.get("/api/v1/namespaces/kube-public/configmaps/local-registry-hosting", true).await;
+    let bytes = found.into_body().collect().await.expect("a body").to_bytes();
+    let object: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let address = running.server.registry_address().expect("an address").to_string();
+    assert!(super::at(&object, "data.localRegistryHosting").is_empty());
+    let hosting = object["data"]["localRegistryHosting.v1"].as_str().expect("text");
+    assert!(hosting.contains(&format!("host: \"{address}\"")), "{hosting}");
+}
+
+#[tokio::test]
+async fn stopping_ends_open_watches() {
+    let running = running().await;
+    let mut watch = running.get("/api/v1/pods?watch=true", true).await;
+    assert_eq!(watch.status(), 200);
+    running.tasks.stop(Duration::from_secs(10)).await;
+    assert!(watch.body_mut().frame().await.is_none());
+}
