@@ -26,7 +26,7 @@ pub struct Context {
     pub runtime: Arc<dyn Runtime>,
     /// Gets images.
     pub images: Images,
-    /// Gets ConfigMaps, Secrets, services and tokens.
+    /// Gets `ConfigMap`s, Secrets, services and tokens.
     pub fetcher: Fetcher,
     /// Where pods' directories are.
     pub data_dir: PathBuf,

@@ -11,7 +11,7 @@ use crate::pod::spec;
 /// Everything an environment is made from. Objects that do not exist are absent from the maps.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// The ConfigMaps that [`Needs`] named.
+    /// The `ConfigMap`s that [`Needs`] named.
     pub config_maps: BTreeMap<String, ConfigMap>,
     /// The Secrets that [`Needs`] named.
     pub secrets: BTreeMap<String, Secret>,
@@ -28,7 +28,7 @@ pub struct Sources {
 /// The objects that an environment refers to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Names of ConfigMaps.
+    /// Names of `ConfigMap`s.
     pub config_maps: BTreeSet<String>,
     /// Names of Secrets.
     pub secrets: BTreeSet<String>,
@@ -37,7 +37,7 @@ pub struct Needs {
 /// Why an environment cannot be made; the text of `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A ConfigMap or Secret does not exist.
+    /// A `ConfigMap` or Secret does not exist.
     #[error("{kind} \"{name}\" not found")]
     NotFound {
         /// `configmap` or `secret`.
@@ -255,10 +255,8 @@ pub fn expand(text: &str, value_of: impl Fn(&str) -> Option<String>) -> String {
             result.push('$');
             rest = after;
         } else if let Some((name, after)) = after.strip_prefix('(').and_then(|after| after.split_once(')')) {
-            match value_of(name) {
-                Some(value) => result.push_str(&value),
-                None => result.push_str(&format!("$({name})")),
-            }
+            let as_written = || ["$(", name, ")"].concat();
+            result.push_str(&value_of(name).unwrap_or_else(as_written));
             rest = after;
         } else {
             result.push('$');
@@ -276,7 +274,8 @@ fn service_variables(services: &[Service], namespace: &str, wants_links: bool) -
     for service in services {
         let (name, of) = (service.metadata.name.as_deref().unwrap_or_default(), service.metadata.namespace.as_deref());
         let is_api = name == "kubernetes" && of == Some("default");
-        if !is_api && !(wants_links && of == Some(namespace)) {
+        let is_linked = wants_links && of == Some(namespace);
+        if !is_api && !is_linked {
             continue;
         }
         let Some(spec) = &service.spec else { continue };

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn pod(container: Value) -> (Pod, Container) {
+fn pod(container: &Value) -> (Pod, Container) {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "name": "web", "namespace": "shop", "uid": "u1", "labels": { "app": "web", "tier": "a\"b" } },
         "spec": { "nodeName": "n1", "serviceAccountName": "sa", "containers": [container] },
@@ -29,7 +29,7 @@ fn sources() -> Sources {
 fn check(container: Value) -> Result<Vec<String>, String> {
     let mut container = container;
     container["name"] = json!("c");
-    let (pod, container) = pod(container);
+    let (pod, container) = pod(&container);
     let made = environment(&pod, &container, &sources()).map_err(|error| error.to_string())?;
     Ok(made.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
 }
@@ -92,7 +92,7 @@ fn what_is_missing_is_named_unless_it_is_optional() {
 
 #[test]
 fn the_downward_api_offers_fields() {
-    let (pod, _) = pod(json!({ "name": "c" }));
+    let (pod, _) = pod(&json!({ "name": "c" }));
     let field = |path| field(&pod, path, &sources()).unwrap();
     assert_eq!(
         ["metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.podIP"].map(field),
@@ -106,7 +106,7 @@ fn the_downward_api_offers_fields() {
 #[test]
 fn resources_come_in_units_of_the_divisor_rounded_up() {
     let resources = json!({ "limits": { "cpu": "1500m", "memory": "64Mi" }, "requests": { "cpu": "250m" } });
-    let (pod, container) = pod(json!({ "name": "c", "resources": resources }));
+    let (pod, container) = pod(&json!({ "name": "c", "resources": resources }));
     let of = |name: &str, divisor: Option<&str>| {
         let selector = json!({ "resource": name, "divisor": divisor });
         resource(&pod, &container, &serde_json::from_value(selector).unwrap(), &sources()).unwrap()
@@ -120,7 +120,7 @@ fn resources_come_in_units_of_the_divisor_rounded_up() {
 
 #[test]
 fn a_container_without_a_limit_sees_the_nodes() {
-    let (pod, container) = pod(json!({ "name": "c" }));
+    let (pod, container) = pod(&json!({ "name": "c" }));
     let selector = serde_json::from_value(json!({ "resource": "limits.memory", "divisor": "1Gi" })).unwrap();
     assert_eq!(resource(&pod, &container, &selector, &sources()).unwrap(), "4");
 }
@@ -154,7 +154,7 @@ fn services_of_the_own_namespace_and_the_api_are_announced() {
 
 #[test]
 fn needs_name_every_object_once() {
-    let (_, container) = pod(json!({ "name": "c",
+    let (_, container) = pod(&json!({ "name": "c",
         "envFrom": [{ "configMapRef": { "name": "a" } }, { "secretRef": { "name": "s" } }],
         "env": [{ "name": "A", "valueFrom": { "configMapKeyRef": { "name": "a", "key": "k" } } }],
     }));

@@ -37,9 +37,8 @@ impl PullPolicy {
         match container.image_pull_policy.as_deref() {
             Some("Always") => Self::Always,
             Some("Never") => Self::Never,
-            Some(_) => Self::IfNotPresent,
             None if is_latest(container.image.as_deref().unwrap_or_default()) => Self::Always,
-            None => Self::IfNotPresent,
+            None | Some(_) => Self::IfNotPresent,
         }
     }
 }

@@ -2,16 +2,26 @@
 //! that its pods had.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+
+/// How many ranges there are to choose from.
+const RANGES: u32 = 2_048;
 
 /// A range of IPv4 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
     base: u32,
     bits: u8,
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.base), self.bits)
+    }
 }
 
 impl Cidr {
@@ -24,12 +34,20 @@ impl Cidr {
         Some(Self { base: u32::from(address) & mask, bits })
     }
 
-    /// Returns the range of a node that was given none: one of 2,048 in 10.128.0.0/9 by its name, so that two nodes of
-    /// one cluster most likely differ, with room for 4,000 pods.
-    pub fn of_name(name: &str) -> Self {
+    /// Returns a range for a node that was given none: one of 2,048 in 10.128.0.0/9, each with room for 4,000 pods. The
+    /// search begins at a place that depends on the name, so that nodes that register at the same time hardly meet.
+    pub fn choose(name: &str, taken: &[Self]) -> Self {
         // FNV-1a: stable over versions and machines, unlike the standard library's hasher.
         let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        Self { base: u32::from_be_bytes([10, 128, 0, 0]) + ((hash >> 21) << 12), bits: 20 }
+        let range = |index: u32| Self { base: u32::from_be_bytes([10, 128, 0, 0]) + ((index % RANGES) << 12), bits: 20 };
+        let first = hash >> 21;
+        let free = (0..RANGES).map(|step| range(first + step)).find(|range| !taken.iter().any(|other| range.overlaps(*other)));
+        free.unwrap_or_else(|| range(first))
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        let bits = 32 - u32::from(self.bits.min(other.bits));
+        (u64::from(self.base) >> bits) == (u64::from(other.base) >> bits)
     }
 
     /// Returns how many addresses there are, the network's and broadcast ones not counted.
@@ -139,11 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_node_has_a_range_of_its_own() {
-        let (a, b) = (Cidr::of_name("a"), Cidr::of_name("b"));
-        assert!(a != b && a == Cidr::of_name("a"));
-        assert!(a.hosts() > 1_100);
-        assert_eq!(a.base >> 23, u32::from_be_bytes([10, 128, 0, 0]) >> 23);
+    fn nodes_choose_ranges_that_do_not_overlap() {
+        let first = Cidr::choose("a", &[]);
+        assert_eq!(first, Cidr::choose("a", &[]), "a node that comes back chooses the same");
+        let second = Cidr::choose("a", &[first]);
+        assert!(!first.overlaps(second) && first.hosts() > 1_100);
+        let half = Cidr::parse("10.128.0.0/10").unwrap();
+        for name in ["a", "b", "c", "d"] {
+            let chosen = Cidr::choose(name, &[half]);
+            assert!(!chosen.overlaps(half) && chosen.base >> 23 == half.base >> 23, "{chosen}");
+        }
     }
 
     #[test]

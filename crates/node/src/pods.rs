@@ -19,7 +19,7 @@ use crate::pod::worker::{Mailbox, View, Worker};
 use crate::volumes;
 
 /// How often volumes are compared with the objects behind them (the kubelet's sync period).
-const REFRESH_PERIOD: Duration = Duration::from_secs(60);
+const REFRESH_PERIOD: Duration = Duration::from_mins(1);
 
 /// The workers of one node. Clones share them.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use serde_json::json;
 use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Clock};
-use wkube_client::{Api, Client, Error, Patch};
+use wkube_client::{Api, Client, Error, Patch, Scope};
 
 use crate::ip::Cidr;
 use crate::resources::{Machine, to_wire};
@@ -20,10 +20,7 @@ use crate::resources::{Machine, to_wire};
 /// How often the status is computed (`nodeStatusUpdateFrequency`).
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 /// How often it is written although nothing changed (`nodeStatusReportFrequency`).
-const REPORT_PERIOD: Duration = Duration::from_secs(300);
-/// How long to wait for the control plane to give a pod CIDR before the node takes its own.
-const CIDR_WAIT: Duration = Duration::from_secs(2);
-
+const REPORT_PERIOD: Duration = Duration::from_mins(5);
 /// Everything about the node that does not change while it runs.
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -191,18 +188,23 @@ impl Registrar {
         self.nodes.patch_status(&self.key(), &Patch::Strategic(json!({ "status": status }))).await
     }
 
-    /// Returns the node's pod CIDR, waiting a moment for the control plane to give one.
+    /// Returns the node's pod CIDR: the one that it was given, else one that no other node has, which it then keeps.
     pub async fn pod_cidr(&self, node: &Node) -> Cidr {
-        let read = |node: &Node| Cidr::parse(node.spec.as_ref()?.pod_cidr.as_deref()?);
-        let mut found = read(node);
-        let deadline = tokio::time::Instant::now() + CIDR_WAIT;
-        let mut failures = 1;
-        while found.is_none() && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Backoff::CONTROLLER.after(failures).min(Duration::from_millis(100))).await;
-            failures += 1;
-            found = self.nodes.get(&self.key()).await.ok().as_ref().and_then(read);
+        if let Some(given) = cidr_of(node) {
+            return given;
         }
-        found.unwrap_or_else(|| Cidr::of_name(&self.identity.name))
+        let others = self.nodes.list(&Scope::all()).await.map(|list| list.items).unwrap_or_default();
+        let taken: Vec<Cidr> = others.iter().filter_map(cidr_of).collect();
+        let chosen = Cidr::choose(&self.identity.name, &taken);
+        let spec = json!({ "podCIDR": chosen.to_string(), "podCIDRs": [chosen.to_string()] });
+        // Somebody who allocates ranges may have been faster: what the object says then counts.
+        match self.nodes.patch(&self.key(), &Patch::Merge(json!({ "spec": spec }))).await {
+            Ok(node) => cidr_of(&node).unwrap_or(chosen),
+            Err(error) => {
+                tracing::warn!(node = self.identity.name, %error, cidr = %chosen, "pod CIDR not recorded; using it all the same");
+                self.nodes.get(&self.key()).await.ok().as_ref().and_then(cidr_of).unwrap_or(chosen)
+            }
+        }
     }
 
     /// Writes the status whenever it changes, and now and then.
@@ -243,6 +245,10 @@ impl Registrar {
         };
         sorted(seen) != sorted(&wanted) || seen.allocatable != wanted.allocatable || seen.addresses != wanted.addresses
     }
+}
+
+fn cidr_of(node: &Node) -> Option<Cidr> {
+    Cidr::parse(node.spec.as_ref()?.pod_cidr.as_deref()?)
 }
 
 fn wanted_condition(name: &str) -> bool {

@@ -7,7 +7,7 @@ use wkube_base::Backoff;
 
 /// A container that stayed away from trouble this long starts again from the shortest wait
 /// (`client-go/util/flowcontrol/backoff.go`: twice the longest wait).
-const RESET_AFTER: Duration = Duration::from_secs(600);
+const RESET_AFTER: Duration = Duration::from_mins(10);
 
 /// The memory of a container's recent ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -165,14 +165,14 @@ impl Life {
     }
 
     /// Takes the newest object; a container whose image changed is stopped, to start again with the new one.
-    pub(crate) fn replace_pod(&mut self, pod: Arc<Pod>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let old = std::mem::replace(&mut self.pod, Arc::clone(&pod));
+    pub(crate) fn replace_pod(&mut self, pod: &Arc<Pod>, now: Timestamp, effects: &mut Vec<Effect>) {
+        let old = std::mem::replace(&mut self.pod, Arc::clone(pod));
         for container in &mut self.containers {
             let image = |pod: &Pod| spec::container(pod, &container.name).and_then(|spec| spec.image.clone());
-            if image(&old) != image(&pod) && matches!(container.state, State::Up { .. }) {
+            if image(&old) != image(pod) && matches!(container.state, State::Up { .. }) {
                 container.is_replaced = true;
                 let message = format!("Container {} definition changed, will be restarted", container.name);
-                container.ask_to_stop(later(now, spec::grace(&pod)), &message, effects);
+                container.ask_to_stop(later(now, spec::grace(pod)), &message, effects);
             }
         }
     }

@@ -421,7 +421,7 @@ impl Running {
             return stop(self.life, grace, kill, now, effects);
         }
         match input {
-            Input::Desired(pod) => self.life.replace_pod(pod, now, effects),
+            Input::Desired(pod) => self.life.replace_pod(&pod, now, effects),
             Input::Runtime(event) => {
                 self.life.observe(event, true, now, effects);
             }

@@ -346,7 +346,7 @@ mod tests {
         let mailbox = Mailbox::default();
         mailbox.kill(Duration::from_secs(30), Kill::Deleted);
         mailbox.kill(Duration::from_secs(5), Kill::NodeShutdown);
-        mailbox.kill(Duration::from_secs(60), Kill::DeadlineExceeded);
+        mailbox.kill(Duration::from_mins(1), Kill::DeadlineExceeded);
         assert_eq!(taken(&mailbox), ["kill 5 Deleted"]);
     }
 

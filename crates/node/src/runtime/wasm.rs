@@ -345,3 +345,7 @@ impl Registry for BuiltIn {
         getting.boxed()
     }
 }
+
+#[cfg(test)]
+#[path = "wasm_tests.rs"]
+mod tests;

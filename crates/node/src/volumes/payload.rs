@@ -25,7 +25,7 @@ pub struct File {
 /// The objects that volumes are made from. What does not exist is absent.
 #[derive(Debug, Clone, Default)]
 pub struct Objects {
-    /// ConfigMaps, Secrets and addresses.
+    /// `ConfigMap`s, Secrets and addresses.
     pub sources: Sources,
     /// Tokens of the pod's service account by audience (empty: the API server's).
     pub tokens: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ pub struct Objects {
 /// What volumes refer to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Names of ConfigMaps.
+    /// Names of `ConfigMap`s.
     pub config_maps: BTreeSet<String>,
     /// Names of Secrets.
     pub secrets: BTreeSet<String>,
@@ -45,7 +45,7 @@ pub struct Needs {
 /// Why there is no payload.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A ConfigMap or Secret is not there, or a field cannot be had.
+    /// A `ConfigMap` or Secret is not there, or a field cannot be had.
     #[error(transparent)]
     Source(#[from] env::Error),
     /// A key that `items` names is not there.
