@@ -1,13 +1,14 @@
 //! One request in one instance, for both generations of `wasi:http`.
 
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::uri;
 use http_body_util::BodyExt as _;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
@@ -32,7 +33,8 @@ pub(crate) enum Handler {
 }
 
 /// The answer's head with the body that follows, or the guest's error code.
-pub(super) type Head = oneshot::Sender<Result<http::Response<WasiBody>, String>>;
+pub(super) type Head = oneshot::Sender<Given>;
+type Given = Result<http::Response<WasiBody>, String>;
 
 /// A request, where its answer goes, and whether anybody waits for it.
 pub(super) struct Call {
@@ -64,17 +66,29 @@ impl Handler {
         };
         store.data_mut().fuse = Fuse::armed(broken);
         let request = request.map(|body| body.map_err(to_wasi_error).boxed_unsync());
-        let result = tokio::select! {
-            biased;
-            () = client.done() => return None,
-            result = self.call(&mut store, request, head) => result,
+        let answer = Answer::default();
+        let mut head = Some(head);
+        let result = {
+            let mut call = pin!(self.call(&mut store, request, answer.clone()));
+            let mut client = pin!(client.done());
+            poll_fn(|context| {
+                if client.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(None);
+                }
+                let polled = call.as_mut().poll(context);
+                if !matches!(polled, Poll::Ready(Err(_))) {
+                    answer.deliver(&mut head);
+                }
+                polled.map(Some)
+            })
+            .await?
         };
-        if result.is_ok() {
-            store.data_mut().fuse.defuse();
-        }
         match result {
-            Ok(Answered::Yes) => None,
-            Ok(Answered::No) => Some(Exit::exited(0)),
+            Ok(()) => {
+                store.data_mut().fuse.defuse();
+                // A head that is still here was never given.
+                head.map(|_| Exit::exited(0))
+            }
             Err(error) => Some(exit::classify(Err(error), Memory::of(&store))),
         }
     }
@@ -83,63 +97,72 @@ impl Handler {
         &self,
         store: &mut Store<Ctx>,
         request: http::Request<WasiBody>,
-        head: Head,
-    ) -> wasmtime::Result<Answered> {
+        answer: Answer,
+    ) -> wasmtime::Result<()> {
         match self {
-            Self::V0_2(pre) => call_0_2(pre, store, request, head).await,
-            Self::V0_3(pre) => call_0_3(pre, store, request, head).await,
+            Self::V0_2(pre) => call_0_2(pre, store, request, answer).await,
+            Self::V0_3(pre) => call_0_3(pre, store, request, answer).await,
         }
     }
 }
 
-/// Whether the guest gave an answer before it returned.
-enum Answered {
-    Yes,
-    No,
+/// Holds a guest's answer until the guest lets go of the thread. A short answer is complete by then, so that its
+/// reader wakes up once instead of for each part; and a guest that fails first has not answered at all.
+#[derive(Clone, Default)]
+struct Answer(Arc<Mutex<Option<Given>>>);
+
+impl Answer {
+    fn give(&self, given: Given) {
+        *self.0.lock() = Some(given);
+    }
+
+    fn deliver(&self, head: &mut Option<Head>) {
+        if let Some(given) = self.0.lock().take()
+            && let Some(head) = head.take()
+        {
+            // A receiver that is gone means that nobody waits any more: not the guest's fault.
+            let _ = head.send(given);
+        }
+    }
 }
 
 async fn call_0_2(
     pre: &p2::bindings::ProxyPre<Ctx>,
     store: &mut Store<Ctx>,
     request: http::Request<WasiBody>,
-    head: Head,
-) -> wasmtime::Result<Answered> {
+    answer: Answer,
+) -> wasmtime::Result<()> {
     let scheme = match request.uri().scheme() {
         Some(scheme) if *scheme == uri::Scheme::HTTPS => p2::bindings::http::types::Scheme::Https,
         _ => p2::bindings::http::types::Scheme::Http,
     };
-    let answered = Arc::new(AtomicBool::new(false));
-    let note = Arc::clone(&answered);
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(scheme, request)?;
-    let answer = http.new_response_outparam_from_callback(move |answer| {
-        // A receiver that is gone means that nobody waits any more: not the guest's fault.
-        note.store(true, Ordering::Relaxed);
-        let _ = head.send(answer.map_err(|code| format!("{code:?}")));
+    let out = http.new_response_outparam_from_callback(move |given| {
+        answer.give(given.map_err(|code| format!("{code:?}")));
     })?;
     let proxy = pre.instantiate_async(&mut *store).await?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, answer).await?;
-    Ok(if answered.load(Ordering::Relaxed) { Answered::Yes } else { Answered::No })
+    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, out).await
 }
 
 async fn call_0_3(
     pre: &p3::bindings::ServicePre<Ctx>,
     store: &mut Store<Ctx>,
     request: http::Request<WasiBody>,
-    head: Head,
-) -> wasmtime::Result<Answered> {
+    answer: Answer,
+) -> wasmtime::Result<()> {
     let service = pre.instantiate_async(&mut *store).await?;
     store
         .run_concurrent(async move |accessor| {
             let (request, sent) = accessor.with(|mut store| shown_0_3(store.get(), request));
-            let answer = match service.handle(accessor, request).await? {
+            let given = match service.handle(accessor, request).await? {
                 Ok(response) => Ok(accessor.with(|store| response.into_http(store, sent))?),
                 Err(code) => Err(format!("{code:?}")),
             };
-            let _ = head.send(answer);
+            answer.give(given);
             // The guest goes on writing the body after it returned the head.
             poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
-            Ok(Answered::Yes)
+            Ok(())
         })
         .await?
 }

@@ -109,14 +109,14 @@ async fn a_trap_before_the_answer_is_a_bad_gateway_and_is_logged() {
 }
 
 #[tokio::test]
-async fn a_trap_after_the_head_breaks_the_body_off_and_is_logged() {
+async fn a_trap_before_anything_was_sent_is_a_bad_gateway_even_after_the_head_was_set() {
     let printed = Printed::new();
     let spec = GuestSpec { output: Some(printed.clone()), ..GuestSpec::default() };
     let guest = serve(HTTP_0_2, spec).await;
-    let response = guest.handle(get("/trap")).await.unwrap();
-    assert!(response.into_body().collect().await.is_err(), "a cut body must not look whole");
-    eventually("the trap is logged", || printed.text(StdStream::Stderr).contains("wasm trap")).await;
-    assert!(printed.text(StdStream::Stderr).contains("boom"));
+    let error = fetch(&guest, "/trap").await.unwrap_err();
+    assert!(matches!(&error, HandleError::Trapped(exit) if exit.reason == ExitReason::Trapped), "{error:?}");
+    let log = printed.text(StdStream::Stderr);
+    assert!(log.contains("boom") && log.contains("wasm trap"), "{log}");
     assert_eq!(fetch(&guest, "/").await.unwrap(), "hello from wasi:http 0.2\n");
 }
 
@@ -125,9 +125,9 @@ async fn a_request_that_wants_too_much_memory_fails_alone() {
     let printed = Printed::new();
     let spec = GuestSpec { limits: memory(32), output: Some(printed.clone()), ..GuestSpec::default() };
     let guest = serve(HTTP_0_2, spec).await;
-    let response = guest.handle(get("/alloc/64")).await.unwrap();
-    assert!(response.into_body().collect().await.is_err());
-    eventually("the reason is logged", || printed.text(StdStream::Stderr).contains("more memory than its limit")).await;
+    let error = fetch(&guest, "/alloc/64").await.unwrap_err();
+    assert!(matches!(&error, HandleError::Trapped(exit) if exit.reason == ExitReason::OutOfMemory), "{error:?}");
+    assert!(printed.text(StdStream::Stderr).contains("more memory than its limit"));
     assert_eq!(fetch(&guest, "/").await.unwrap(), "hello from wasi:http 0.2\n");
 }
 
@@ -199,7 +199,8 @@ async fn draining_lets_requests_end_and_then_refuses() {
 #[tokio::test]
 async fn draining_drops_what_does_not_end_in_time() {
     let guest = serve(HTTP_0_2, GuestSpec::default()).await;
-    let body = guest.handle(get("/stream/1000000")).await.unwrap().into_body();
+    let mut body = guest.handle(get("/stream/1000000")).await.unwrap().into_body();
+    assert!(body.frame().await.unwrap().is_ok());
     guest.drain(Duration::from_millis(10)).await;
     assert_eq!(guest.in_flight(), 0);
     assert!(body.collect().await.is_err(), "a cut body must not look whole");
