@@ -146,7 +146,8 @@ fn first_managers(live: &Object, of: Option<&Type>, writer: &Writer<'_>) -> Mana
     let mut managers = Managers::read(live).unwrap_or_default();
     if managers.list.is_empty() {
         let before = Writer { manager: BEFORE_FIRST_APPLY, subresource: "", ..*writer };
-        managed::record(&mut managers, None, live, of, &before);
+        let changes = managed::owned_changes(None, live, of, &before);
+        managed::record(&mut managers, &changes, &before);
     }
     managers
 }
@@ -173,7 +174,7 @@ impl Work<'_> {
         let merged = self.prune(merged, &managers, &manager, &last, &set);
         let Value::Object(merged) = without_nulls(merged) else { unreachable!("objects merge into an object") };
         let mut merged = Object(merged);
-        let changes = managed::difference(self.live, &merged, self.of);
+        let changes = managed::owned_changes(self.live, &merged, self.of, self.writer);
         if force == Force::No {
             check_conflicts(&managers, &manager, &changes)?;
         }
@@ -182,11 +183,23 @@ impl Work<'_> {
         managers.set(manager.clone(), set.clone(), None);
         let after = managers.find(&manager).map(Manager::set);
         if changes.is_empty() && before.is_some() && before == after {
-            return Ok(self.sync_last_applied(self.live.cloned().unwrap_or(merged)));
+            return Ok(self.sync_last_applied(self.unchanged(merged)));
         }
         managers.set(manager, set, Some(self.writer.now));
         managers.write(&mut merged);
         Ok(self.sync_last_applied(merged))
+    }
+
+    /// Returns the live object, with the preconditions that the configuration may have named.
+    fn unchanged(&self, merged: Object) -> Object {
+        let Some(live) = self.live else { return merged };
+        let mut same = live.clone();
+        for path in [["metadata", "uid"], ["metadata", "resourceVersion"]] {
+            if let Some(wanted) = merged.at(&path) {
+                same.set(&path, wanted.clone());
+            }
+        }
+        same
     }
 
     /// Removes what this manager applied last time, does not apply now, and nobody else owns (`Updater.prune`).

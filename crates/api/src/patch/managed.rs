@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt::Write;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -19,21 +20,24 @@ const ANCIENT: &str = "ancient-changes";
 /// Manager names may not be longer (`FieldManagerMaxLength`).
 const NAME_MAX: usize = 128;
 
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
+
 /// What the server sets itself: never owned by anyone (`stripmeta.go`).
-const STRIPPED: [&[&str]; 12] = [
-    &["apiVersion"],
-    &["kind"],
-    &["metadata"],
-    &["metadata", "clusterName"],
-    &["metadata", "creationTimestamp"],
-    &["metadata", "generation"],
-    &["metadata", "managedFields"],
-    &["metadata", "name"],
-    &["metadata", "namespace"],
-    &["metadata", "resourceVersion"],
-    &["metadata", "selfLink"],
-    &["metadata", "uid"],
-];
+static STRIPPED: LazyLock<FieldSet> = LazyLock::new(|| {
+    let metadata = [
+        "clusterName",
+        "creationTimestamp",
+        "generation",
+        "managedFields",
+        "name",
+        "namespace",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ];
+    let set = FieldSet::default().with(&["apiVersion"]).with(&["kind"]).with(&["metadata"]);
+    metadata.into_iter().fold(set, |set, field| set.with(&["metadata", field]))
+});
 
 /// Who writes, and when.
 #[derive(Debug, Clone, Copy)]
@@ -137,22 +141,22 @@ impl Manager {
         title
     }
 
-    fn read(entry: &Value) -> Option<Self> {
-        let entry = entry.as_object()?;
-        let text = |field| entry.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let fields = entry.get("fieldsV1").filter(|fields| fields.is_object())?;
-        Some(Self {
-            name: text("manager"),
-            operation: match text("operation").as_str() {
-                "Apply" => Operation::Apply,
-                "Update" => Operation::Update,
-                _ => return None,
-            },
-            api_version: text("apiVersion"),
-            subresource: text("subresource"),
-            time: entry.get("time").and_then(Value::as_str).map(str::to_owned),
-            fields: fields.clone(),
-        })
+    fn take(entry: Value) -> Option<Self> {
+        let Value::Object(mut entry) = entry else { return None };
+        let mut text = |field| match entry.remove(field) {
+            Some(Value::String(text)) => text,
+            _ => String::new(),
+        };
+        let (name, operation, time) = (text("manager"), text("operation"), text("time"));
+        let (api_version, subresource) = (text("apiVersion"), text("subresource"));
+        let operation = match operation.as_str() {
+            "Apply" => Operation::Apply,
+            "Update" => Operation::Update,
+            _ => return None,
+        };
+        let fields = entry.remove("fieldsV1").filter(Value::is_object)?;
+        let time = Some(time).filter(|time| !time.is_empty());
+        Some(Self { name, operation, api_version, subresource, time, fields })
     }
 
     fn write(self) -> Value {
@@ -198,11 +202,27 @@ pub(super) struct Managers {
 }
 
 impl Managers {
-    /// Reads them; `None` if there is an entry that is none, which makes all of them worthless.
+    /// Reads those of an object; `None` if there is an entry that is none, which makes all of them worthless.
     pub(super) fn read(object: &Object) -> Option<Self> {
-        let entries = object.at(&["metadata", "managedFields"]).and_then(Value::as_array);
-        let list = entries.into_iter().flatten().map(Manager::read).collect::<Option<Vec<_>>>()?;
+        object.at(&MANAGED_FIELDS).cloned().map_or_else(|| Some(Self::default()), Self::take)
+    }
+
+    fn take(entries: Value) -> Option<Self> {
+        let Value::Array(entries) = entries else { return None };
+        let list = entries.into_iter().map(Manager::take).collect::<Option<Vec<_>>>()?;
         Some(Self { list })
+    }
+
+    /// Returns the list in the form that the server writes; `None` if a set is none.
+    fn canonical(mut self) -> Option<Value> {
+        for manager in &mut self.list {
+            let mut set = FieldSet::from_json(&manager.fields)?;
+            set.subtract(&STRIPPED);
+            manager.fields = set.to_json();
+        }
+        let mut object = Object::default();
+        self.write(&mut object);
+        object.remove(&MANAGED_FIELDS)
     }
 
     /// Writes them into an object: capped, in order, without what nobody can own.
@@ -210,11 +230,11 @@ impl Managers {
         self.cap();
         self.list.sort_by(Manager::order);
         if self.list.is_empty() {
-            object.remove(&["metadata", "managedFields"]);
+            object.remove(&MANAGED_FIELDS);
             return;
         }
         let entries: Vec<Value> = self.list.into_iter().map(Manager::write).collect();
-        object.set(&["metadata", "managedFields"], entries);
+        object.set(&MANAGED_FIELDS, entries);
     }
 
     pub(super) fn find(&self, manager: &Manager) -> Option<&Manager> {
@@ -223,7 +243,7 @@ impl Managers {
 
     /// Gives a manager this set, and this time if one is told. An empty set removes the manager.
     pub(super) fn set(&mut self, mut manager: Manager, mut set: FieldSet, time: Option<Timestamp>) {
-        strip(&mut set);
+        set.subtract(&STRIPPED);
         let known = self.list.iter().position(|known| known.is(&manager)).map(|place| self.list.swap_remove(place));
         if set.is_empty() {
             return;
@@ -283,84 +303,76 @@ impl Managers {
     }
 }
 
-fn strip(set: &mut FieldSet) {
-    for path in STRIPPED {
-        let nothing = FieldSet::default().with(path);
-        set.subtract(&nothing);
-    }
-}
-
 /// Records who wrote what in a create, an update or a patch. `live` is the stored object, `None` on create; `new` is
-/// what will be stored. Costs one walk over both documents; where nothing differs, nothing is allocated.
+/// what will be stored. Costs one walk over both documents; where nothing differs, the managers are not even read.
 pub fn update_managers(live: Option<&Object>, new: &mut Object, of: Option<&Type>, writer: &Writer<'_>) {
-    let Some(mut managers) = managers_of_update(live, new, writer) else {
-        new.remove(&["metadata", "managedFields"]);
-        return;
+    let stored = live.and_then(|live| live.at(&MANAGED_FIELDS));
+    let list = match managers_to_start_from(new.remove(&MANAGED_FIELDS), stored, writer) {
+        Start::Forget => return,
+        Start::From(list) => list,
     };
-    let given = new.remove(&["metadata", "managedFields"]);
-    if writer.tracking == Tracking::Fields {
-        // An object that nobody tracked stays so until someone applies to it (`skipnonapplied.go`).
-        if live.is_some() && managers.list.is_empty() {
-            return;
-        }
-        record(&mut managers, live, new, of, writer);
-    }
-    if live.is_none() || given.is_some() || !managers.list.is_empty() {
+    let is_tracked = list.as_ref().and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    // An object that nobody tracked stays so until someone applies to it (`skipnonapplied.go`).
+    let skip = writer.tracking == Tracking::Nothing || (live.is_some() && !is_tracked);
+    let changes = if skip { Changes::default() } else { owned_changes(live, new, of, writer) };
+    if !changes.is_empty() {
+        let mut managers = list.and_then(Managers::take).unwrap_or_default();
+        record(&mut managers, &changes, writer);
         managers.write(new);
+    } else if let Some(list) = list.filter(|_| is_tracked) {
+        new.set(&MANAGED_FIELDS, list);
     }
 }
 
-/// Returns the managers to start from; `None` if the client asked to forget them (`managedFields: [{}]`).
-fn managers_of_update(live: Option<&Object>, new: &Object, writer: &Writer<'_>) -> Option<Managers> {
-    let stored = || live.and_then(Managers::read).unwrap_or_default();
-    let path = ["metadata", "managedFields"];
-    let given = new.at(&path);
-    if !writer.subresource.is_empty() || given.is_none() || given == live.and_then(|live| live.at(&path)) {
-        return Some(stored());
-    }
-    if given.is_some_and(|given| *given == json!([{}])) {
-        return None;
-    }
-    let Some(mut managers) = Managers::read(new).filter(|managers| !managers.list.is_empty()) else {
-        return Some(stored());
-    };
-    for manager in &mut managers.list {
-        // Sets from outside are brought into the one form that comparisons of texts need.
-        let Some(set) = FieldSet::from_json(&manager.fields) else { return Some(stored()) };
-        manager.fields = set.to_json();
-    }
-    Some(managers)
+enum Start {
+    /// The client asked to forget them (`managedFields: [{}]`).
+    Forget,
+    From(Option<Value>),
 }
 
-pub(super) fn record(
-    managers: &mut Managers,
-    live: Option<&Object>,
-    new: &Object,
-    of: Option<&Type>,
-    writer: &Writer<'_>,
-) {
+/// Returns the managers before the write: those of the live object, unless the client means to rewrite them.
+fn managers_to_start_from(given: Option<Value>, stored: Option<&Value>, writer: &Writer<'_>) -> Start {
+    match given {
+        Some(given) if Some(&given) == stored => Start::From(Some(given)),
+        Some(given) if writer.subresource.is_empty() => {
+            if given == json!([{}]) {
+                return Start::Forget;
+            }
+            // Sets from outside are brought into the one form that comparisons of texts need.
+            let rewritten = Managers::take(given).filter(|managers| !managers.list.is_empty());
+            Start::From(rewritten.and_then(Managers::canonical).or_else(|| stored.cloned()))
+        }
+        _ => Start::From(stored.cloned()),
+    }
+}
+
+/// Records changes as an update.
+pub(super) fn record(managers: &mut Managers, changes: &Changes, writer: &Writer<'_>) {
+    let manager = Manager::new(writer, Operation::Update);
+    managers.dispossess(&manager, changes);
+    let mut set = managers.find(&manager).map(Manager::set).unwrap_or_default();
+    set.subtract(&changes.removed);
+    set.add(&changes.taken);
+    let time = (!changes.taken.is_empty()).then_some(writer.now);
+    managers.set(manager, set, time);
+}
+
+/// Returns the differences that a writer answers for.
+pub(super) fn owned_changes(live: Option<&Object>, new: &Object, of: Option<&Type>, writer: &Writer<'_>) -> Changes {
     let mut changes = difference(live, new, of);
     for path in writer.reset {
         changes.taken.subtract_tree(path);
         changes.removed.subtract_tree(path);
     }
-    strip(&mut changes.taken);
-    if changes.is_empty() {
-        return;
-    }
-    let manager = Manager::new(writer, Operation::Update);
-    managers.dispossess(&manager, &changes);
-    let mut set = managers.find(&manager).map(Manager::set).unwrap_or_default();
-    set.subtract(&changes.removed);
-    let time = (!changes.taken.is_empty()).then_some(writer.now);
-    set.add(&changes.taken);
-    managers.set(manager, set, time);
+    changes.taken.subtract(&STRIPPED);
+    changes.removed.subtract(&STRIPPED);
+    changes
 }
 
 /// Compares two objects without their `managedFields`.
-pub(super) fn difference(live: Option<&Object>, new: &Object, of: Option<&Type>) -> Changes {
+fn difference(live: Option<&Object>, new: &Object, of: Option<&Type>) -> Changes {
     let mut changes = typed::compare_documents(live.map(|live| &live.0), &new.0, of);
-    let managed = FieldSet::default().with(&["metadata", "managedFields"]);
+    let managed = FieldSet::default().with(&MANAGED_FIELDS);
     changes.taken.subtract(&managed);
     changes.removed.subtract(&managed);
     changes

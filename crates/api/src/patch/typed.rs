@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::fieldset::{FieldSet, PathElement};
-use crate::schema::{List, ListMerge, Shape, Struct, Type};
+use crate::schema::{List, ListMerge, Scalar, Shape, Struct, Type};
 
 /// Fields that are plain structs in Go, not pointers: they are there even in an empty object, so that a new object does
 /// not bring them and nobody owns them as such. (Their contents are owned as usual.)
@@ -407,8 +407,37 @@ fn find_problems(value: &Value, of: Option<&Type>, path: &mut String, found: &mu
                 }
             }
         }
-        _ => {}
+        (_, Some(shape)) => found.extend(type_problem(value, shape).map(|problem| format!("{path}: {problem}"))),
+        (_, None) => {}
     }
+}
+
+/// Words a wrong type as `structured-merge-diff/typed/validate.go` does. `null` fits everywhere.
+fn type_problem(value: &Value, shape: &Shape) -> Option<String> {
+    let expected = match (shape, value) {
+        (_, Value::Null) | (Shape::Raw | Shape::Untyped, _) => return None,
+        (Shape::Struct(_) | Shape::Map(_), _) => "map",
+        (Shape::List(_), _) => "list",
+        (Shape::Scalar(scalar), _) => match (scalar, value) {
+            (Scalar::Boolean, Value::Bool(_))
+            | (Scalar::Int32 | Scalar::Int64 | Scalar::Number, Value::Number(_))
+            | (Scalar::String | Scalar::Bytes | Scalar::Time, Value::String(_))
+            | (Scalar::IntOrString | Scalar::Quantity, Value::String(_) | Value::Number(_)) => return None,
+            (Scalar::Boolean, _) => "boolean",
+            (Scalar::Int32 | Scalar::Int64 | Scalar::Number, _) => "numeric (int or float)",
+            (Scalar::String | Scalar::Bytes | Scalar::Time, _) => "string",
+            (Scalar::IntOrString | Scalar::Quantity, _) => "scalar",
+        },
+    };
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "map",
+    };
+    Some(format!("expected {expected}, got {found}"))
 }
 
 fn key_problem(item: &Value, list: &List) -> Option<String> {

@@ -311,6 +311,42 @@ fn the_status_cannot_be_applied_through_the_object() {
 }
 
 #[test]
+fn an_applied_status_is_no_conflict_with_who_owns_the_status() {
+    let mut live = applies(None, &deployment(&json!({"replicas": 1})), "me");
+    let before = live.clone();
+    live.set(&["status", "replicas"], 1);
+    let controller = Writer { subresource: "status", ..writer("controller") };
+    update_managers(Some(&before), &mut live, of(&before), &controller);
+    let mut config = deployment(&json!({"replicas": 1}));
+    config.set(&["status", "replicas"], 7);
+    let reset: &[&[&str]] = &[&["status"]];
+    let next = apply(Some(&live), &config, of(&config), &Writer { reset, ..writer("me") }, Force::No).unwrap();
+    assert_eq!(owners(&next), ["me: .spec.replicas", "controller: .status.replicas"]);
+}
+
+#[test]
+fn a_precondition_survives_an_apply_without_change() {
+    let mut config = config(&json!({"a": "1"}));
+    let mut live = applies(None, &config, "me");
+    live.set_resource_version("7");
+    config.set_resource_version("5");
+    assert_eq!(applies(Some(&live), &config, "me").resource_version(), "5");
+}
+
+#[test]
+fn values_of_the_wrong_type_cannot_be_applied() {
+    for (spec, problem) in [
+        (json!({"replicas": "1"}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"paused": 1}), ".spec.paused: expected boolean, got number"),
+        (json!({"template": []}), ".spec.template: expected map, got list"),
+        (json!({"template": {"spec": {"containers": {}}}}), ".spec.template.spec.containers: expected list, got map"),
+    ] {
+        let error = applied(None, &deployment(&spec), "me", Force::No).unwrap_err().to_string();
+        assert!(error.ends_with(problem), "{error}");
+    }
+}
+
+#[test]
 fn without_a_type_maps_are_granular() {
     let thing =
         |spec: Value| object(json!({"apiVersion": "x/v1", "kind": "Thing", "metadata": {"name": "t"}, "spec": spec}));
