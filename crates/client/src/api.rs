@@ -180,7 +180,12 @@ pub struct Api<K> {
 
 impl<K> Clone for Api<K> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone(), collection: self.collection.clone(), key_of: self.key_of, kind: PhantomData }
+        Self {
+            client: self.client.clone(),
+            collection: self.collection.clone(),
+            key_of: self.key_of,
+            kind: PhantomData,
+        }
     }
 }
 
@@ -295,7 +300,8 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
     pub async fn delete(&self, key: &ObjectKey, options: &DeleteOptions) -> Result<(), Error> {
         let path = self.collection.object(key);
         // The answer is the object if it goes on for a while, else a `Status`.
-        let _: Value = self.write(request(Method::DELETE, &path, &Query::new(), JSON, encode(&options.body())?)?).await?;
+        let _: Value =
+            self.write(request(Method::DELETE, &path, &Query::new(), JSON, encode(&options.body())?)?).await?;
         Ok(())
     }
 
@@ -326,8 +332,8 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
         self.collection.name()
     }
 
-    async fn write_patch<T: DeserializeOwned>(&self, path: &str, patch: &Patch) -> Result<T, Error> {
-        let request = request(Method::PATCH, path, &patch.query(), patch.media_type(), encode(patch.body())?)?;
+    async fn write_patch<T: DeserializeOwned>(&self, url: &str, patch: &Patch) -> Result<T, Error> {
+        let request = request(Method::PATCH, url, &patch.query(), patch.media_type(), encode(patch.body())?)?;
         self.write(request).await
     }
 

@@ -209,10 +209,14 @@ mod tests {
 
     #[test]
     fn a_status_is_read_as_the_server_sent_it() {
-        let body = br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"a\" not found",
+        let body =
+            br#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"pods \"a\" not found",
             "reason":"NotFound","details":{"name":"a","kind":"pods"},"code":404}"#;
         let status = status_of(StatusCode::NOT_FOUND, body);
-        assert_eq!((status.code, status.reason.as_str(), status.message.as_str()), (404, "NotFound", "pods \"a\" not found"));
+        assert_eq!(
+            (status.code, status.reason.as_str(), status.message.as_str()),
+            (404, "NotFound", "pods \"a\" not found")
+        );
     }
 
     #[test]

@@ -48,6 +48,9 @@ pub struct Identity<'a> {
     pub key_pem: &'a [u8],
 }
 
+/// A client certificate chain and its key, both in PEM.
+type KeyPair = (Vec<u8>, Vec<u8>);
+
 /// Returns the kubeconfig files to use: the one given by flag, else those of `$KUBECONFIG`, else that of the default
 /// data directory. This is kubectl's order, with our data directory instead of `~/.kube/config`.
 pub fn locate(flag: Option<&Path>, env: Option<&OsStr>, default: &Path) -> Vec<PathBuf> {
@@ -76,7 +79,9 @@ pub async fn load(files: &[PathBuf], context: Option<&str>) -> Result<Loaded, Er
     let Some(kubeconfig) = merged else {
         let looked: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
         let looked = looked.join(" or ");
-        return Err(plain(format!("there is none at {looked}; start a cluster with `wkube up` or name one with --kubeconfig")));
+        return Err(plain(format!(
+            "there is none at {looked}; start a cluster with `wkube up` or name one with --kubeconfig"
+        )));
     };
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = kube_client::Config::from_custom_kubeconfig(kubeconfig, &options)
@@ -92,7 +97,8 @@ impl Client {
     /// # Errors
     /// `Config` if the URL or a PEM text is not one.
     pub fn from_pem(url: &str, identity: &Identity<'_>) -> Result<Self, Error> {
-        let mut config = kube_client::Config::new(url.parse().map_err(|error| problem(format!("read the URL {url}"), error))?);
+        let mut config =
+            kube_client::Config::new(url.parse().map_err(|error| problem(format!("read the URL {url}"), error))?);
         config.root_cert = Some(ders(identity.ca_pem)?);
         connect(&config, Some((identity.certificate_pem.to_vec(), identity.key_pem.to_vec())))
     }
@@ -103,7 +109,8 @@ impl Client {
     /// # Errors
     /// `Config` if the URL or the PEM text is not one.
     pub fn from_token(url: &str, ca_pem: &[u8], token: Option<&str>) -> Result<Self, Error> {
-        let mut config = kube_client::Config::new(url.parse().map_err(|error| problem(format!("read the URL {url}"), error))?);
+        let mut config =
+            kube_client::Config::new(url.parse().map_err(|error| problem(format!("read the URL {url}"), error))?);
         config.root_cert = Some(ders(ca_pem)?);
         config.auth_info.token = token.map(Into::into);
         connect(&config, None)
@@ -111,7 +118,7 @@ impl Client {
 }
 
 /// Puts the layers together: base URL, credentials, TLS, HTTP/2 or 1.1.
-fn connect(config: &kube_client::Config, identity: Option<(Vec<u8>, Vec<u8>)>) -> Result<Client, Error> {
+fn connect(config: &kube_client::Config, identity: Option<KeyPair>) -> Result<Client, Error> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -120,7 +127,8 @@ fn connect(config: &kube_client::Config, identity: Option<(Vec<u8>, Vec<u8>)>) -
     let tls = match &config.tls_server_name {
         None => tls,
         Some(name) => {
-            let name = name.clone().try_into().map_err(|error| problem(format!("use the server name {name}"), error))?;
+            let name =
+                name.clone().try_into().map_err(|error| problem(format!("use the server name {name}"), error))?;
             tls.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
         }
     };
@@ -141,16 +149,15 @@ fn connect(config: &kube_client::Config, identity: Option<(Vec<u8>, Vec<u8>)>) -
     Ok(Client::new(service))
 }
 
-fn tls_config(
-    config: &kube_client::Config,
-    identity: Option<(Vec<u8>, Vec<u8>)>,
-) -> Result<rustls::ClientConfig, Error> {
+fn tls_config(config: &kube_client::Config, identity: Option<KeyPair>) -> Result<rustls::ClientConfig, Error> {
     if config.accept_invalid_certs {
         return Err(plain("insecure-skip-tls-verify is not supported; give the cluster's certificate-authority-data"));
     }
     let mut roots = rustls::RootCertStore::empty();
     for der in config.root_cert.iter().flatten() {
-        roots.add(CertificateDer::from(der.clone())).map_err(|error| problem("use the certificate authority", error))?;
+        roots
+            .add(CertificateDer::from(der.clone()))
+            .map_err(|error| problem("use the certificate authority", error))?;
     }
     if roots.is_empty() && config.cluster_url.scheme_str() == Some("https") {
         return Err(plain("the cluster has no certificate-authority-data, so its server cannot be trusted"));
@@ -172,11 +179,15 @@ fn ders(pem: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let certificates: Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(pem).map(|der| der.map(|der| der.to_vec())).collect();
     let certificates = certificates.map_err(|error| problem("read a certificate", error))?;
-    if certificates.is_empty() { Err(plain("a certificate is expected in PEM, and there is none")) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(plain("a certificate is expected in PEM, and there is none"))
+    } else {
+        Ok(certificates)
+    }
 }
 
 /// Returns the client certificate and key of a user, in PEM, from the kubeconfig or the files that it names.
-fn identity_of(user: &AuthInfo) -> Result<Option<(Vec<u8>, Vec<u8>)>, Error> {
+fn identity_of(user: &AuthInfo) -> Result<Option<KeyPair>, Error> {
     // The key is wrapped against being printed; its serialized form is what stands in the file.
     let document = serde_json::to_value(user).map_err(|error| problem("read the user", error))?;
     let certificate = data_or_file(document["client-certificate-data"].as_str(), user.client_certificate.as_deref())?;

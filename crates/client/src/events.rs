@@ -59,7 +59,7 @@ struct News {
     uid: String,
     /// The part of the object, such as `spec.containers{web}`; empty for the whole.
     field_path: String,
-    kind_of_news: EventType,
+    type_: EventType,
     reason: String,
     message: String,
 }
@@ -111,7 +111,7 @@ impl Recorder {
             key: object.key(),
             uid: object.uid().to_owned(),
             field_path: field_path.to_owned(),
-            kind_of_news: kind,
+            type_: kind,
             reason: reason.to_owned(),
             message: cut(message.into()),
         };
@@ -215,7 +215,7 @@ fn event_of(news: &News, at: Timestamp, component: &str, host: &str) -> Event {
             field_path: some(&news.field_path),
             resource_version: None,
         },
-        type_: Some(news.kind_of_news.name().to_owned()),
+        type_: Some(news.type_.name().to_owned()),
         reason: Some(news.reason.clone()),
         message: Some(news.message.clone()),
         source: Some(EventSource { component: some(component), host: some(host) }),

@@ -38,7 +38,11 @@ pub async fn keep_node_lease(client: Client, clock: Clock, rng: Rng, holder: Str
             }
         }
         // Jitter of up to 4 %, as the kubelet has, so that many nodes do not renew in step.
-        let wait = if failures == 0 { RENEW_EVERY.mul_f64(1.0 + rng.unit() * 0.04) } else { Backoff::RECONNECT.after(failures) };
+        let wait = if failures == 0 {
+            RENEW_EVERY.mul_f64(1.0 + rng.unit() * 0.04)
+        } else {
+            Backoff::RECONNECT.after(failures)
+        };
         tokio::time::sleep(wait).await;
     }
 }

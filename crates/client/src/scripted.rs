@@ -96,16 +96,17 @@ fn lines(values: Vec<Value>) -> impl stream::Stream<Item = Part> + Send {
     stream::iter(values).map(line_of)
 }
 
+#[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "it is mapped over streams")]
 fn line_of(value: Value) -> Part {
     Ok(Frame::data(Bytes::from(format!("{value}\n"))))
 }
 
-/// A watch event of a ConfigMap `default/NAME` written at `revision`, with `data.v` set to `value`.
+/// A watch event of a `ConfigMap` `default/NAME` written at `revision`, with `data.v` set to `value`.
 pub(crate) fn event(kind: &str, name: &str, revision: u64, value: &str) -> Value {
     json!({ "type": kind, "object": config_map(name, revision, value) })
 }
 
-/// A ConfigMap `default/NAME` written at `revision`.
+/// A `ConfigMap` `default/NAME` written at `revision`.
 pub(crate) fn config_map(name: &str, revision: u64, value: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
@@ -116,7 +117,7 @@ pub(crate) fn config_map(name: &str, revision: u64, value: &str) -> Value {
     })
 }
 
-/// A bookmark of ConfigMaps.
+/// A bookmark of `ConfigMap`s.
 pub(crate) fn bookmark(revision: u64) -> Value {
     json!({ "type": "BOOKMARK", "object": {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "resourceVersion": revision.to_string() }

@@ -12,7 +12,7 @@ fn key() -> ObjectKey {
     ObjectKey::new("default", "a")
 }
 
-/// Answers one request with a ConfigMap at revision 9 and returns the server.
+/// Answers one request with a `ConfigMap` at revision 9 and returns the server.
 fn one() -> Server {
     Server::new([Answer::Document(200, config_map("a", 9, "1"))])
 }
@@ -79,7 +79,8 @@ fn each_patch_has_its_media_type() {
 #[tokio::test]
 async fn an_apply_names_its_manager() {
     let server = one();
-    let patch = Patch::Apply { object: json!({ "data": {} }), manager: "kubectl me".into(), conflicts: Conflicts::Fail };
+    let patch =
+        Patch::Apply { object: json!({ "data": {} }), manager: "kubectl me".into(), conflicts: Conflicts::Fail };
     Api::<ConfigMap>::new(&server.client()).patch(&key(), &patch).await.expect("applied");
     assert_eq!(server.lines(), [format!("PATCH {OBJECT}?fieldManager=kubectl%20me&force=false")]);
 }

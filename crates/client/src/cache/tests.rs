@@ -31,7 +31,8 @@ fn names(pods: &[Arc<Pod>]) -> Vec<String> {
 
 #[test]
 fn objects_come_in_key_order_and_by_namespace() {
-    let lister = Lister::fixed([pod("b", "x", 1, "n"), pod("a", "z", 1, "n"), pod("a", "y", 1, "n"), pod("a-b", "w", 1, "n")]);
+    let lister =
+        Lister::fixed([pod("b", "x", 1, "n"), pod("a", "z", 1, "n"), pod("a", "y", 1, "n"), pod("a-b", "w", 1, "n")]);
     assert_eq!(names(&lister.all()), ["a/y", "a/z", "a-b/w", "b/x"]);
     assert_eq!(names(&lister.in_namespace("a")), ["a/y", "a/z"]);
     assert_eq!(names(&lister.matching("a", |pod| pod.name() == "z")), ["a/z"]);
@@ -122,17 +123,18 @@ fn contents_indexes_and_changes_agree_with_a_plain_map() {
         cache.declare_index("node", by_node);
         let lister = Lister::new(Arc::clone(&cache));
         let followed = Arc::new(Mutex::new(BTreeMap::new()));
-        let follower = Arc::clone(&followed);
+        let told = Arc::clone(&followed);
         lister.on_change(move |change| match change {
             Change::Applied { now, before } => {
-                let known = follower.lock().insert(now.key(), now.revision());
+                let known = told.lock().insert(now.key(), now.revision());
                 assert_eq!(known, before.as_ref().map(|before| before.revision()), "before is what was told before");
             }
-            Change::Deleted(before) => assert_eq!(follower.lock().remove(&before.key()), Some(before.revision())),
+            Change::Deleted(before) => assert_eq!(told.lock().remove(&before.key()), Some(before.revision())),
         });
         let mut model: BTreeMap<ObjectKey, Pod> = BTreeMap::new();
         for revision in 1..60 {
-            let random = pod(["a", "b"][rng.below(2)], ["x", "y", "z"][rng.below(3)], revision, ["n1", "n2"][rng.below(2)]);
+            let random =
+                pod(["a", "b"][rng.below(2)], ["x", "y", "z"][rng.below(3)], revision, ["n1", "n2"][rng.below(2)]);
             match rng.below(4) {
                 0 => {
                     cache.delete(&random);
@@ -154,7 +156,11 @@ fn contents_indexes_and_changes_agree_with_a_plain_map() {
                 model.values().filter(|pod| by_node(pod) == ["n1"]).map(|pod| pod.key().to_string()).collect();
             assert_eq!(names(&lister.by_index("node", "n1")), on_n1, "seed {seed}");
             let told: Vec<_> = followed.lock().clone().into_iter().collect();
-            assert_eq!(told, model.iter().map(|(key, pod)| (key.clone(), pod.revision())).collect::<Vec<_>>(), "seed {seed}");
+            assert_eq!(
+                told,
+                model.iter().map(|(key, pod)| (key.clone(), pod.revision())).collect::<Vec<_>>(),
+                "seed {seed}"
+            );
         }
     }
 }

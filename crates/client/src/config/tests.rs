@@ -60,13 +60,15 @@ async fn the_contexts_namespace_and_server_are_told() {
 async fn a_server_that_cannot_be_verified_is_refused() {
     let error = load_one("{server: 'https://127.0.0.1:1'}", "{}").await.expect_err("no authority");
     assert!(chain(&error).contains("no certificate-authority-data"), "{}", chain(&error));
-    let error = load_one("{server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}", "{}").await.expect_err("insecure");
+    let error =
+        load_one("{server: 'https://127.0.0.1:1', insecure-skip-tls-verify: true}", "{}").await.expect_err("insecure");
     assert!(chain(&error).contains("insecure-skip-tls-verify is not supported"), "{}", chain(&error));
 }
 
 #[tokio::test]
 async fn half_an_identity_is_refused() {
-    let error = load_one("{server: 'http://127.0.0.1:1'}", "{client-certificate-data: QUJD}").await.expect_err("no key");
+    let error =
+        load_one("{server: 'http://127.0.0.1:1'}", "{client-certificate-data: QUJD}").await.expect_err("no key");
     assert!(chain(&error).contains("a client certificate without a key"), "{}", chain(&error));
 }
 

@@ -22,7 +22,7 @@ async fn record(server: &Server, act: impl Fn(&Recorder)) {
     let clock = Clock::manual(Timestamp::from_second(1).expect("in range"));
     let recorder = Recorder::new(&server.client(), &clock, "kubelet", "n1", &tasks);
     act(&recorder);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +44,10 @@ async fn an_event_names_its_object_reason_and_source() {
         })
     );
     assert_eq!(event["source"], json!({ "component": "kubelet", "host": "n1" }));
-    assert_eq!((&event["type"], &event["reason"], &event["message"]), (&json!("Warning"), &json!("BackOff"), &json!("waiting")));
+    assert_eq!(
+        (&event["type"], &event["reason"], &event["message"]),
+        (&json!("Warning"), &json!("BackOff"), &json!("waiting"))
+    );
     assert_eq!(event["firstTimestamp"], "1970-01-01T00:00:01Z");
 }
 

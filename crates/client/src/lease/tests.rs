@@ -7,7 +7,10 @@ use super::*;
 use crate::scripted::{Answer, Server, failure};
 
 fn lease() -> Answer {
-    Answer::Document(200, json!({ "metadata": { "name": "n1", "namespace": NODE_LEASE_NAMESPACE, "resourceVersion": "3" } }))
+    Answer::Document(
+        200,
+        json!({ "metadata": { "name": "n1", "namespace": NODE_LEASE_NAMESPACE, "resourceVersion": "3" } }),
+    )
 }
 
 fn keep(server: &Server) -> Tasks {

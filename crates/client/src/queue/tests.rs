@@ -26,7 +26,9 @@ async fn a_key_asked_for_many_times_is_handed_out_once() {
 #[tokio::test(start_paused = true)]
 async fn keys_come_in_the_order_they_were_asked_for() {
     let (mut queue, now) = queue();
-    [3, 1, 2].into_iter().for_each(|key| queue.add(key));
+    for key in [3, 1, 2] {
+        queue.add(key);
+    }
     assert_eq!([queue.take(now), queue.take(now), queue.take(now)], [Some(3), Some(1), Some(2)]);
 }
 
@@ -149,7 +151,9 @@ async fn random_operations_lose_no_key_and_hand_none_out_twice() {
                     let free: Vec<u8> = model.wanted.difference(&model.active).copied().collect();
                     match taken {
                         None => assert!(free.is_empty(), "seed {seed} step {step}: {free:?} were kept back"),
-                        Some(key) => assert!(free.contains(&key), "seed {seed} step {step}: {key} is not free: {free:?}"),
+                        Some(key) => {
+                            assert!(free.contains(&key), "seed {seed} step {step}: {key} is not free: {free:?}")
+                        }
                     }
                     if let Some(key) = taken {
                         model.wanted.remove(&key);
@@ -169,13 +173,14 @@ async fn random_operations_lose_no_key_and_hand_none_out_twice() {
 #[tokio::test(start_paused = true)]
 async fn the_shared_queue_wakes_its_taker_for_new_and_for_due_keys() {
     let queue = Queue::new(Backoff::CONTROLLER, Rng::seeded(1));
-    queue.add_at(2, Instant::now() + Duration::from_secs(60));
+    queue.add_at(2, Instant::now() + Duration::from_mins(1));
     let start = Instant::now();
     let adder = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
         queue.add(1);
     };
-    let taker = async { (queue.take().await, start.elapsed().as_secs(), queue.take().await, start.elapsed().as_secs()) };
-    let (taken, ()) = tokio::join!(taker, adder);
-    assert_eq!(taken, (1, 5, 2, 60));
+    let taker =
+        async { (queue.take().await, start.elapsed().as_secs(), queue.take().await, start.elapsed().as_secs()) };
+    let (order, ()) = tokio::join!(taker, adder);
+    assert_eq!(order, (1, 5, 2, 60));
 }

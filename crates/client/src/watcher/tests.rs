@@ -43,7 +43,7 @@ impl Watched {
 
     async fn reaches(&self, revision: u64) {
         let reached = self.lister.caught_up(Revision(revision));
-        tokio::time::timeout(Duration::from_secs(120), reached).await.expect("the cache reaches the revision");
+        tokio::time::timeout(Duration::from_mins(2), reached).await.expect("the cache reaches the revision");
     }
 }
 
@@ -144,7 +144,10 @@ async fn an_expired_answer_lists_again_and_derives_the_deletions() {
 async fn a_server_without_streaming_lists_is_listed_page_by_page() {
     let page = |items: serde_json::Value, more: &str| {
         let metadata = json!({ "resourceVersion": "12", "continue": more });
-        Answer::Document(200, json!({ "kind": "ConfigMapList", "apiVersion": "v1", "metadata": metadata, "items": items }))
+        Answer::Document(
+            200,
+            json!({ "kind": "ConfigMapList", "apiVersion": "v1", "metadata": metadata, "items": items }),
+        )
     };
     let server = Server::new([
         Answer::Document(422, failure(422, "Invalid")),
@@ -173,7 +176,7 @@ async fn one_object_that_cannot_be_decoded_does_not_stop_the_others() {
 async fn a_server_that_closes_every_watch_is_not_hammered() {
     let server = Server::new((0..1_000).map(|_| Answer::Lines(Vec::new())));
     let _watched = watch(&server);
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     let asked = server.lines().len();
     assert!((8..30).contains(&asked), "{asked} requests in a minute");
 }
@@ -201,10 +204,12 @@ async fn two_readers_of_a_kind_share_one_watch_and_scopes_have_their_own() {
 
 #[test]
 fn only_a_refused_stream_falls_back_to_pages() {
-    let refused = |code| End::Failed(Error::Api(Box::new(crate::client::status_of(
-        http::StatusCode::from_u16(code).expect("valid"),
-        b"",
-    ))));
+    let refused = |code| {
+        End::Failed(Error::Api(Box::new(crate::client::status_of(
+            http::StatusCode::from_u16(code).expect("valid"),
+            b"",
+        ))))
+    };
     let streamed = Phase::Listing(Listing::Streamed);
     assert_eq!(next_phase(streamed, &refused(422)), Phase::Listing(Listing::Paged));
     assert_eq!(next_phase(streamed, &refused(403)), streamed);

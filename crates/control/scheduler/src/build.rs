@@ -165,7 +165,7 @@ pub(crate) fn verdicts(filter: &dyn Filter, pod: &PodBuilder, cluster: &Snapshot
 pub(crate) fn scores(score: &dyn Score, pod: &PodBuilder, cluster: &Snapshot) -> Vec<i64> {
     let pod = pod.info();
     let Some(rate) = score.prepare(&pod, cluster) else { return Vec::new() };
-    let mut ratings: Vec<i64> = cluster.nodes().map(|node| rate(node)).collect();
+    let mut ratings: Vec<i64> = cluster.nodes().map(rate).collect();
     score.normalize(&mut ratings);
     ratings
 }

@@ -98,7 +98,11 @@ pub struct Profile {
 
 impl Profile {
     /// Whether an event could help a pod that these filters turned away. No filter at all means that there was no node.
-    pub fn wakes<'f>(&self, mut rejected_by: impl ExactSizeIterator<Item = &'f &'static str>, event: &ClusterEvent) -> bool {
+    pub fn wakes<'f>(
+        &self,
+        mut rejected_by: impl ExactSizeIterator<Item = &'f &'static str>,
+        event: &ClusterEvent,
+    ) -> bool {
         if rejected_by.len() == 0 {
             return *event == ClusterEvent::NodeAdded;
         }

@@ -1,6 +1,6 @@
 //! What scheduling needs to know of a pod, worked out once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodAffinityTerm, PodSpec, Toleration};
@@ -73,7 +73,7 @@ impl Term {
         // A selector by namespace labels would need the namespaces; the empty one means all of them. Any other means
         // the listed namespaces alone.
         let all = term.namespace_selector.as_ref().is_some_and(|selector| {
-            selector.match_labels.as_ref().is_none_or(|labels| labels.is_empty())
+            selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
                 && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
         });
         let mut listed: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
@@ -82,7 +82,8 @@ impl Term {
         }
         Self {
             // The API server has validated it; matching nothing is the safe reading of what is still malformed.
-            selector: LabelSelector::from_typed(term.label_selector.as_ref()).unwrap_or_else(|_| LabelSelector::nothing()),
+            selector: LabelSelector::from_typed(term.label_selector.as_ref())
+                .unwrap_or_else(|_| LabelSelector::nothing()),
             namespaces: (!all).then_some(listed),
             topology_key: term.topology_key.clone(),
         }
@@ -102,7 +103,8 @@ impl PodInfo {
         let near_preferred = near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref());
         let far_preferred = far.and_then(|far| far.preferred_during_scheduling_ignored_during_execution.as_ref());
         let wished = near_preferred.into_iter().flatten().map(|term| (i64::from(term.weight), &term.pod_affinity_term));
-        let unwished = far_preferred.into_iter().flatten().map(|term| (-i64::from(term.weight), &term.pod_affinity_term));
+        let unwished =
+            far_preferred.into_iter().flatten().map(|term| (-i64::from(term.weight), &term.pod_affinity_term));
         Self {
             requests: pod_requests(spec),
             requests_stated: pod_requests_stated(spec),

@@ -22,7 +22,7 @@ use crate::pod::PodInfo;
 pub const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(10) };
 
 /// How long a pod stays parked at most. A hint that is wrong makes a pod slow, not stuck.
-pub const PARKED_MAX: Duration = Duration::from_secs(300);
+pub const PARKED_MAX: Duration = Duration::from_mins(5);
 
 /// The order of active pods: high priority first, then who came first.
 type Rank = (Reverse<i32>, u64);
@@ -69,7 +69,7 @@ impl PodQueue {
     pub fn set(&mut self, pod: Arc<PodInfo>) {
         let key = pod.key();
         let Some(known) = self.pods.get_mut(&key) else {
-            self.insert(key, pod);
+            self.insert(&key, pod);
             return;
         };
         let alike = known.pod.schedules_like(&pod);
@@ -85,7 +85,7 @@ impl PodQueue {
         } else {
             // Another pod of this name, or another place in the order.
             self.remove(&key);
-            self.insert(key, pod);
+            self.insert(&key, pod);
         }
     }
 
@@ -128,7 +128,9 @@ impl PodQueue {
             .pods
             .iter()
             .filter_map(|(key, waiting)| match &waiting.place {
-                Place::Parked { rejected_by, backoff_until, .. } if helps(rejected_by) => Some((key.clone(), *backoff_until)),
+                Place::Parked { rejected_by, backoff_until, .. } if helps(rejected_by) => {
+                    Some((key.clone(), *backoff_until))
+                }
                 Place::Parked { .. } | Place::Active | Place::Deciding | Place::BackingOff { .. } => None,
             })
             .collect();
@@ -147,11 +149,11 @@ impl PodQueue {
         self.pods.len()
     }
 
-    fn insert(&mut self, key: ObjectKey, pod: Arc<PodInfo>) {
+    fn insert(&mut self, key: &ObjectKey, pod: Arc<PodInfo>) {
         self.arrivals += 1;
         let waiting = Waiting { pod, arrival: self.arrivals, attempts: 0, place: Place::Deciding };
         self.pods.insert(key.clone(), waiting);
-        self.activate(&key);
+        self.activate(key);
     }
 
     fn activate(&mut self, key: &ObjectKey) {
@@ -174,7 +176,9 @@ impl PodQueue {
         let Some(waiting) = self.pods.get(key) else { return };
         match &waiting.place {
             Place::Active => drop(self.active.remove(&(Reverse(waiting.pod.priority()), waiting.arrival))),
-            Place::BackingOff { until } | Place::Parked { until, .. } => drop(self.later.remove(&(*until, key.clone()))),
+            Place::BackingOff { until } | Place::Parked { until, .. } => {
+                drop(self.later.remove(&(*until, key.clone())))
+            }
             Place::Deciding => {}
         }
     }

@@ -170,9 +170,11 @@ mod tests {
 
     #[test]
     fn sidecars_run_beside_what_starts_after_them() {
-        let sidecar_first = json!({ "initContainers": [sidecar("1"), container("2")], "containers": [container("500m")] });
+        let sidecar_first =
+            json!({ "initContainers": [sidecar("1"), container("2")], "containers": [container("500m")] });
         assert_eq!(cpu(sidecar_first), 3_000);
-        let sidecar_last = json!({ "initContainers": [container("2"), sidecar("1")], "containers": [container("500m")] });
+        let sidecar_last =
+            json!({ "initContainers": [container("2"), sidecar("1")], "containers": [container("500m")] });
         assert_eq!(cpu(sidecar_last), 2_000);
     }
 

@@ -26,9 +26,10 @@ use crate::snapshot::{NodeName, Snapshot};
 const REQUESTS_MAX: usize = 32;
 
 /// How long to wait for somebody to change something, if nothing is due.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Starts the scheduler; it stops with `tasks`.
+#[expect(clippy::needless_pass_by_value, reason = "the scheduler gets its own way to the API")]
 pub fn start(client: Client, informers: &Informers, clock: Clock, rng: Rng, tasks: &Tasks) {
     let client = client.named(SCHEDULER_NAME);
     let recorder = Recorder::new(&client, &clock, SCHEDULER_NAME, "", tasks);
@@ -201,7 +202,12 @@ impl Scheduler {
         let binding = binding_of(pod, node);
         let Err(error) = self.pods.create_subresource::<_, serde_json::Value>(&key, "binding", &binding).await else {
             info!(pod = %key, node = %node, "bound");
-            self.recorder.event(&*pod.pod, EventType::Normal, "Scheduled", format!("Successfully assigned {key} to {node}"));
+            self.recorder.event(
+                &*pod.pod,
+                EventType::Normal,
+                "Scheduled",
+                format!("Successfully assigned {key} to {node}"),
+            );
             return;
         };
         let mut state = self.cluster.state.lock();
@@ -249,7 +255,11 @@ fn binding_of(pod: &PodInfo, node: &NodeName) -> Binding {
             uid: Some(pod.uid().to_owned()),
             ..ObjectMeta::default()
         },
-        target: ObjectReference { kind: Some("Node".to_owned()), name: Some(node.0.clone()), ..ObjectReference::default() },
+        target: ObjectReference {
+            kind: Some("Node".to_owned()),
+            name: Some(node.0.clone()),
+            ..ObjectReference::default()
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-//! NodeAffinity: which nodes a pod wants by their labels, as a must (`nodeSelector`, required affinity) or a wish.
+//! `NodeAffinity`: which nodes a pod wants by their labels, as a must (`nodeSelector`, required affinity) or a wish.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ impl Filter for Affinity {
 
     fn prepare<'c>(&'c self, pod: &'c PodInfo, _cluster: &'c Snapshot) -> Check<'c> {
         if is_required(pod) {
-            return Check::per_node(
-                move |node| if allows(pod, node) { Verdict::Fits } else { Verdict::Unfit(Reason::Borrowed(REASON)) },
-            );
+            return Check::per_node(move |node| {
+                if allows(pod, node) { Verdict::Fits } else { Verdict::Unfit(Reason::Borrowed(REASON)) }
+            });
         }
         Check::NotApplicable
     }
@@ -57,7 +57,8 @@ fn affinity(pod: &PodInfo) -> Option<&NodeAffinity> {
 
 fn is_required(pod: &PodInfo) -> bool {
     let selector = pod.spec().and_then(|spec| spec.node_selector.as_ref());
-    let required = affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required =
+        affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     selector.is_some_and(|selector| !selector.is_empty()) || required.is_some()
 }
 
@@ -68,7 +69,8 @@ pub(crate) fn allows(pod: &PodInfo, node: &NodeInfo) -> bool {
     if !selector.into_iter().flatten().all(|(key, value)| node.labels().get(key) == Some(value)) {
         return false;
     }
-    let required = affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required =
+        affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     // One term is enough. No term at all allows nothing.
     required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
 }
@@ -105,6 +107,7 @@ fn holds(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "documents are written in place")]
 mod tests {
     use serde_json::{Value, json};
 
@@ -122,7 +125,11 @@ mod tests {
 
     /// Which of the nodes `a` (zone=a, cores=4), `b` (zone=b, cores=8) and `c` (no labels) the pod may go to.
     fn allowed(pod: &PodBuilder) -> String {
-        let nodes = [node("a").label("zone", "a").label("cores", "4"), node("b").label("zone", "b").label("cores", "8"), node("c")];
+        let nodes = [
+            node("a").label("zone", "a").label("cores", "4"),
+            node("b").label("zone", "b").label("cores", "8"),
+            node("c"),
+        ];
         let verdicts = verdicts(&Affinity, pod, &cluster(&nodes, &[]));
         verdicts.iter().filter_map(|verdict| verdict.strip_suffix(": ok")).collect()
     }
@@ -174,10 +181,14 @@ mod tests {
 
     #[test]
     fn wishes_add_up_by_their_weight() {
-        let wish = |weight: i32, value: &str| json!({ "weight": weight, "preference": expression("zone", "In", &[value]) });
-        let pod = pod("web").spec("affinity", json!({ "nodeAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [wish(20, "a"), wish(10, "b"), wish(60, "b")]
-        }}));
+        let wish =
+            |weight: i32, value: &str| json!({ "weight": weight, "preference": expression("zone", "In", &[value]) });
+        let pod = pod("web").spec(
+            "affinity",
+            json!({ "nodeAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [wish(20, "a"), wish(10, "b"), wish(60, "b")]
+            }}),
+        );
         let nodes = [node("a").label("zone", "a"), node("b").label("zone", "b"), node("c")];
         assert_eq!(scores(&Affinity, &pod, &cluster(&nodes, &[])), [28, 100, 0]);
     }

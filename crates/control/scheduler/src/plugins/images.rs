@@ -1,4 +1,4 @@
-//! ImageLocality: a node that has a pod's images already starts it sooner.
+//! `ImageLocality`: a node that has a pod's images already starts it sooner.
 
 use std::collections::BTreeMap;
 

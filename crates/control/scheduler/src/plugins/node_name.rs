@@ -1,4 +1,4 @@
-//! NodeName: a pod that names its node goes nowhere else.
+//! `NodeName`: a pod that names its node goes nowhere else.
 
 use crate::framework::{Check, ClusterEvent, Filter, Reason, Verdict};
 use crate::pod::PodInfo;

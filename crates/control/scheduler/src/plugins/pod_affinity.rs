@@ -1,4 +1,4 @@
-//! InterPodAffinity: pods that must be near, or must not be near, other pods. Near means nodes with the same value of a
+//! `InterPodAffinity`: pods that must be near, or must not be near, other pods. Near means nodes with the same value of a
 //! label (the topology key). Musts hold both ways; wishes are those of the pod in hand.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +28,8 @@ impl Filter for PodAffinity {
         if pod.affinity.is_empty() && pod.anti_affinity.is_empty() && guarded.is_empty() {
             return Check::NotApplicable;
         }
-        let near = domains_with(cluster, &pod.affinity, |other| pod.affinity.iter().all(|term| term.selects(&other.pod)));
+        let near =
+            domains_with(cluster, &pod.affinity, |other| pod.affinity.iter().all(|term| term.selects(&other.pod)));
         let far: BTreeSet<Domain<'c>> = pod
             .anti_affinity
             .iter()
@@ -99,9 +100,10 @@ fn judge(pod: &PodInfo, node: &NodeInfo, domains: &Domains<'_, '_>) -> Verdict {
     if !joins {
         return Verdict::Unfit(Reason::Borrowed(AFFINITY));
     }
-    let meets = pod.anti_affinity.iter().any(|term| {
-        value(term).is_some_and(|value| domains.far.contains(&(term.topology_key.as_str(), value)))
-    });
+    let meets = pod
+        .anti_affinity
+        .iter()
+        .any(|term| value(term).is_some_and(|value| domains.far.contains(&(term.topology_key.as_str(), value))));
     if meets {
         return Verdict::Full(vec![Reason::Borrowed(ANTI_AFFINITY)]);
     }
@@ -129,7 +131,10 @@ fn domains_with<'c>(
 fn domains_guarded_against<'c>(pod: &PodInfo, cluster: &'c Snapshot) -> BTreeSet<Domain<'c>> {
     let pods = cluster.nodes().flat_map(|node| node.pods.values().map(move |other| (node, other)));
     let terms = pods.flat_map(|(node, other)| other.anti_affinity.iter().map(move |term| (node, term)));
-    terms.filter(|(_, term)| term.selects(&pod.pod)).filter_map(|(node, term)| domain(node, &term.topology_key)).collect()
+    terms
+        .filter(|(_, term)| term.selects(&pod.pod))
+        .filter_map(|(node, term)| domain(node, &term.topology_key))
+        .collect()
 }
 
 fn domain<'c>(node: &'c NodeInfo, key: &'c str) -> Option<Domain<'c>> {
@@ -137,6 +142,7 @@ fn domain<'c>(node: &'c NodeInfo, key: &'c str) -> Option<Domain<'c>> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "documents are written in place")]
 mod tests {
     use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! NodePorts: a port of the node itself is taken once.
+//! `NodePorts`: a port of the node itself is taken once.
 
 use crate::framework::{Check, ClusterEvent, Filter, Reason, Verdict};
 use crate::pod::PodInfo;
@@ -32,6 +32,7 @@ impl Filter for Ports {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "documents are written in place")]
 mod tests {
     use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! NodeResourcesFit and NodeResourcesBalancedAllocation: a node must have what a pod asks for, and should be emptier and
+//! `NodeResourcesFit`, `NodeResourcesBalancedAllocation`: a node must have what a pod asks for, and should be emptier and
 //! more evenly used than others afterwards.
 
 use crate::framework::{Check, ClusterEvent, Filter, Rate, Reason, SCORE_MAX, Score, Verdict};
@@ -73,7 +73,11 @@ impl Score for LeastAllocated {
     fn prepare<'c>(&'c self, pod: &'c PodInfo, _cluster: &'c Snapshot) -> Option<Rate<'c>> {
         Some(Box::new(move |node| {
             let free = |used: i64, has: i64| {
-                if has == 0 || used > has { 0 } else { i64_of(i128::from(has - used) * i128::from(SCORE_MAX) / i128::from(has)) }
+                if has == 0 || used > has {
+                    0
+                } else {
+                    i64_of(i128::from(has - used) * i128::from(SCORE_MAX) / i128::from(has))
+                }
             };
             let (used, more, has) = (&node.requested_stated, &pod.requests_stated, &node.allocatable);
             let cpu = free(used.milli_cpu + more.milli_cpu, has.milli_cpu);
@@ -135,7 +139,10 @@ mod tests {
     #[test]
     fn every_missing_resource_is_named() {
         let used = cluster(&[node("n")], &[pod("a").cpu("3").request("memory", "7Gi").on("n")]);
-        assert_eq!(verdict(&pod("b").cpu("2").request("memory", "2Gi"), &used), "n: full: Insufficient cpu, Insufficient memory");
+        assert_eq!(
+            verdict(&pod("b").cpu("2").request("memory", "2Gi"), &used),
+            "n: full: Insufficient cpu, Insufficient memory"
+        );
     }
 
     #[test]
@@ -161,7 +168,10 @@ mod tests {
         let nodes = cluster(&[node("n").allocatable(gpu, "1")], &[]);
         assert_eq!(verdict(&pod("b").request(gpu, "1"), &nodes), "n: ok");
         assert_eq!(verdict(&pod("b").request(gpu, "2"), &nodes), "n: unfit: Insufficient example.com/gpu");
-        assert_eq!(verdict(&pod("b").request("example.com/none", "1"), &nodes), "n: unfit: Insufficient example.com/none");
+        assert_eq!(
+            verdict(&pod("b").request("example.com/none", "1"), &nodes),
+            "n: unfit: Insufficient example.com/none"
+        );
     }
 
     #[test]
@@ -185,7 +195,10 @@ mod tests {
 
     #[test]
     fn evenly_used_nodes_are_preferred() {
-        let nodes = cluster(&[node("n1"), node("n2")], &[pod("a").cpu("2").on("n1"), pod("b").request("memory", "4Gi").on("n2")]);
+        let nodes = cluster(
+            &[node("n1"), node("n2")],
+            &[pod("a").cpu("2").on("n1"), pod("b").request("memory", "4Gi").on("n2")],
+        );
         let scores = scores(&Balanced, &pod("c").request("memory", "4Gi"), &nodes);
         assert_eq!(scores, [100, 50], "n1 would use half of both, n2 all of its memory and no CPU");
     }

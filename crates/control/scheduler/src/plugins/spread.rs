@@ -1,4 +1,4 @@
-//! PodTopologySpread: keeps the pods of a group spread over nodes and zones, as a must or a wish. Pods that state no
+//! `PodTopologySpread`: keeps the pods of a group spread over nodes and zones, as a must or a wish. Pods that state no
 //! constraint are spread softly (kube-scheduler's system defaults), where those with the same owner are the group.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,8 @@ impl Group<'_> {
 
 impl<'c> Constraint<'c> {
     fn read(stated: &'c TopologySpreadConstraint, pod: &'c PodInfo) -> Self {
-        let selector = LabelSelector::from_typed(stated.label_selector.as_ref()).unwrap_or_else(|_| LabelSelector::nothing());
+        let selector =
+            LabelSelector::from_typed(stated.label_selector.as_ref()).unwrap_or_else(|_| LabelSelector::nothing());
         let keys = stated.match_label_keys.iter().flatten();
         let same = keys.filter_map(|key| Some((key.as_str(), pod.pod.labels().get(key)?.as_str()))).collect();
         Self {
@@ -96,7 +97,10 @@ impl<'c> Constraint<'c> {
 
 fn stated<'c>(pod: &'c PodInfo, action: &'static str) -> Vec<Constraint<'c>> {
     let all = pod.spec().and_then(|spec| spec.topology_spread_constraints.as_deref()).unwrap_or_default();
-    all.iter().filter(|stated| stated.when_unsatisfiable == action).map(|stated| Constraint::read(stated, pod)).collect()
+    all.iter()
+        .filter(|stated| stated.when_unsatisfiable == action)
+        .map(|stated| Constraint::read(stated, pod))
+        .collect()
 }
 
 impl Filter for Spread {
@@ -116,7 +120,8 @@ impl Filter for Spread {
                 let own = i64::from(constraint.group.contains(&pod.pod));
                 let domains = i64::try_from(population.len()).unwrap_or(i64::MAX);
                 // With too few domains, the ones to come count as empty ones.
-                let least = if domains < constraint.domains_min { 0 } else { population.values().copied().min().unwrap_or(0) };
+                let least =
+                    if domains < constraint.domains_min { 0 } else { population.values().copied().min().unwrap_or(0) };
                 (constraint, population, own - least)
             })
             .collect();
@@ -144,7 +149,8 @@ impl Score for Spread {
     }
 
     fn prepare<'c>(&'c self, pod: &'c PodInfo, cluster: &'c Snapshot) -> Option<Rate<'c>> {
-        let says = pod.spec().and_then(|spec| spec.topology_spread_constraints.as_ref()).is_some_and(|all| !all.is_empty());
+        let says =
+            pod.spec().and_then(|spec| spec.topology_spread_constraints.as_ref()).is_some_and(|all| !all.is_empty());
         let constraints = if says { stated(pod, "ScheduleAnyway") } else { defaults(pod, cluster)? };
         if constraints.is_empty() {
             return None;
@@ -159,7 +165,11 @@ impl Score for Spread {
         Some(Box::new(move |node| {
             let parts = prepared.iter().map(|(constraint, population)| {
                 let domain = node.labels().get(constraint.key)?;
-                Some(crowding(population.get(domain.as_str()).copied().unwrap_or(0), population.len(), constraint.skew_max))
+                Some(crowding(
+                    population.get(domain.as_str()).copied().unwrap_or(0),
+                    population.len(),
+                    constraint.skew_max,
+                ))
             });
             parts.sum::<Option<i64>>().unwrap_or(UNRATED)
         }))
@@ -233,9 +243,9 @@ mod tests {
         json!([constraint("zone", skew, "DoNotSchedule")])
     }
 
-    /// Which nodes do for a web pod with these constraints when there are so many on a1 and on b1.
-    fn allowed(constraints: Value, on_a1: usize, on_b1: usize) -> Vec<String> {
-        let pods = [on("a1", on_a1), on("b1", on_b1)].concat();
+    /// Which nodes do for a web pod with these constraints when there are so many on `a1` and on `b1`.
+    fn allowed(constraints: Value, first: usize, second: usize) -> Vec<String> {
+        let pods = [on("a1", first), on("b1", second)].concat();
         let verdicts = verdicts(&Spread, &web("new", constraints), &cluster(&nodes(), &pods));
         verdicts.iter().filter_map(|verdict| verdict.strip_suffix(": ok")).map(str::to_owned).collect()
     }
@@ -252,7 +262,10 @@ mod tests {
     fn the_reasons_tell_a_full_zone_from_a_missing_label() {
         let verdicts = verdicts(&Spread, &web("new", hard(1)), &cluster(&nodes(), &on("a1", 1)));
         assert_eq!(verdicts[0], "a1: full: node(s) didn't match pod topology spread constraints");
-        assert_eq!(verdicts[3], "x: unfit: node(s) didn't match pod topology spread constraints (missing required label)");
+        assert_eq!(
+            verdicts[3],
+            "x: unfit: node(s) didn't match pod topology spread constraints (missing required label)"
+        );
     }
 
     #[test]
@@ -287,8 +300,9 @@ mod tests {
 
     #[test]
     fn pods_of_one_owner_are_spread_over_nodes_unless_they_say_otherwise() {
-        let owner = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true }]);
-        let owned = |name: &str| pod(name).meta("ownerReferences", owner.clone());
+        let owners =
+            json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true }]);
+        let owned = |name: &str| pod(name).meta("ownerReferences", owners.clone());
         let there = cluster(&[node("n1"), node("n2")], &[owned("a").on("n1"), pod("other").on("n2")]);
         let scores_owned = scores(&Spread, &owned("b"), &there);
         assert!(scores_owned[0] < scores_owned[1], "{scores_owned:?}");

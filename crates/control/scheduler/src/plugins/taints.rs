@@ -1,4 +1,4 @@
-//! TaintToleration: a node's taints keep pods away that do not tolerate them. A node that is not ready carries
+//! `TaintToleration`: a node's taints keep pods away that do not tolerate them. A node that is not ready carries
 //! `node.kubernetes.io/not-ready`, so this rule also keeps pods off dead nodes.
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
@@ -19,9 +19,11 @@ impl Filter for Taints {
     }
 
     fn prepare<'c>(&'c self, pod: &'c PodInfo, _cluster: &'c Snapshot) -> Check<'c> {
-        Check::per_node(move |node| {
-            if admits(pod, node) { Verdict::Fits } else { Verdict::Unfit(Reason::Borrowed(REASON)) }
-        })
+        Check::per_node(
+            move |node| {
+                if admits(pod, node) { Verdict::Fits } else { Verdict::Unfit(Reason::Borrowed(REASON)) }
+            },
+        )
     }
 
     fn wakes_on(&self, event: &ClusterEvent) -> bool {
@@ -87,10 +89,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::build::{cluster, node, pod, scores, verdicts};
+    use crate::build::{PodBuilder, cluster, node, pod, scores, verdicts};
 
     fn fits(taint: &str, toleration: Option<Value>) -> bool {
-        let pod = toleration.into_iter().fold(pod("web"), |pod, toleration| pod.tolerates(toleration));
+        let pod = toleration.into_iter().fold(pod("web"), PodBuilder::tolerates);
         verdicts(&Taints, &pod, &node("n").taint(taint).in_snapshot()) == ["n: ok"]
     }
 

@@ -1,4 +1,4 @@
-//! NodeUnschedulable: nothing new goes to a cordoned node.
+//! `NodeUnschedulable`: nothing new goes to a cordoned node.
 
 use crate::framework::{Check, ClusterEvent, Filter, Reason, Verdict};
 use crate::plugins::taints::tolerates;

@@ -7,7 +7,9 @@ use crate::build::{PodBuilder, pod};
 
 fn queue(pods: &[PodBuilder]) -> PodQueue {
     let mut queue = PodQueue::default();
-    pods.iter().for_each(|pod| queue.set(pod.info()));
+    for pod in pods {
+        queue.set(pod.info());
+    }
     queue
 }
 

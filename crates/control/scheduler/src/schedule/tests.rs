@@ -44,7 +44,8 @@ fn one_node_may_give_several_reasons() {
 #[test]
 fn the_first_objecting_filter_gives_the_reason_and_the_hint() {
     let cordoned = cluster(&[node("n1").taint("a:NoSchedule").spec("unschedulable", json!(true))], &[]);
-    let rejected = schedule(&pod("web").cpu("9").info(), &cordoned, &default_profile(), &mut |_| 0).expect_err("cordoned");
+    let rejected =
+        schedule(&pod("web").cpu("9").info(), &cordoned, &default_profile(), &mut |_| 0).expect_err("cordoned");
     assert_eq!(rejected.filters(), BTreeSet::from(["NodeUnschedulable"]));
     assert!(!rejected.nodes.values().any(|rejection| rejection.preemption_may_help));
 }
@@ -79,7 +80,8 @@ fn equally_good_nodes_are_chosen_by_chance() {
 
 #[test]
 fn replicas_end_up_spread_evenly() {
-    let owner = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true }]);
+    let owner =
+        json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true }]);
     let mut snapshot = cluster(&[node("n1"), node("n2"), node("n3")], &[]);
     for number in 0..9 {
         let pod = pod(&format!("web-{number}")).meta("ownerReferences", owner.clone()).info();
@@ -91,7 +93,7 @@ fn replicas_end_up_spread_evenly() {
 
 /// A random cluster of small, partly tainted and cordoned nodes.
 fn arbitrary_nodes(rng: &Rng) -> Vec<NodeBuilder> {
-    (0..1 + rng.below(5))
+    (0..=rng.below(5))
         .map(|number| {
             let node = node(&format!("n{number}"))
                 .allocatable("cpu", &format!("{}m", 200 + rng.below(2_000)))
@@ -151,7 +153,10 @@ fn a_pod_is_turned_away_only_if_every_node_objects_and_the_message_accounts_for_
         if let Err(rejected) = schedule(&pod, &snapshot, &default_profile(), &mut |_| 0) {
             assert_eq!(rejected.nodes.len(), nodes.len(), "seed {seed}");
             assert!(rejected.nodes.values().all(|rejection| !rejection.reasons.is_empty()), "seed {seed}");
-            assert!(rejected.to_string().starts_with(&format!("0/{} nodes are available: ", nodes.len())), "seed {seed}");
+            assert!(
+                rejected.to_string().starts_with(&format!("0/{} nodes are available: ", nodes.len())),
+                "seed {seed}"
+            );
         }
     }
 }

@@ -99,7 +99,8 @@ impl Server {
         self.revision += 1;
         object["metadata"]["resourceVersion"] = json!(self.revision.to_string());
         let event = json!({ "type": kind, "object": object });
-        self.watchers.retain(|(prefix, watcher)| !path.starts_with(prefix.as_str()) || watcher.send(event.clone()).is_ok());
+        self.watchers
+            .retain(|(prefix, watcher)| !path.starts_with(prefix.as_str()) || watcher.send(event.clone()).is_ok());
     }
 
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Result<Response<ResponseBody>, BoxError> {
@@ -118,7 +119,9 @@ impl Server {
                 self.events.push(format!("{} {}: {}", text("type"), text("reason"), text("message")));
                 Ok(document(201, body))
             }
-            (&Method::PATCH, ["namespaces", _, "events", _]) => Ok(document(200, &json!({ "metadata": {}, "involvedObject": {} }))),
+            (&Method::PATCH, ["namespaces", _, "events", _]) => {
+                Ok(document(200, &json!({ "metadata": {}, "involvedObject": {} })))
+            }
             other => panic!("the scheduler has no business with {other:?}"),
         }
     }
@@ -162,7 +165,8 @@ impl Server {
 }
 
 fn document(code: u16, document: &Value) -> Response<ResponseBody> {
-    let body = http_body_util::Full::new(Bytes::from(document.to_string())).map_err(|never| match never {}).boxed_unsync();
+    let body =
+        http_body_util::Full::new(Bytes::from(document.to_string())).map_err(|never| match never {}).boxed_unsync();
     Response::builder().status(code).body(body).expect("a valid answer")
 }
 
@@ -220,7 +224,10 @@ async fn a_pod_that_fits_nowhere_says_why_and_goes_where_there_is_room_later() {
     let message = "0/1 nodes are available: 1 Insufficient cpu.";
     assert_eq!(api.condition("big")["status"], "False");
     assert_eq!(api.condition("big")["message"], message);
-    eventually("big's event", || api.0.lock().events.iter().any(|event| event == &format!("Warning FailedScheduling: {message}"))).await;
+    eventually("big's event", || {
+        api.0.lock().events.iter().any(|event| event == &format!("Warning FailedScheduling: {message}"))
+    })
+    .await;
     api.add_node(&node("n2").allocatable("cpu", "8"));
     let took = eventually("big is bound", || api.bound() == 1).await;
     assert_eq!(api.node_of("big").as_deref(), Some("n2"));
