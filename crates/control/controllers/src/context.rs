@@ -1,8 +1,8 @@
 //! What the composition root gives to the controllers, and starting them all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::future::BoxFuture;
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers, Recorder};
 
@@ -25,14 +25,17 @@ pub struct Context {
 
 /// Signs certificate requests with the cluster's CA.
 pub trait Signer: Send + Sync {
-    /// Returns the PEM certificate for a PEM request (PKCS #10), for TLS clients only, valid for `seconds`.
-    fn sign_client<'a>(&'a self, request_pem: &'a [u8], seconds: u32) -> BoxFuture<'a, Result<Vec<u8>, SignError>>;
-
-    /// Reads who a PEM request asks a certificate for.
+    /// Reads who a PEM request (PKCS #10) asks a certificate for.
     ///
     /// # Errors
     /// If it is no request, or its signature does not fit its key.
-    fn subject(&self, request_pem: &[u8]) -> Result<Subject, SignError>;
+    fn subject(&self, request_pem: &str) -> Result<Subject, SignError>;
+
+    /// Returns the PEM certificate for a PEM request, for TLS clients only, valid for `ttl`.
+    ///
+    /// # Errors
+    /// If the request cannot be signed.
+    fn sign_client(&self, request_pem: &str, ttl: Duration) -> Result<String, SignError>;
 }
 
 /// Whom a certificate is for.
@@ -60,8 +63,17 @@ impl Context {
 
 /// Starts every controller; they stop with `tasks`.
 pub fn start(context: &Context, tasks: &Tasks) {
-    crate::deployment::start(context, tasks);
-    crate::replica_set::start(context, tasks);
-    crate::endpoint_slice::start(context, tasks);
-    crate::job::start(context, tasks);
+    for start in [
+        crate::deployment::start,
+        crate::replica_set::start,
+        crate::endpoint_slice::start,
+        crate::job::start,
+        crate::service_account::start,
+        crate::namespace::start,
+        crate::node_lifecycle::start,
+        crate::certificates::start,
+        crate::pod_gc::start,
+    ] {
+        start(context, tasks);
+    }
 }

@@ -10,12 +10,17 @@
 //! ```
 //! A folder is a controller: `plan.rs` decides and is pure, `mod.rs` is the shell that gathers and performs.
 
+mod certificates;
 mod common;
 mod context;
 mod deployment;
 mod endpoint_slice;
 mod job;
+mod namespace;
+mod node_lifecycle;
+mod pod_gc;
 mod replica_set;
+mod service_account;
 
 #[cfg(test)]
 mod testing;

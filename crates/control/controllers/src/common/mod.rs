@@ -6,7 +6,9 @@ pub(crate) mod counts;
 pub(crate) mod meta;
 pub(crate) mod perform;
 pub(crate) mod pods;
+pub(crate) mod request;
 pub(crate) mod selector;
+pub(crate) mod served;
 
 pub(crate) use claim::Claim;
 pub(crate) use meta::ObjectRef;
