@@ -11,6 +11,7 @@ mod yaml;
 use std::fmt;
 
 pub use check::{Unknown, check};
+pub(crate) use check::{canonicalize, text_problem};
 pub use json::json;
 pub use yaml::{yaml, yaml_documents};
 

@@ -129,16 +129,13 @@ impl<'a> Walk<'a> {
                 number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
             }
             (Scalar::Bytes, Value::String(text)) => return check_base64(text),
-            (Scalar::Time, Value::String(text)) => {
-                *value = Value::String(canonical_time(text, of)?);
-                true
-            }
-            (Scalar::Quantity, Value::String(_) | Value::Number(_)) => {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                let quantity: Quantity = text.parse().map_err(|error| Error::Type(format!("{error}")))?;
-                *value = Value::String(quantity.to_string());
-                true
-            }
+            (Scalar::Time | Scalar::Quantity, _) => match canonical(value, scalar, of)? {
+                Some(text) => {
+                    *value = text;
+                    true
+                }
+                None => false,
+            },
             _ => false,
         };
         if fits { Ok(()) } else { Err(self.wrong(value, of)) }
@@ -200,6 +197,50 @@ fn check_base64(text: &str) -> Result<(), Error> {
         InvalidLength(_) | InvalidPadding => clean.len(),
     };
     Err(Error::Type(format!("illegal base64 data at input byte {place}")))
+}
+
+/// Brings amounts and times of a document into the form in which Go writes them; what is none stays.
+pub(crate) fn canonicalize(value: &mut Value, of: &Type) {
+    match (of.shape(), &mut *value) {
+        (Shape::Struct(_) | Shape::Map(_), Value::Object(map)) => {
+            for (key, inner) in map.iter_mut() {
+                if let Some(of) = of.member(key) {
+                    canonicalize(inner, of);
+                }
+            }
+        }
+        (Shape::List(list), Value::Array(items)) => items.iter_mut().for_each(|item| canonicalize(item, list.items())),
+        (Shape::Scalar(scalar), _) => {
+            if let Ok(Some(text)) = canonical(value, *scalar, of) {
+                *value = text;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Returns the canonical form of an amount or a time; `None` if the value is neither.
+fn canonical(value: &Value, scalar: Scalar, of: &Type) -> Result<Option<Value>, Error> {
+    let text = match (scalar, value) {
+        (Scalar::Time, Value::String(text)) => canonical_time(text, of)?,
+        (Scalar::Quantity, Value::String(text)) => canonical_quantity(text)?,
+        (Scalar::Quantity, Value::Number(number)) => canonical_quantity(&number.to_string())?,
+        _ => return Ok(None),
+    };
+    Ok(Some(Value::String(text)))
+}
+
+fn canonical_quantity(text: &str) -> Result<String, Error> {
+    let quantity: Quantity = text.parse().map_err(|error| Error::Type(format!("{error}")))?;
+    Ok(quantity.to_string())
+}
+
+/// Returns what is wrong with the text of an amount or a time.
+pub(crate) fn text_problem(value: &Value, of: &Type) -> Option<String> {
+    match of.shape() {
+        Shape::Scalar(scalar) => canonical(value, *scalar, of).err().map(|error| error.to_string()),
+        _ => None,
+    }
 }
 
 fn canonical_time(text: &str, of: &Type) -> Result<String, Error> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fieldset::FieldSet;
 use super::managed::{self, Manager, Managers, Operation, Writer};
 use super::typed::{self, Changes};
+use crate::decode;
 use crate::object::Object;
 use crate::schema::Type;
 use crate::status::{Cause, Status};
@@ -116,10 +117,14 @@ pub fn apply(
     if applied.at(&["metadata", "managedFields"]).is_some_and(|managed| !managed.is_null()) {
         return Err(ApplyError::ManagedFields);
     }
-    let config = Value::Object(applied.0.clone());
+    let mut config = Value::Object(applied.0.clone());
     let problems = typed::problems(&config, of);
     if !problems.is_empty() {
         return Err(ApplyError::Invalid { object: title(applied), problems });
+    }
+    if let Some(of) = of {
+        // `0.5` and `500m` are the same amount and must not look like a change.
+        decode::canonicalize(&mut config, of);
     }
     let managers = live.map(|live| first_managers(live, of, writer)).unwrap_or_default();
     let work = Work { live, config: &config, of, writer };

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value};
 
 use super::fieldset::{FieldSet, PathElement};
+use crate::decode;
 use crate::schema::{List, ListMerge, Scalar, Shape, Struct, Type};
 
 /// Fields that are plain structs in Go, not pointers: they are there even in an empty object, so that a new object does
@@ -407,7 +408,10 @@ fn find_problems(value: &Value, of: Option<&Type>, path: &mut String, found: &mu
                 }
             }
         }
-        (_, Some(shape)) => found.extend(type_problem(value, shape).map(|problem| format!("{path}: {problem}"))),
+        (_, Some(shape)) => {
+            let problem = type_problem(value, shape).or_else(|| decode::text_problem(value, of?));
+            found.extend(problem.map(|problem| format!("{path}: {problem}")));
+        }
         (_, None) => {}
     }
 }

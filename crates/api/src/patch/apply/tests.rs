@@ -337,6 +337,7 @@ fn a_precondition_survives_an_apply_without_change() {
 fn values_of_the_wrong_type_cannot_be_applied() {
     for (spec, problem) in [
         (json!({"replicas": "1"}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"template": {"spec": {"overhead": {"cpu": "much"}}}}), "^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
         (json!({"paused": 1}), ".spec.paused: expected boolean, got number"),
         (json!({"template": []}), ".spec.template: expected map, got list"),
         (json!({"template": {"spec": {"containers": {}}}}), ".spec.template.spec.containers: expected list, got map"),
@@ -344,6 +345,15 @@ fn values_of_the_wrong_type_cannot_be_applied() {
         let error = applied(None, &deployment(&spec), "me", Force::No).unwrap_err().to_string();
         assert!(error.ends_with(problem), "{error}");
     }
+}
+
+#[test]
+fn another_spelling_of_an_amount_is_no_change() {
+    let with = |cpu: Value| deployment(&json!({"template": {"spec": {"overhead": {"cpu": cpu}}}}));
+    let live = applies(None, &with(json!(0.5)), "me");
+    assert_eq!(live.at(&["spec", "template", "spec", "overhead", "cpu"]), Some(&json!("500m")));
+    assert_eq!(owners(&applies(Some(&live), &with(json!("0.5")), "you")).len(), 2);
+    assert_eq!(applies(Some(&live), &with(json!("500m")), "me"), live);
 }
 
 #[test]
