@@ -87,7 +87,11 @@ pub fn api_group<'a>(rows: impl IntoIterator<Item = &'a Resource>, name: &str) -
 }
 
 /// Returns the `APIResourceList` of a group and version, `None` if nothing of it is served.
-pub fn api_resource_list<'a>(rows: impl IntoIterator<Item = &'a Resource>, group: &str, version: &str) -> Option<Value> {
+pub fn api_resource_list<'a>(
+    rows: impl IntoIterator<Item = &'a Resource>,
+    group: &str,
+    version: &str,
+) -> Option<Value> {
     let mut resources = Vec::new();
     for row in rows.into_iter().filter(|row| row.group == group && row.version == version) {
         resources.push(legacy_resource(row));
@@ -233,7 +237,10 @@ mod tests {
         assert_eq!(document["apiVersion"], "apidiscovery.k8s.io/v2beta1");
         let pod = find(&document["items"][0]["versions"][0]["resources"], "resource", "pods");
         assert_eq!(pod["responseKind"], json!({"group": "", "version": "v1", "kind": "Pod"}));
-        assert_eq!((&pod["scope"], &pod["shortNames"], &pod["categories"]), (&json!("Namespaced"), &json!(["po"]), &json!(["all"])));
+        assert_eq!(
+            (&pod["scope"], &pod["shortNames"], &pod["categories"]),
+            (&json!("Namespaced"), &json!(["po"]), &json!(["all"]))
+        );
         let eviction = find(&pod["subresources"], "subresource", "eviction");
         assert_eq!(eviction["responseKind"], json!({"group": "policy", "version": "v1", "kind": "Eviction"}));
         assert_eq!(eviction["verbs"], json!(["create"]));
@@ -245,7 +252,8 @@ mod tests {
         assert_eq!(group["preferredVersion"], json!({"groupVersion": "autoscaling/v2", "version": "v2"}));
         assert_eq!(group["versions"].as_array().unwrap().len(), 2);
         let aggregated = aggregated(rows(), Root::Apis, AggregatedVersion::V2);
-        let item = aggregated["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "autoscaling");
+        let item =
+            aggregated["items"].as_array().unwrap().iter().find(|item| item["metadata"]["name"] == "autoscaling");
         assert_eq!(item.unwrap()["versions"][0]["version"], "v2");
     }
 
@@ -261,7 +269,8 @@ mod tests {
     #[test]
     fn groups_come_in_the_order_of_preference() {
         let list = api_group_list(rows());
-        let names: Vec<_> = list["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
+        let names: Vec<_> =
+            list["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
         assert_eq!(names[..3], ["apps", "events.k8s.io", "authentication.k8s.io"]);
         let at = |name| names.iter().position(|other| *other == name).unwrap();
         assert!(at("networking.k8s.io") < at("storage.k8s.io") && at("coordination.k8s.io") < at("discovery.k8s.io"));

@@ -7,6 +7,7 @@ pub mod jsonpath;
 pub mod kinds;
 pub mod meta;
 pub mod object;
+pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;

@@ -1,5 +1,5 @@
 //! `Resource`: one row of the table of kinds. Built-in kinds and CRDs are rows of the same map; routing, discovery,
-//! OpenAPI and authorization read it.
+//! `OpenAPI` and authorization read it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -57,7 +57,7 @@ pub struct Resource {
     pub verbs: Vec<&'static str>,
     /// Its subresources.
     pub subresources: Vec<Subresource>,
-    /// The OpenAPI name of its schema, such as `io.k8s.api.apps.v1.Deployment`.
+    /// The `OpenAPI` name of its schema, such as `io.k8s.api.apps.v1.Deployment`.
     pub schema: Cow<'static, str>,
     /// What is special about it.
     pub manners: Arc<dyn Manners>,
@@ -115,7 +115,7 @@ pub trait Manners: Send + Sync {
     fn to_stored(&self, _object: &mut Object) {}
 
     /// Turns what is kept into a document of this row.
-    fn from_stored(&self, _object: &mut Object) {}
+    fn to_served(&self, _object: &mut Object) {}
 
     /// Whether `metadata.generation` counts changes of `spec`.
     fn has_generation(&self) -> bool {

@@ -135,7 +135,10 @@ impl Status {
 
     /// A path that names nothing that is served.
     pub fn unknown_path() -> Self {
-        Self { details: Some(Box::default()), ..Self::new(404, "NotFound", "the server could not find the requested resource") }
+        Self {
+            details: Some(Box::default()),
+            ..Self::new(404, "NotFound", "the server could not find the requested resource")
+        }
     }
 
     /// `pods "x" already exists`.
@@ -184,12 +187,17 @@ impl Status {
         let mut message = format!("{qualified} {} is invalid", quoted(name));
         match texts.as_slice() {
             [] => {}
-            [only] => message.push_str(&format!(": {only}")),
-            more => message.push_str(&format!(": [{}]", more.join(", "))),
+            [only] => message = format!("{message}: {only}"),
+            more => message = format!("{message}: [{}]", more.join(", ")),
         }
         let causes = errors.into_iter().map(Cause::from).collect();
-        let details =
-            Details { name: name.to_owned(), group: group.to_owned(), kind: kind.to_owned(), causes, ..Details::default() };
+        let details = Details {
+            name: name.to_owned(),
+            group: group.to_owned(),
+            kind: kind.to_owned(),
+            causes,
+            ..Details::default()
+        };
         Self { details: Some(Box::new(details)), ..Self::new(422, "Invalid", message) }
     }
 
@@ -211,8 +219,11 @@ impl Status {
             return Self { details: Some(Box::default()), ..Self::new(403, "Forbidden", message) };
         }
         let full = if subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{subresource}") };
-        let place =
-            if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {}", quoted(namespace)) };
+        let place = if namespace.is_empty() {
+            "at the cluster scope".to_owned()
+        } else {
+            format!("in the namespace {}", quoted(namespace))
+        };
         let sentence = format!(
             "User {} cannot {verb} resource {} in API group {} {place}",
             quoted(user),
@@ -390,7 +401,10 @@ impl Status {
         let object = if name.is_empty() { qualified } else { format!("{qualified} {}", quoted(name)) };
         let details =
             Details { name: name.to_owned(), group: group.to_owned(), kind: resource.to_owned(), ..Details::default() };
-        Self { details: Some(Box::new(details)), ..Self::new(403, "Forbidden", format!("{object} is forbidden: {reason}")) }
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(403, "Forbidden", format!("{object} is forbidden: {reason}"))
+        }
     }
 }
 
@@ -408,7 +422,8 @@ impl FieldError {
     /// `Unsupported value: "x": supported values: "a", "b"`.
     pub fn not_supported(path: impl Into<String>, value: impl Into<Value>, allowed: &[&str]) -> Self {
         let allowed: Vec<String> = allowed.iter().map(|value| quoted(value)).collect();
-        let detail = if allowed.is_empty() { String::new() } else { format!("supported values: {}", allowed.join(", ")) };
+        let detail =
+            if allowed.is_empty() { String::new() } else { format!("supported values: {}", allowed.join(", ")) };
         Self::of(path, FieldReason::NotSupported, Some(&value.into()), &detail)
     }
 

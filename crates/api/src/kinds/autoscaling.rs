@@ -13,7 +13,9 @@ pub(super) struct OldAutoscaler;
 
 impl Manners for OldAutoscaler {
     fn default(&self, object: &mut Object) {
-        if object.at(&["spec"]).is_some_and(Value::is_object) && object.at(&["spec", "minReplicas"]).is_none_or(Value::is_null) {
+        if object.at(&["spec"]).is_some_and(Value::is_object)
+            && object.at(&["spec", "minReplicas"]).is_none_or(Value::is_null)
+        {
             object.set(&["spec", "minReplicas"], 1);
         }
     }
@@ -36,17 +38,26 @@ impl Manners for OldAutoscaler {
         object.set(&["apiVersion"], "autoscaling/v2");
         if let Some(percent) = object.remove(&["spec", "targetCPUUtilizationPercentage"]) {
             let target = json!({"type": "Utilization", "averageUtilization": percent});
-            object.set(&["spec", "metrics"], json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+            object.set(
+                &["spec", "metrics"],
+                json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
+            );
         }
         if let Some(percent) = object.remove(&["status", "currentCPUUtilizationPercentage"]) {
             let current = json!({"averageUtilization": percent});
-            object.set(&["status", "currentMetrics"], json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]));
+            object.set(
+                &["status", "currentMetrics"],
+                json!([{"type": "Resource", "resource": {"name": "cpu", "current": current}}]),
+            );
         }
     }
 
-    fn from_stored(&self, object: &mut Object) {
+    fn to_served(&self, object: &mut Object) {
         object.set(&["apiVersion"], "autoscaling/v1");
-        let metrics = [("spec", "metrics", "target", "targetCPUUtilizationPercentage"), ("status", "currentMetrics", "current", "currentCPUUtilizationPercentage")];
+        let metrics = [
+            ("spec", "metrics", "target", "targetCPUUtilizationPercentage"),
+            ("status", "currentMetrics", "current", "currentCPUUtilizationPercentage"),
+        ];
         for (part, field, value, shown) in metrics {
             let percent = object.at(&[part]).and_then(|part| cpu(list(part, field), value)).cloned();
             object.remove(&[part, field]);
@@ -62,7 +73,8 @@ impl Manners for OldAutoscaler {
 }
 
 fn cpu<'a>(metrics: &'a [Value], value: &str) -> Option<&'a Value> {
-    let resource = metrics.iter().filter_map(|metric| at(metric, "resource")).find(|resource| text(resource, "name") == "cpu")?;
+    let resource =
+        metrics.iter().filter_map(|metric| at(metric, "resource")).find(|resource| text(resource, "name") == "cpu")?;
     at(resource, &format!("{value}.averageUtilization"))
 }
 
@@ -73,14 +85,16 @@ mod tests {
 
     #[test]
     fn a_v1_autoscaler_is_a_v2_autoscaler_with_a_cpu_metric() {
-        let old = object(json!({"apiVersion": "autoscaling/v1", "metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "minReplicas": 1,
-            "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "targetCPUUtilizationPercentage": 50}}));
+        let old = object(
+            json!({"apiVersion": "autoscaling/v1", "metadata": {"name": "h"}, "spec": {"maxReplicas": 3, "minReplicas": 1,
+            "scaleTargetRef": {"kind": "Deployment", "name": "web"}, "targetCPUUtilizationPercentage": 50}}),
+        );
         let mut stored = old.clone();
         OldAutoscaler.to_stored(&mut stored);
         assert_eq!(stored.at(&["spec", "metrics"]).unwrap()[0]["resource"]["target"]["averageUtilization"], 50);
         let cells = OldAutoscaler.cells(&old, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[1..6].to_vec()), json!(["Deployment/web", "cpu: <unknown>/50%", "1", 3, 0]));
-        OldAutoscaler.from_stored(&mut stored);
+        OldAutoscaler.to_served(&mut stored);
         assert_eq!(stored, old);
     }
 }

@@ -91,7 +91,11 @@ impl Manners for Secret {
         let mut errors: Vec<FieldError> = data.keys().flat_map(|key| validate_key(key, "data")).collect();
         for (key, value) in data {
             if STANDARD.decode(value.as_str().unwrap_or_default()).is_err() {
-                errors.push(FieldError::invalid(format!("data[{key}]"), "<secret contents redacted>", "must be base64"));
+                errors.push(FieldError::invalid(
+                    format!("data[{key}]"),
+                    "<secret contents redacted>",
+                    "must be base64",
+                ));
             }
         }
         if data.values().map(decoded_size).sum::<usize>() > SIZE_MAX {
@@ -159,7 +163,9 @@ fn validate_type(object: &Object, data: &Map<String, Value>) -> Vec<FieldError> 
         "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
         "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
         "kubernetes.io/tls" => &["tls.crt", "tls.key"],
-        "kubernetes.io/service-account-token" if !object.annotations().contains_key("kubernetes.io/service-account.name") => {
+        "kubernetes.io/service-account-token"
+            if !object.annotations().contains_key("kubernetes.io/service-account.name") =>
+        {
             return vec![FieldError::required("metadata.annotations[kubernetes.io/service-account.name]", "")];
         }
         _ => &[],
@@ -215,7 +221,12 @@ mod tests {
     #[test]
     fn an_immutable_config_map_changes_only_its_metadata() {
         let old = object(json!({"immutable": true, "data": {"a": "x"}}));
-        check_errors(&ConfigMap, &object(json!({"immutable": true, "data": {"a": "x"}, "metadata": {"labels": {"k": "v"}}})), Some(&old), &[]);
+        check_errors(
+            &ConfigMap,
+            &object(json!({"immutable": true, "data": {"a": "x"}, "metadata": {"labels": {"k": "v"}}})),
+            Some(&old),
+            &[],
+        );
         check_errors(
             &ConfigMap,
             &object(json!({"data": {"a": "y"}})),

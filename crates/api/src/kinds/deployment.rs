@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{at, child, child_made, fill, number, text};
+use super::doc::{at, child, fill, number, text};
 use super::pod_spec::Owner;
 use super::print::{self, Col, Columns, Text};
 use super::workload::{self, count};
@@ -17,8 +17,16 @@ pub(super) struct Deployment;
 const COLUMNS: Columns = &[
     print::NAME,
     Col("Ready", Text, "Number of the pod with ready state"),
-    Col("Up-to-date", Text, "Total number of non-terminated pods targeted by this deployment that have the desired template spec."),
-    Col("Available", Text, "Total number of available pods (ready for at least minReadySeconds) targeted by this deployment."),
+    Col(
+        "Up-to-date",
+        Text,
+        "Total number of non-terminated pods targeted by this deployment that have the desired template spec.",
+    ),
+    Col(
+        "Available",
+        Text,
+        "Total number of available pods (ready for at least minReadySeconds) targeted by this deployment.",
+    ),
     print::AGE,
     print::CONTAINERS,
     print::IMAGES,
@@ -37,10 +45,6 @@ impl Manners for Deployment {
 
     fn prepare_create(&self, object: &mut Object) {
         workload::clear_status(object);
-        // A creationTimestamp that Go clients write as null means nothing.
-        if let Some(template) = child(&mut object.0, "spec").and_then(|spec| child(spec, "template")) {
-            child_made(template, "metadata").map(|metadata| metadata.retain(|_, value| !value.is_null()));
-        }
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -98,7 +102,9 @@ fn validate_strategy(spec: &Value) -> Vec<FieldError> {
                 errors.push(FieldError::invalid(path, value, "may not be 0 when `maxSurge` is 0"));
             }
         }
-        (other, _) => errors.push(FieldError::not_supported("spec.strategy.type", other, &["Recreate", "RollingUpdate"])),
+        (other, _) => {
+            errors.push(FieldError::not_supported("spec.strategy.type", other, &["Recreate", "RollingUpdate"]))
+        }
     }
     errors
 }
@@ -154,14 +160,21 @@ mod tests {
             &Deployment,
             &object,
             None,
-            &["spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`"],
+            &[
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"web\"}: `selector` does not match template `labels`",
+            ],
         );
     }
 
     #[test]
     fn an_empty_selector_is_invalid() {
         let object = deployment(|object| object.set(&["spec", "selector"], json!({})));
-        check_errors(&Deployment, &object, None, &["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]);
+        check_errors(
+            &Deployment,
+            &object,
+            None,
+            &["spec.selector: Invalid value: {}: empty selector is invalid for deployment"],
+        );
     }
 
     #[test]
@@ -214,6 +227,9 @@ mod tests {
         let mut object = deployment(|object| object.set(&["spec", "replicas"], 3));
         object.set(&["status"], json!({"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 2}));
         let now = "2026-01-01T00:05:00Z".parse().unwrap();
-        assert_eq!(Value::from(Deployment.cells(&object, now)), json!(["web", "2/3", 3, 2, "5m", "c", "i:1", "app=web"]));
+        assert_eq!(
+            Value::from(Deployment.cells(&object, now)),
+            json!(["web", "2/3", 3, 2, "5m", "c", "i:1", "app=web"])
+        );
     }
 }

@@ -55,7 +55,9 @@ fn default_slice(doc: &mut Doc) {
         doc.insert("endpoints".to_owned(), Value::Array(Vec::new()));
     }
     for endpoint in children(doc, "endpoints") {
-        child(endpoint, "conditions").map(|conditions| conditions.retain(|_, value| !value.is_null()));
+        if let Some(conditions) = child(endpoint, "conditions") {
+            conditions.retain(|_, value| !value.is_null());
+        }
     }
 }
 
@@ -79,7 +81,8 @@ fn validate_slice(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
     }
     for (index, endpoint) in endpoints.iter().enumerate() {
         if list(endpoint, "addresses").is_empty() {
-            errors.push(FieldError::required(format!("endpoints[{index}].addresses"), "must contain at least 1 address"));
+            errors
+                .push(FieldError::required(format!("endpoints[{index}].addresses"), "must contain at least 1 address"));
         }
     }
     let mut names = std::collections::BTreeSet::new();
@@ -143,7 +146,8 @@ mod tests {
     #[test]
     fn endpoints_show_three_addresses_and_how_many_more_there_are() {
         let addresses: Vec<_> = (1..=5).map(|n| json!({"ip": format!("10.0.0.{n}")})).collect();
-        let object = object(json!({"metadata": {"name": "e"}, "subsets": [{"addresses": addresses, "ports": [{"port": 80}]}]}));
+        let object =
+            object(json!({"metadata": {"name": "e"}, "subsets": [{"addresses": addresses, "ports": [{"port": 80}]}]}));
         let cells = ENDPOINTS.cells(&object, Timestamp::UNIX_EPOCH);
         assert_eq!(cells[1], "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more...");
     }
@@ -162,6 +166,11 @@ mod tests {
     #[test]
     fn the_address_type_of_a_slice_is_immutable() {
         let old = object(json!({"addressType": "IPv4"}));
-        check_errors(&ENDPOINT_SLICE, &object(json!({"addressType": "IPv6"})), Some(&old), &["addressType: Invalid value: \"IPv6\": field is immutable"]);
+        check_errors(
+            &ENDPOINT_SLICE,
+            &object(json!({"addressType": "IPv6"})),
+            Some(&old),
+            &["addressType: Invalid value: \"IPv6\": field is immutable"],
+        );
     }
 }

@@ -17,7 +17,11 @@ pub(super) struct NewEvent;
 const COLUMNS: Columns = &[
     Col("Last Seen", Text, "The time at which the most recent occurrence of this event was recorded."),
     Col("Type", Text, "Type of this event (Normal, Warning), new types could be added in the future."),
-    Col("Reason", Text, "This should be a short, machine understandable string that gives the reason for this event being generated."),
+    Col(
+        "Reason",
+        Text,
+        "This should be a short, machine understandable string that gives the reason for this event being generated.",
+    ),
     Col("Object", Text, "The object that this event is about."),
     Col("Subobject", Wide, "The part of the object that this event is about."),
     Col("Source", Wide, "The component reporting this event. Should be a short machine understandable string."),
@@ -81,7 +85,9 @@ impl Manners for NewEvent {
         match path.split_once('.') {
             Some(("regarding", field)) => object_field(object, "regarding", field),
             Some(_) => None,
-            None => matches!(path, "reason" | "type" | "reportingController").then(|| object.str_at(&[path]).to_owned()),
+            None => {
+                matches!(path, "reason" | "type" | "reportingController").then(|| object.str_at(&[path]).to_owned())
+            }
         }
     }
 
@@ -98,7 +104,7 @@ impl Manners for NewEvent {
         }
     }
 
-    fn from_stored(&self, object: &mut Object) {
+    fn to_served(&self, object: &mut Object) {
         for (core, new) in RENAMED {
             rename(object, core, new);
         }
@@ -186,7 +192,7 @@ mod tests {
     #[test]
     fn an_event_of_one_group_is_the_same_event_in_the_other() {
         let mut new = event();
-        NewEvent.from_stored(&mut new);
+        NewEvent.to_served(&mut new);
         assert_eq!((new.str_at(&["regarding", "name"]), new.str_at(&["note"])), ("web", "back-off "));
         assert_eq!(new.api_version(), "events.k8s.io/v1");
         NewEvent.to_stored(&mut new);

@@ -20,7 +20,11 @@ pub(super) struct CronJob;
 const JOB_COLUMNS: Columns = &[
     print::NAME,
     Col("Status", Text, "Status of the job."),
-    Col("Completions", Text, "Completions specifies the desired number of successfully finished pods the job should be run with."),
+    Col(
+        "Completions",
+        Text,
+        "Completions specifies the desired number of successfully finished pods the job should be run with.",
+    ),
     Col("Duration", Text, "Time required to complete the job."),
     print::AGE,
     print::CONTAINERS,
@@ -43,7 +47,8 @@ const CRON_JOB_COLUMNS: Columns = &[
 
 impl Manners for Job {
     fn default(&self, object: &mut Object) {
-        let labels = object.at(&["spec", "template", "metadata", "labels"]).filter(|labels| labels.is_object()).cloned();
+        let labels =
+            object.at(&["spec", "template", "metadata", "labels"]).filter(|labels| labels.is_object()).cloned();
         if let Some(labels) = labels
             && object.labels().is_empty()
         {
@@ -78,7 +83,11 @@ impl Manners for Job {
         if object.at(&["spec"]).is_some_and(|spec| !has(spec, "selector")) {
             errors.push(FieldError::required("spec.selector", ""));
         }
-        errors.extend(workload::validate_fixed(object, old, &["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"]));
+        errors.extend(workload::validate_fixed(
+            object,
+            old,
+            &["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"],
+        ));
         let is_suspended = old.and_then(|old| old.at(&["spec"])).is_some_and(|spec| flag(spec, "suspend"));
         if !is_suspended {
             errors.extend(workload::validate_fixed(object, old, &["template"]));
@@ -117,7 +126,9 @@ fn generate_selector(object: &mut Object) {
     let (name, uid) = (object.name().to_owned(), object.uid().to_owned());
     let Some(spec) = child(&mut object.0, "spec") else { return };
     let Some(template) = child_made(spec, "template") else { return };
-    let Some(labels) = child_made(template, "metadata").and_then(|metadata| child_made(metadata, "labels")) else { return };
+    let Some(labels) = child_made(template, "metadata").and_then(|metadata| child_made(metadata, "labels")) else {
+        return;
+    };
     // The names without a prefix are older than the prefix.
     for (key, value) in [
         ("controller-uid", &uid),
@@ -127,7 +138,9 @@ fn generate_selector(object: &mut Object) {
     ] {
         fill(labels, key, value.as_str());
     }
-    let Some(selector) = child_made(spec, "selector").and_then(|selector| child_made(selector, "matchLabels")) else { return };
+    let Some(selector) = child_made(spec, "selector").and_then(|selector| child_made(selector, "matchLabels")) else {
+        return;
+    };
     fill(selector, "batch.kubernetes.io/controller-uid", uid);
 }
 
@@ -135,7 +148,14 @@ fn validate_job_spec(spec: Option<&Value>, path: &str) -> Vec<FieldError> {
     let Some(spec) = spec.filter(|spec| spec.is_object()) else {
         return vec![FieldError::required(path, "")];
     };
-    let counts = ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex"];
+    let counts = [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+    ];
     let mut errors = Vec::new();
     for field in counts {
         if number(spec, field) < 0 {
@@ -165,12 +185,12 @@ fn condition(object: &Object, name: &str) -> bool {
 
 fn job_status(object: &Object) -> &'static str {
     let first = [("Complete", "Complete"), ("Failed", "Failed")];
-    let then = [("Suspended", "Suspended"), ("FailureTarget", "FailureTarget"), ("SuccessCriteriaMet", "SuccessCriteriaMet")];
-    let find = |names: &[(&str, &'static str)]| names.iter().find(|(name, _)| condition(object, name)).map(|(_, shown)| *shown);
-    find(&first)
-        .or_else(|| object.is_deleting().then_some("Terminating"))
-        .or_else(|| find(&then))
-        .unwrap_or("Running")
+    let then =
+        [("Suspended", "Suspended"), ("FailureTarget", "FailureTarget"), ("SuccessCriteriaMet", "SuccessCriteriaMet")];
+    let find = |names: &[(&str, &'static str)]| {
+        names.iter().find(|(name, _)| condition(object, name)).map(|(_, shown)| *shown)
+    };
+    find(&first).or_else(|| object.is_deleting().then_some("Terminating")).or_else(|| find(&then)).unwrap_or("Running")
 }
 
 fn completions(object: &Object) -> String {
@@ -257,6 +277,7 @@ mod tests {
     use super::*;
     use crate::kinds::testing::{check_errors, object};
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn job(spec: Value) -> Object {
         let mut object = object(json!({"metadata": {"name": "j", "uid": "u-1"}, "spec": {
             "template": {"metadata": {"labels": {"app": "j"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}));
@@ -292,7 +313,10 @@ mod tests {
             Some(&json!({"matchLabels": {"batch.kubernetes.io/controller-uid": "u-1"}}))
         );
         let labels = job.at(&["spec", "template", "metadata", "labels"]).unwrap();
-        assert_eq!((&labels["job-name"], &labels["controller-uid"], &labels["app"]), (&json!("j"), &json!("u-1"), &json!("j")));
+        assert_eq!(
+            (&labels["job-name"], &labels["controller-uid"], &labels["app"]),
+            (&json!("j"), &json!("u-1"), &json!("j"))
+        );
         check_errors(&Job, &job, None, &[]);
     }
 
@@ -322,16 +346,21 @@ mod tests {
     #[test]
     fn a_finished_job_shows_how_long_it_took() {
         let mut job = job(json!({"completions": 2}));
-        job.set(&["status"], json!({"succeeded": 2, "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:02:05Z",
-            "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}));
+        job.set(
+            &["status"],
+            json!({"succeeded": 2, "startTime": "2026-01-01T00:00:00Z", "completionTime": "2026-01-01T00:02:05Z",
+            "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}),
+        );
         let cells = Job.cells(&job, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[1..4].to_vec()), json!(["Complete", "2/2", "2m5s"]));
     }
 
     #[test]
     fn a_cron_job_keeps_three_good_and_one_bad_job() {
-        let mut object = object(json!({"metadata": {"name": "c"}, "spec": {"schedule": "@hourly", "jobTemplate": {"spec": {"template":
-            {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}));
+        let mut object = object(
+            json!({"metadata": {"name": "c"}, "spec": {"schedule": "@hourly", "jobTemplate": {"spec": {"template":
+            {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}}}),
+        );
         CronJob.default(&mut object);
         assert_eq!(object.at(&["spec", "successfulJobsHistoryLimit"]), Some(&json!(3)));
         assert_eq!(object.at(&["spec", "failedJobsHistoryLimit"]), Some(&json!(1)));

@@ -149,7 +149,8 @@ const TABLE: &[Row] = &[
 
 /// Returns every built-in kind, in the order of discovery.
 pub fn builtin() -> &'static [Arc<Resource>] {
-    static BUILTIN: LazyLock<Vec<Arc<Resource>>> = LazyLock::new(|| TABLE.iter().map(|row| Arc::new(row.resource())).collect());
+    static BUILTIN: LazyLock<Vec<Arc<Resource>>> =
+        LazyLock::new(|| TABLE.iter().map(|row| Arc::new(row.resource())).collect());
     &BUILTIN
 }
 

@@ -76,7 +76,9 @@ mod tests {
         Namespace.prepare_create(&mut ns);
         assert_eq!(
             ns,
-            object(json!({"metadata": {"name": "a", "labels": {NAME_LABEL: "a"}}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}))
+            object(
+                json!({"metadata": {"name": "a", "labels": {NAME_LABEL: "a"}}, "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}})
+            )
         );
     }
 

@@ -118,7 +118,9 @@ fn validate_path(path: &Value, field: &str) -> Vec<FieldError> {
         "Exact" | "Prefix" if !value.starts_with('/') => {
             errors.push(FieldError::invalid(format!("{field}.path"), value, "must be an absolute path"));
         }
-        _ if !kinds.contains(&kind) => errors.push(FieldError::not_supported(format!("{field}.pathType"), kind, &kinds)),
+        _ if !kinds.contains(&kind) => {
+            errors.push(FieldError::not_supported(format!("{field}.pathType"), kind, &kinds))
+        }
         _ => {}
     }
     errors.extend(validate_backend(path.get("backend").unwrap_or(&Value::Null), &format!("{field}.backend")));
@@ -136,7 +138,8 @@ fn validate_backend(backend: &Value, path: &str) -> Vec<FieldError> {
                 errors.push(FieldError::required(format!("{path}.service.name"), ""));
             }
             let port = service.get("port").unwrap_or(&Value::Null);
-            let (has_name, has_number) = (has(port, "name"), port.get("number").is_some_and(|number| *number != json!(0)));
+            let (has_name, has_number) =
+                (has(port, "name"), port.get("number").is_some_and(|number| *number != json!(0)));
             if !has_name && !has_number {
                 errors.push(FieldError::required(format!("{path}.service.port"), "port name or number is required"));
             }
@@ -172,13 +175,19 @@ mod tests {
     use crate::kinds::testing::{check_errors, object};
     use crate::resource::Manners as _;
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn rule(path: Value) -> Object {
         object(json!({"metadata": {"name": "i"}, "spec": {"rules": [{"host": "a.b", "http": {"paths": [path]}}]}}))
     }
 
     #[test]
     fn an_ingress_needs_a_rule_or_a_default_backend() {
-        check_errors(&INGRESS, &object(json!({"spec": {}})), None, &["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]);
+        check_errors(
+            &INGRESS,
+            &object(json!({"spec": {}})),
+            None,
+            &["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"],
+        );
     }
 
     #[test]
@@ -201,7 +210,9 @@ mod tests {
                 "spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required",
             ],
         );
-        let good = rule(json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}));
+        let good = rule(
+            json!({"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "s", "port": {"number": 80}}}}),
+        );
         check_errors(&INGRESS, &good, None, &[]);
         let cells = INGRESS.cells(&good, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[..5].to_vec()), json!(["i", "<none>", "a.b", "", "80"]));

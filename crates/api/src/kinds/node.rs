@@ -122,13 +122,26 @@ mod tests {
         }));
         assert_eq!(
             cells,
-            json!(["n", "Ready", "control-plane,edge", "<unknown>", "v1.37.0", "10.0.0.1", "<none>", "Debian", "<unknown>", "<unknown>"])
+            json!([
+                "n",
+                "Ready",
+                "control-plane,edge",
+                "<unknown>",
+                "v1.37.0",
+                "10.0.0.1",
+                "<none>",
+                "Debian",
+                "<unknown>",
+                "<unknown>"
+            ])
         );
     }
 
     #[test]
     fn a_cordoned_node_says_so_and_a_silent_one_is_not_ready() {
-        let cells = show(json!({"spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}));
+        let cells = show(
+            json!({"spec": {"unschedulable": true}, "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}),
+        );
         assert_eq!(cells[1], "NotReady,SchedulingDisabled");
         assert_eq!(show(json!({}))[1], "Unknown");
     }

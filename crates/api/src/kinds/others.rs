@@ -9,7 +9,11 @@ use crate::object::Object;
 
 /// The manners of leases.
 pub(super) const LEASE: Simple = Simple {
-    columns: &[print::NAME, Col("Holder", Text, "holderIdentity contains the identity of the holder of a current lease."), print::AGE],
+    columns: &[
+        print::NAME,
+        Col("Holder", Text, "holderIdentity contains the identity of the holder of a current lease."),
+        print::AGE,
+    ],
     cells: |object, now| vec![object.name().into(), spec(object, "holderIdentity"), print::age(object, now)],
     ..Simple::PLAIN
 };
@@ -18,7 +22,11 @@ pub(super) const LEASE: Simple = Simple {
 pub(super) const PRIORITY_CLASS: Simple = Simple {
     columns: &[
         print::NAME,
-        Col("Value", Number, "The value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec."),
+        Col(
+            "Value",
+            Number,
+            "The value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec.",
+        ),
         Col("Global-Default", Text, "Whether pods without a class get this one."),
         print::AGE,
         Col("PreemptionPolicy", Text, "Whether pods of this class may make others go."),
@@ -36,7 +44,11 @@ pub(super) const PRIORITY_CLASS: Simple = Simple {
 
 /// The manners of runtime classes.
 pub(super) const RUNTIME_CLASS: Simple = Simple {
-    columns: &[print::NAME, Col("Handler", Text, "handler specifies the underlying runtime and configuration."), print::AGE],
+    columns: &[
+        print::NAME,
+        Col("Handler", Text, "handler specifies the underlying runtime and configuration."),
+        print::AGE,
+    ],
     cells: |object, now| vec![object.name().into(), object.str_at(&["handler"]).into(), print::age(object, now)],
     ..Simple::PLAIN
 };
@@ -57,7 +69,14 @@ pub(super) const STORAGE_CLASS: Simple = Simple {
         let name = if is_default { format!("{} (default)", object.name()) } else { object.name().to_owned() };
         let grows = object.at(&["allowVolumeExpansion"]).and_then(Value::as_bool).unwrap_or_default();
         let field = |field: &str| Value::from(object.str_at(&[field]));
-        vec![name.into(), field("provisioner"), field("reclaimPolicy"), field("volumeBindingMode"), grows.to_string().into(), print::age(object, now)]
+        vec![
+            name.into(),
+            field("provisioner"),
+            field("reclaimPolicy"),
+            field("volumeBindingMode"),
+            grows.to_string().into(),
+            print::age(object, now),
+        ]
     },
     default: |doc| {
         fill(doc, "reclaimPolicy", "Delete");
@@ -165,7 +184,13 @@ pub(super) const POD_DISRUPTION_BUDGET: Simple = Simple {
             _ => "N/A".to_owned(),
         };
         let allowed = object.at(&["status", "disruptionsAllowed"]).and_then(Value::as_i64).unwrap_or_default();
-        vec![object.name().into(), budget("minAvailable").into(), budget("maxUnavailable").into(), allowed.into(), print::age(object, now)]
+        vec![
+            object.name().into(),
+            budget("minAvailable").into(),
+            budget("maxUnavailable").into(),
+            allowed.into(),
+            print::age(object, now),
+        ]
     },
     parts: Parts::SpecAndStatus,
     ..Simple::PLAIN
@@ -186,7 +211,11 @@ pub(super) const AUTOSCALER: Simple = Simple {
     columns: HPA_COLUMNS,
     cells: |object, now| {
         let number = |path: &[&str]| object.at(path).and_then(Value::as_i64);
-        let reference = format!("{}/{}", object.str_at(&["spec", "scaleTargetRef", "kind"]), object.str_at(&["spec", "scaleTargetRef", "name"]));
+        let reference = format!(
+            "{}/{}",
+            object.str_at(&["spec", "scaleTargetRef", "kind"]),
+            object.str_at(&["spec", "scaleTargetRef", "name"])
+        );
         vec![
             object.name().into(),
             reference.into(),
@@ -202,15 +231,21 @@ pub(super) const AUTOSCALER: Simple = Simple {
         fill(spec, "minReplicas", 1);
         if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             let target = json!({"type": "Utilization", "averageUtilization": 80});
-            spec.insert("metrics".to_owned(), json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]));
+            spec.insert(
+                "metrics".to_owned(),
+                json!([{"type": "Resource", "resource": {"name": "cpu", "target": target}}]),
+            );
         }
     },
     parts: Parts::StatusOnly,
     ..Simple::PLAIN
 };
 
-const WEBHOOKS: Columns =
-    &[print::NAME, Col("Webhooks", Number, "Webhooks indicates the number of webhooks registered in this configuration"), print::AGE];
+const WEBHOOKS: Columns = &[
+    print::NAME,
+    Col("Webhooks", Number, "Webhooks indicates the number of webhooks registered in this configuration"),
+    print::AGE,
+];
 
 /// The manners of mutating webhook configurations.
 pub(super) const MUTATING_WEBHOOK: Simple = Simple {
@@ -262,7 +297,14 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
     cells: |object, now| {
         let seconds = object.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64);
         let duration = seconds.map_or_else(|| print::NONE.to_owned(), print::human_duration);
-        vec![object.name().into(), print::age(object, now), spec(object, "signerName"), spec(object, "username"), duration.into(), request_condition(object).into()]
+        vec![
+            object.name().into(),
+            print::age(object, now),
+            spec(object, "signerName"),
+            spec(object, "username"),
+            duration.into(),
+            request_condition(object).into(),
+        ]
     },
     parts: Parts::StatusOnly,
     ..Simple::PLAIN
@@ -273,7 +315,11 @@ pub(super) const RESOURCE_QUOTA: Simple = Simple {
     columns: &[
         print::NAME,
         Col("Request", Text, "Request represents a minimum amount of cpu/memory that a container may consume."),
-        Col("Limit", Text, "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node."),
+        Col(
+            "Limit",
+            Text,
+            "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
+        ),
         print::AGE,
     ],
     cells: |object, now| {

@@ -107,10 +107,16 @@ fn qos_class(spec: Option<&Value>) -> &'static str {
     let Some(spec) = spec else { return "BestEffort" };
     let containers: Vec<&Value> = list(spec, "initContainers").iter().chain(list(spec, "containers")).collect();
     let amount = |container: &Value, kind: &str, name: &str| -> Option<Quantity> {
-        at(container, &format!("resources.{kind}.{name}"))?.as_str()?.parse().ok().filter(|amount: &Quantity| !amount.is_zero())
+        at(container, &format!("resources.{kind}.{name}"))?
+            .as_str()?
+            .parse()
+            .ok()
+            .filter(|amount: &Quantity| !amount.is_zero())
     };
     let asks = |container: &&Value| {
-        ["limits", "requests"].iter().any(|kind| ["cpu", "memory"].iter().any(|name| amount(container, kind, name).is_some()))
+        ["limits", "requests"]
+            .iter()
+            .any(|kind| ["cpu", "memory"].iter().any(|name| amount(container, kind, name).is_some()))
     };
     if !containers.iter().any(asks) {
         return "BestEffort";
@@ -118,7 +124,8 @@ fn qos_class(spec: Option<&Value>) -> &'static str {
     let is_exact = |container: &&Value| {
         ["cpu", "memory"].iter().all(|name| {
             let limit = amount(container, "limits", name);
-            limit.is_some() && (limit == amount(container, "requests", name) || amount(container, "requests", name).is_none())
+            limit.is_some()
+                && (limit == amount(container, "requests", name) || amount(container, "requests", name).is_none())
         })
     };
     if containers.iter().all(is_exact) { "Guaranteed" } else { "Burstable" }
@@ -130,13 +137,22 @@ fn validate_update(object: &Object, old: &Object) -> Vec<FieldError> {
     let (Some(new_spec), Some(old_spec)) = (object.at(&["spec"]), old.at(&["spec"])) else { return errors };
     let deadline = |spec: &Value| spec.get("activeDeadlineSeconds").and_then(Value::as_i64);
     match (deadline(new_spec), deadline(old_spec)) {
-        (None, Some(_)) => errors.push(FieldError::invalid("spec.activeDeadlineSeconds", Value::Null, "must not update from a positive integer to nil value")),
+        (None, Some(_)) => errors.push(FieldError::invalid(
+            "spec.activeDeadlineSeconds",
+            Value::Null,
+            "must not update from a positive integer to nil value",
+        )),
         (Some(new), Some(old)) if new > old => {
-            errors.push(FieldError::invalid("spec.activeDeadlineSeconds", new, "must be less than or equal to previous value"));
+            errors.push(FieldError::invalid(
+                "spec.activeDeadlineSeconds",
+                new,
+                "must be less than or equal to previous value",
+            ));
         }
         _ => {}
     }
-    let lost = list(old_spec, "tolerations").iter().any(|toleration| !list(new_spec, "tolerations").contains(toleration));
+    let lost =
+        list(old_spec, "tolerations").iter().any(|toleration| !list(new_spec, "tolerations").contains(toleration));
     if lost {
         let detail = "existing toleration can not be modified except its tolerationSeconds";
         errors.push(FieldError::forbidden("spec.tolerations", detail));
@@ -158,7 +174,8 @@ fn fixed_part(spec: &Value, old: &Value) -> Value {
             container.remove("image");
         }
     }
-    let (new_grace, old_grace) = (number(spec, "terminationGracePeriodSeconds"), number(old, "terminationGracePeriodSeconds"));
+    let (new_grace, old_grace) =
+        (number(spec, "terminationGracePeriodSeconds"), number(old, "terminationGracePeriodSeconds"));
     if old_grace < 0 && new_grace == 1 {
         fixed.insert("terminationGracePeriodSeconds".to_owned(), old_grace.into());
     }

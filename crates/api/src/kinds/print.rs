@@ -36,7 +36,8 @@ pub(super) const NAME: Col = Col(
     "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a \
      client to request the generation of an appropriate name automatically.",
 );
-pub(super) const AGE: Col = Col("Age", Text, "CreationTimestamp is a timestamp representing the server time when this object was created.");
+pub(super) const AGE: Col =
+    Col("Age", Text, "CreationTimestamp is a timestamp representing the server time when this object was created.");
 pub(super) const CONTAINERS: Col = Col("Containers", Wide, "Names of each container in the template.");
 pub(super) const IMAGES: Col = Col("Images", Wide, "Images referenced by each container in the template.");
 pub(super) const SELECTOR: Col = Col("Selector", Wide, "A label query over pods.");
@@ -64,7 +65,9 @@ pub(super) fn age(object: &Object, now: Timestamp) -> Value {
 
 /// Returns how long ago an RFC 3339 time was, `<unknown>` if there is none.
 pub(super) fn since(timestamp: &str, now: Timestamp) -> String {
-    timestamp.parse::<Timestamp>().map_or_else(|_| UNKNOWN.to_owned(), |then| human_duration(now.as_second() - then.as_second()))
+    timestamp
+        .parse::<Timestamp>()
+        .map_or_else(|_| UNKNOWN.to_owned(), |then| human_duration(now.as_second() - then.as_second()))
 }
 
 /// Returns a duration as kubectl prints it (`apimachinery/pkg/util/duration`): two units at most, rounded down.
@@ -108,7 +111,9 @@ pub(super) fn or_none(text: String) -> String {
 /// Returns `a=b,c=d`, or `<none>`.
 pub(super) fn labels(map: Option<&Value>) -> String {
     let pairs = map.and_then(Value::as_object).into_iter().flatten();
-    or_none(pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(","))
+    or_none(
+        pairs.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect::<Vec<_>>().join(","),
+    )
 }
 
 /// Returns a `LabelSelector` as text (`metav1.FormatLabelSelector`).
@@ -183,7 +188,8 @@ mod tests {
 
     #[test]
     fn selectors_are_shown_sorted_by_key() {
-        let expressions = json!([{"key": "b", "operator": "In", "values": ["y", "x"]}, {"key": "a", "operator": "DoesNotExist"}]);
+        let expressions =
+            json!([{"key": "b", "operator": "In", "values": ["y", "x"]}, {"key": "a", "operator": "DoesNotExist"}]);
         let shown = selector(Some(&json!({"matchLabels": {"c": "1"}, "matchExpressions": expressions})));
         assert_eq!(shown, "!a,b in (x,y),c=1");
         assert_eq!(selector(Some(&json!({}))), "<none>");

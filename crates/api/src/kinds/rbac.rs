@@ -101,7 +101,14 @@ fn binding_cells(object: &Object, now: Timestamp) -> Vec<Value> {
         Value::from(names.collect::<Vec<_>>().join(", "))
     };
     let role = format!("{}/{}", object.str_at(&["roleRef", "kind"]), object.str_at(&["roleRef", "name"]));
-    vec![object.name().into(), json!(role), print::age(object, now), named("User"), named("Group"), named("ServiceAccount")]
+    vec![
+        object.name().into(),
+        json!(role),
+        print::age(object, now),
+        named("User"),
+        named("Group"),
+        named("ServiceAccount"),
+    ]
 }
 
 #[cfg(test)]
@@ -126,6 +133,11 @@ mod tests {
     fn the_role_of_a_binding_cannot_change() {
         let old = object(json!({"roleRef": {"kind": "Role", "name": "view"}}));
         let new = object(json!({"roleRef": {"kind": "Role", "name": "admin"}}));
-        check_errors(&BINDING, &new, Some(&old), &["roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"admin\"}: cannot change roleRef"]);
+        check_errors(
+            &BINDING,
+            &new,
+            Some(&old),
+            &["roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"admin\"}: cannot change roleRef"],
+        );
     }
 }

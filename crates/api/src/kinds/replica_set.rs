@@ -59,7 +59,8 @@ impl Manners for ReplicaSet {
 
 impl Manners for ReplicationController {
     fn default(&self, object: &mut Object) {
-        let labels = object.at(&["spec", "template", "metadata", "labels"]).filter(|labels| labels.is_object()).cloned();
+        let labels =
+            object.at(&["spec", "template", "metadata", "labels"]).filter(|labels| labels.is_object()).cloned();
         let has_labels = !object.labels().is_empty();
         let Some(spec) = child(&mut object.0, "spec") else { return };
         fill(spec, "replicas", 1);
@@ -163,7 +164,8 @@ mod tests {
 
     #[test]
     fn the_row_counts_desired_current_and_ready() {
-        let object = object(json!({"metadata": {"name": "r"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}},
+        let object =
+            object(json!({"metadata": {"name": "r"}, "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}},
             "status": {"replicas": 2, "readyReplicas": 1}}));
         let cells = ReplicaSet.cells(&object, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells), json!(["r", 2, 2, 1, "<unknown>", "", "", "a=b"]));

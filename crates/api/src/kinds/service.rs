@@ -45,7 +45,10 @@ impl Manners for Service {
             fill(port, "protocol", "TCP");
             let number = port.get("port").cloned().unwrap_or_default();
             // No target and a target of zero both mean "the same port".
-            if port.get("targetPort").is_none_or(|target| target.is_null() || *target == json!(0) || *target == json!("")) {
+            if port
+                .get("targetPort")
+                .is_none_or(|target| target.is_null() || *target == json!(0) || *target == json!(""))
+            {
                 port.insert("targetPort".to_owned(), number);
             }
         }
@@ -162,7 +165,8 @@ fn keep_allocated(spec: &mut Doc, old: &Value) {
     let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
     if needs_cluster_ip(text(old, "type")) && needs_cluster_ip(&kind) {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            let is_missing = spec.get(field).is_none_or(|value| value.is_null() || *value == json!("") || *value == json!([]));
+            let is_missing =
+                spec.get(field).is_none_or(|value| value.is_null() || *value == json!("") || *value == json!([]));
             if is_missing && let Some(value) = old.get(field) {
                 spec.insert(field.to_owned(), value.clone());
             }
@@ -172,8 +176,13 @@ fn keep_allocated(spec: &mut Doc, old: &Value) {
         return;
     }
     let key = |port: &Value| (number(port, "port"), text(port, "protocol").to_owned());
-    let mut taken: BTreeSet<i64> =
-        spec.get("ports").and_then(Value::as_array).into_iter().flatten().map(|port| number(port, "nodePort")).collect();
+    let mut taken: BTreeSet<i64> = spec
+        .get("ports")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|port| number(port, "nodePort"))
+        .collect();
     for port in children(spec, "ports") {
         if port.get("nodePort").and_then(Value::as_i64).unwrap_or_default() != 0 {
             continue;
@@ -290,7 +299,9 @@ fn validate_port(port: &Value, path: &str) -> Vec<FieldError> {
             errors.push(FieldError::invalid(path, target.clone(), RANGE));
         }
         Some(Value::String(target)) => {
-            errors.extend(port_name(target).into_iter().map(|problem| FieldError::invalid(&path, target.as_str(), problem)));
+            errors.extend(
+                port_name(target).into_iter().map(|problem| FieldError::invalid(&path, target.as_str(), problem)),
+            );
         }
         _ => {}
     }
@@ -315,13 +326,14 @@ fn validate_ips(spec: &Value, old: Option<&Value>) -> Vec<FieldError> {
 }
 
 fn external_ip(spec: &Value, object: &Object) -> String {
-    let mut ips: Vec<String> =
-        list(spec, "externalIPs").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut ips: Vec<String> = list(spec, "externalIPs").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     match text(spec, "type") {
         "ExternalName" => text(spec, "externalName").to_owned(),
         "LoadBalancer" => {
-            let ingress = object.at(&["status", "loadBalancer"]).map(|balancer| list(balancer, "ingress")).unwrap_or_default();
-            let address = |point: &Value| if has(point, "ip") { text(point, "ip") } else { text(point, "hostname") }.to_owned();
+            let ingress =
+                object.at(&["status", "loadBalancer"]).map(|balancer| list(balancer, "ingress")).unwrap_or_default();
+            let address =
+                |point: &Value| if has(point, "ip") { text(point, "ip") } else { text(point, "hostname") }.to_owned();
             let mut all: Vec<String> = ingress.iter().map(address).collect();
             all.append(&mut ips);
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }

@@ -28,7 +28,11 @@ const STATEFUL_COLUMNS: Columns = &[
 const DAEMON_COLUMNS: Columns = &[
     print::NAME,
     Col("Desired", Number, "The total number of nodes that should be running the daemon pod."),
-    Col("Current", Number, "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod."),
+    Col(
+        "Current",
+        Number,
+        "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod.",
+    ),
     Col("Ready", Number, "The number of nodes that should run a daemon pod and have one that is ready."),
     Col("Up-to-date", Number, "The total number of nodes that are running updated daemon pod"),
     Col("Available", Number, "The number of nodes that should run a daemon pod and have one that is available."),
@@ -86,7 +90,13 @@ impl Manners for StatefulSet {
         let (containers, images) = print::containers_and_images(workload::template_spec(object));
         let ready = count(object, &["status", "readyReplicas"]);
         let desired = count(object, &["spec", "replicas"]);
-        vec![object.name().into(), format!("{ready}/{desired}").into(), print::age(object, now), containers.into(), images.into()]
+        vec![
+            object.name().into(),
+            format!("{ready}/{desired}").into(),
+            print::age(object, now),
+            containers.into(),
+            images.into(),
+        ]
     }
 }
 
@@ -137,9 +147,12 @@ mod tests {
     use super::*;
     use crate::kinds::testing::{check_errors, object};
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn set(extra: Value) -> Object {
-        let mut object = object(json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s",
-            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}));
+        let mut object = object(
+            json!({"metadata": {"name": "s"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "serviceName": "s",
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}}}),
+        );
         for (field, value) in extra.as_object().unwrap() {
             object.set(&["spec", field], value.clone());
         }
@@ -151,7 +164,10 @@ mod tests {
         let mut object = set(json!({"volumeClaimTemplates": [{"metadata": {"name": "d"}, "spec": {}}]}));
         StatefulSet.default(&mut object);
         assert_eq!(object.str_at(&["spec", "podManagementPolicy"]), "OrderedReady");
-        assert_eq!(object.at(&["spec", "updateStrategy"]), Some(&json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})));
+        assert_eq!(
+            object.at(&["spec", "updateStrategy"]),
+            Some(&json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}))
+        );
         assert_eq!(
             object.at(&["spec", "persistentVolumeClaimRetentionPolicy"]),
             Some(&json!({"whenDeleted": "Retain", "whenScaled": "Retain"}))
@@ -166,7 +182,11 @@ mod tests {
         StatefulSet.default(&mut old);
         StatefulSet.default(&mut new);
         let errors = StatefulSet.validate(&new, Some(&old));
-        assert!(errors[0].to_string().starts_with("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'"));
+        assert!(
+            errors[0]
+                .to_string()
+                .starts_with("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
+        );
     }
 
     #[test]

@@ -24,7 +24,13 @@ fn every_row_has_as_many_cells_as_columns() {
 #[test]
 fn manners_survive_documents_of_every_shape() {
     // Defaulting runs before validation: whatever passes as JSON gets there.
-    let shapes = [serde_json::json!(null), serde_json::json!("x"), serde_json::json!(7), serde_json::json!([1]), serde_json::json!({"a": [{}, null]})];
+    let shapes = [
+        serde_json::json!(null),
+        serde_json::json!("x"),
+        serde_json::json!(7),
+        serde_json::json!([1]),
+        serde_json::json!({"a": [{}, null]}),
+    ];
     for row in builtin() {
         for shape in &shapes {
             for field in ["metadata", "spec", "status", "data", "subsets", "endpoints"] {

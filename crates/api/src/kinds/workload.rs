@@ -11,13 +11,17 @@ use crate::status::FieldError;
 
 pub(super) const IMMUTABLE: &str = "field is immutable";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
-const PERCENT: &str =
-    "a valid percent string must be a numeric followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
+const PERCENT: &str = "a valid percent string must be a numeric followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
 /// Fills in the pod template of `spec`.
 pub(super) fn default_template(spec: &mut Doc) {
-    if let Some(template) = child(spec, "template").and_then(|template| child(template, "spec")) {
-        pod_spec::default_pod_spec(template);
+    let Some(template) = child(spec, "template") else { return };
+    if let Some(metadata) = child(template, "metadata") {
+        // Go clients write `creationTimestamp: null`, which says nothing and must not make two templates differ.
+        metadata.retain(|_, value| !value.is_null());
+    }
+    if let Some(pod) = child(template, "spec") {
+        pod_spec::default_pod_spec(pod);
     }
 }
 
@@ -104,7 +108,9 @@ pub(super) fn is_zero_budget(rolling: &Value, field: &str) -> bool {
 
 /// Returns an error for each field of the spec that an update changed but may not.
 pub(super) fn validate_fixed(object: &Object, old: Option<&Object>, fields: &[&str]) -> Vec<FieldError> {
-    let (Some(spec), Some(old)) = (object.at(&["spec"]), old.and_then(|old| old.at(&["spec"]))) else { return Vec::new() };
+    let (Some(spec), Some(old)) = (object.at(&["spec"]), old.and_then(|old| old.at(&["spec"]))) else {
+        return Vec::new();
+    };
     let value = |spec: &Value, field: &str| if has(spec, field) { spec[field].clone() } else { Value::Null };
     let changed = fields.iter().filter(|field| value(spec, field) != value(old, field));
     changed.map(|field| FieldError::invalid(format!("spec.{field}"), value(spec, field), IMMUTABLE)).collect()

@@ -52,7 +52,7 @@ pub fn decode(body: &[u8]) -> Result<Value, Error> {
         match (number, field) {
             (1, Field::Bytes(type_meta)) => (api_version, kind) = read_type_meta(type_meta)?,
             (2, Field::Bytes(bytes)) => raw = Some(bytes),
-            (3, Field::Bytes(text)) => encoding = wire::utf8(text)?.to_owned(),
+            (3, Field::Bytes(text)) => wire::utf8(text)?.clone_into(&mut encoding),
             _ => {}
         }
     }

@@ -89,9 +89,8 @@ impl Schema {
         let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
         let group = group.split('.').next().unwrap_or_default();
         // Every group knows the options of meta.v1 (`DeleteOptions` of `apps/v1`, say).
-        self.message(&format!("{group}.{version}.{kind}")).or_else(|| {
-            if kind.ends_with("Options") { self.message(&format!("meta.v1.{kind}")) } else { None }
-        })
+        self.message(&format!("{group}.{version}.{kind}"))
+            .or_else(|| if kind.ends_with("Options") { self.message(&format!("meta.v1.{kind}")) } else { None })
     }
 
     /// Returns a message by its name.
@@ -111,7 +110,10 @@ impl Schema {
             let mut words = field.split(' ');
             let number = words.next().and_then(|number| number.parse().ok());
             if let (Some(number), Some(name), Some(kind)) = (number, words.next(), words.next()) {
-                messages.entry(current).or_default().insert(number, Field::parse(name, kind, words.next().unwrap_or_default()));
+                messages
+                    .entry(current)
+                    .or_default()
+                    .insert(number, Field::parse(name, kind, words.next().unwrap_or_default()));
             }
         }
         Self { messages }

@@ -152,7 +152,12 @@ fn negative_numbers_are_ten_byte_varints() {
 
 #[test]
 fn unknown_fields_are_skipped_whatever_their_wire_type() {
-    let unknown = [vec![0xa0, 0x1f, 1], vec![0xa5, 0x1f, 1, 2, 3, 4], vec![0xa1, 0x1f, 1, 2, 3, 4, 5, 6, 7, 8], vec![0xa2, 0x1f, 2, 9, 9]];
+    let unknown = [
+        vec![0xa0, 0x1f, 1],
+        vec![0xa5, 0x1f, 1, 2, 3, 4],
+        vec![0xa1, 0x1f, 1, 2, 3, 4, 5, 6, 7, 8],
+        vec![0xa2, 0x1f, 2, 9, 9],
+    ];
     let body = envelope("v1", "ConfigMap", &unknown.concat());
     assert_eq!(decode(&body).unwrap(), json!({"apiVersion": "v1", "kind": "ConfigMap"}));
 }

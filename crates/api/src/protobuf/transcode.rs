@@ -64,7 +64,9 @@ fn is_kept(field: &Field, value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::String(text) => field.zero == Zero::Value || !text.is_empty(),
-        Value::Number(number) => field.zero == Zero::Value || field.kind == Kind::IntOrString || number.as_i64() != Some(0),
+        Value::Number(number) => {
+            field.zero == Zero::Value || field.kind == Kind::IntOrString || number.as_i64() != Some(0)
+        }
         Value::Bool(truth) => field.zero == Zero::Value || *truth,
         Value::Array(_) | Value::Object(_) => true,
     }

@@ -11,9 +11,17 @@ pub(super) const COLUMNS: Columns = &[
     print::NAME,
     Col("Ready", Text, "The aggregate readiness state of this pod for accepting traffic."),
     Col("Status", Text, "The aggregate status of the containers in this pod."),
-    Col("Restarts", Text, "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
+    Col(
+        "Restarts",
+        Text,
+        "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+    ),
     print::AGE,
-    Col("IP", Wide, "IP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated."),
+    Col(
+        "IP",
+        Wide,
+        "IP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated.",
+    ),
     Col("Node", Wide, "The node this pod is scheduled on."),
     Col("Nominated Node", Wide, "The node that this pod may be scheduled on once other pods have gone."),
     Col("Readiness Gates", Wide, "Conditions that must be true, besides its containers', for the pod to be ready."),
@@ -91,7 +99,8 @@ fn initialization(spec: &Value, status: &Value) -> (Option<String>, Tally, Tally
     let init_containers = list(spec, "initContainers");
     for (index, container) in list(status, "initContainerStatuses").iter().enumerate() {
         all.count_restarts(container);
-        let sidecar = init_containers.iter().any(|init| text(init, "name") == text(container, "name") && is_sidecar(init));
+        let sidecar =
+            init_containers.iter().any(|init| text(init, "name") == text(container, "name") && is_sidecar(init));
         if sidecar {
             sidecars.count_restarts(container);
         }

@@ -1,5 +1,7 @@
 //! The rules of pods: what they get, what may change, and what kubectl says about them.
 
+#![expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
+
 use super::*;
 use crate::kinds::testing::{check_errors, object};
 
@@ -70,7 +72,10 @@ fn quality_of_service_follows_from_requests_and_limits() {
     assert_eq!(qos(std::slice::from_ref(&exact)), "Guaranteed");
     assert_eq!(qos(&[exact.clone(), json!({})]), "Burstable");
     assert_eq!(qos(&[json!({"limits": {"cpu": "1"}, "requests": {"cpu": "1"}})]), "Burstable");
-    assert_eq!(qos(&[json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}})]), "Burstable");
+    assert_eq!(
+        qos(&[json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}})]),
+        "Burstable"
+    );
 }
 
 #[test]
@@ -127,7 +132,8 @@ fn a_pod_that_no_node_runs_is_deleted_at_once() {
 
 #[test]
 fn pods_are_selected_by_node_phase_and_address() {
-    let pod = object(json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}}));
+    let pod =
+        object(json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}}));
     assert_eq!(Pod.field(&pod, "spec.nodeName").as_deref(), Some("n"));
     assert_eq!(Pod.field(&pod, "status.phase").as_deref(), Some("Running"));
     assert_eq!(Pod.field(&pod, "status.podIPs").as_deref(), Some("10.0.0.1"));
@@ -152,7 +158,11 @@ fn a_crash_loop_shows_the_restarts_and_when_the_last_one_was() {
 #[test]
 fn an_ended_container_shows_its_reason_signal_or_exit_code() {
     let ended = |terminated: Value| {
-        row(one_container(), json!({"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"terminated": terminated}}]}))[1].clone()
+        row(
+            one_container(),
+            json!({"phase": "Failed", "containerStatuses": [{"name": "c", "state": {"terminated": terminated}}]}),
+        )[1]
+        .clone()
     };
     assert_eq!(ended(json!({"exitCode": 0, "reason": "Completed"})), "Completed");
     assert_eq!(ended(json!({"exitCode": 3})), "ExitCode:3");
@@ -179,9 +189,15 @@ fn initialization_shows_how_far_it_is_or_what_it_waits_for() {
     };
     assert_eq!(show(json!({"name": "b", "state": {"running": {}}})), ["0/1", "Init:1/2", "1"]);
     assert_eq!(show(json!({"name": "b", "state": {"waiting": {"reason": "PodInitializing"}}}))[1], "Init:1/2");
-    assert_eq!(show(json!({"name": "b", "state": {"waiting": {"reason": "ImagePullBackOff"}}}))[1], "Init:ImagePullBackOff");
+    assert_eq!(
+        show(json!({"name": "b", "state": {"waiting": {"reason": "ImagePullBackOff"}}}))[1],
+        "Init:ImagePullBackOff"
+    );
     assert_eq!(show(json!({"name": "b", "state": {"terminated": {"exitCode": 2}}}))[1], "Init:ExitCode:2");
-    assert_eq!(show(json!({"name": "b", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}))[1], "Init:Error");
+    assert_eq!(
+        show(json!({"name": "b", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}))[1],
+        "Init:Error"
+    );
 }
 
 #[test]
@@ -211,7 +227,8 @@ fn an_evicted_pod_shows_the_reason_and_not_the_phase() {
 
 #[test]
 fn wide_shows_address_node_and_readiness_gates() {
-    let pod = object(json!({"spec": {"nodeName": "n", "readinessGates": [{"conditionType": "x"}, {"conditionType": "y"}]},
+    let pod =
+        object(json!({"spec": {"nodeName": "n", "readinessGates": [{"conditionType": "x"}, {"conditionType": "y"}]},
         "status": {"podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "x", "status": "True"}]}}));
     let cells = Pod.cells(&pod, Timestamp::UNIX_EPOCH);
     assert_eq!(Value::from(cells[5..].to_vec()), json!(["10.0.0.1", "n", "<none>", "1/2"]));

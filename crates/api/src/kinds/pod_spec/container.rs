@@ -45,13 +45,19 @@ pub(super) fn validate(container: &Value, path: &str, place: Place, volumes: &BT
     if name.is_empty() {
         errors.push(FieldError::required(format!("{path}.name"), ""));
     } else {
-        errors.extend(meta::dns1123_label(name).iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)));
+        errors.extend(
+            meta::dns1123_label(name).iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)),
+        );
     }
     let image = text(container, "image");
     if image.is_empty() {
         errors.push(FieldError::required(format!("{path}.image"), ""));
     } else if image.trim() != image {
-        errors.push(FieldError::invalid(format!("{path}.image"), image, "must not have leading or trailing whitespace"));
+        errors.push(FieldError::invalid(
+            format!("{path}.image"),
+            image,
+            "must not have leading or trailing whitespace",
+        ));
     }
     errors.extend(one_of(container, path, "imagePullPolicy", &["Always", "IfNotPresent", "Never"]));
     errors.extend(one_of(container, path, "terminationMessagePolicy", &["FallbackToLogsOnError", "File"]));
@@ -100,7 +106,9 @@ fn validate_ports(ports: &[Value], path: &str) -> Vec<FieldError> {
         let path = format!("{path}[{index}]");
         let name = text(port, "name");
         if !name.is_empty() {
-            errors.extend(port_name(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)));
+            errors.extend(
+                port_name(name).into_iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)),
+            );
             if !names.insert(name) {
                 errors.push(FieldError::duplicate(format!("{path}.name"), name));
             }
@@ -152,7 +160,8 @@ fn validate_env(container: &Value, path: &str) -> Vec<FieldError> {
         if name.is_empty() {
             errors.push(FieldError::required(format!("{path}.name"), ""));
         } else if !name.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'=') {
-            let detail = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+            let detail =
+                "a valid environment variable name must consist only of printable ASCII characters other than '='";
             errors.push(FieldError::invalid(format!("{path}.name"), name, detail));
         }
         if let Some(source) = env.get("valueFrom").filter(|source| !source.is_null()) {
@@ -164,7 +173,9 @@ fn validate_env(container: &Value, path: &str) -> Vec<FieldError> {
         let found: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|field| has(source, field)).collect();
         match found.as_slice() {
             [] => errors.push(FieldError::invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`")),
-            [only] if !has(&source[*only], "name") => errors.push(FieldError::required(format!("{path}.{only}.name"), "")),
+            [only] if !has(&source[*only], "name") => {
+                errors.push(FieldError::required(format!("{path}.{only}.name"), ""))
+            }
             [_] => {}
             _ => errors.push(FieldError::invalid(&path, "", "may not have more than one field specified at a time")),
         }
@@ -288,7 +299,10 @@ fn validate_probes(container: &Value, path: &str, place: Place) -> Vec<FieldErro
         let path = format!("{path}.{field}");
         match place {
             Place::Init if !is_sidecar => {
-                errors.push(FieldError::forbidden(path, "may not be set for init containers without restartPolicy=Always"));
+                errors.push(FieldError::forbidden(
+                    path,
+                    "may not be set for init containers without restartPolicy=Always",
+                ));
             }
             Place::Ephemeral => errors.push(FieldError::forbidden(path, "cannot be set for an Ephemeral Container")),
             Place::Main | Place::Init if field == "lifecycle" => {
@@ -342,7 +356,9 @@ fn validate_handler(handler: &Value, path: &str, kinds: &[&str]) -> Vec<FieldErr
         }
         found += 1;
         match *kind {
-            "exec" if list(action, "command").is_empty() => errors.push(FieldError::required(format!("{path}.command"), "")),
+            "exec" if list(action, "command").is_empty() => {
+                errors.push(FieldError::required(format!("{path}.command"), ""))
+            }
             "httpGet" => {
                 errors.extend(validate_port(action, &path));
                 errors.extend(one_of(action, &path, "scheme", &["HTTP", "HTTPS"]));

@@ -5,8 +5,8 @@ mod defaults;
 mod validate;
 mod volumes;
 
-pub(super) use defaults::{default_pod_spec, requests_from_limits};
 pub(super) use container::port_name;
+pub(super) use defaults::{default_pod_spec, requests_from_limits};
 pub(super) use validate::{Owner, validate_pod_spec, validate_template};
 
 #[cfg(test)]

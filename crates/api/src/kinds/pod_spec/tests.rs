@@ -1,5 +1,7 @@
 //! The defaults and the rules of pod specs, one test a sentence.
 
+#![expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
+
 use serde_json::{Value, json};
 
 use super::defaults::is_latest;
@@ -18,7 +20,8 @@ fn with(container: Value) -> Value {
 }
 
 fn check(spec: &Value, expected: &[&str]) {
-    let actual: Vec<String> = validate_pod_spec(Some(spec), "spec", Owner::Pod).iter().map(ToString::to_string).collect();
+    let actual: Vec<String> =
+        validate_pod_spec(Some(spec), "spec", Owner::Pod).iter().map(ToString::to_string).collect();
     assert_eq!(actual, expected);
 }
 
@@ -52,7 +55,9 @@ fn latest_images_are_always_pulled() {
 
 #[test]
 fn probes_run_every_ten_seconds_and_fail_after_three() {
-    let spec = with(json!({"readinessProbe": {"httpGet": {"port": 80}, "timeoutSeconds": 0}, "livenessProbe": {"grpc": {"port": 1}}}));
+    let spec = with(
+        json!({"readinessProbe": {"httpGet": {"port": 80}, "timeoutSeconds": 0}, "livenessProbe": {"grpc": {"port": 1}}}),
+    );
     assert_eq!(
         spec["containers"][0]["readinessProbe"],
         json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3})
@@ -101,7 +106,9 @@ fn a_spec_needs_a_container_with_a_name_and_an_image() {
 #[test]
 fn names_of_containers_are_unique_among_all_lists() {
     check(
-        &defaulted(json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}], "initContainers": [{"name": "a", "image": "i"}]})),
+        &defaulted(
+            json!({"containers": [{"name": "a", "image": "i"}, {"name": "a", "image": "i"}], "initContainers": [{"name": "a", "image": "i"}]}),
+        ),
         &["spec.containers[1].name: Duplicate value: \"a\"", "spec.initContainers[0].name: Duplicate value: \"a\""],
     );
 }
@@ -125,24 +132,32 @@ fn the_name_of_a_port_is_a_service_name() {
     assert_eq!(port_name("80"), ["must contain at least one letter (a-z)"]);
     assert_eq!(port_name("a-name-that-is-long"), ["must be no more than 15 characters"]);
     assert_eq!(port_name("a--b"), ["must not contain consecutive hyphens"]);
-    assert_eq!(port_name("A"), [
-        "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
-        "must contain at least one letter (a-z)"
-    ]);
+    assert_eq!(
+        port_name("A"),
+        [
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+            "must contain at least one letter (a-z)"
+        ]
+    );
 }
 
 #[test]
 fn two_containers_cannot_have_the_same_host_port() {
     let port = json!([{"containerPort": 80, "hostPort": 80}]);
     check(
-        &defaulted(json!({"containers": [{"name": "a", "image": "i", "ports": port}, {"name": "b", "image": "i", "ports": port}]})),
+        &defaulted(
+            json!({"containers": [{"name": "a", "image": "i", "ports": port}, {"name": "b", "image": "i", "ports": port}]}),
+        ),
         &["spec.containers[1].ports[0].hostPort: Duplicate value: \"TCP//80\""],
     );
 }
 
 #[test]
 fn a_probe_has_exactly_one_handler() {
-    check_container(json!({"livenessProbe": {"periodSeconds": 1}}), &[".livenessProbe: Required value: must specify a handler type"]);
+    check_container(
+        json!({"livenessProbe": {"periodSeconds": 1}}),
+        &[".livenessProbe: Required value: must specify a handler type"],
+    );
     check_container(
         json!({"readinessProbe": {"exec": {"command": ["x"]}, "tcpSocket": {"port": 1}}}),
         &[".readinessProbe.tcpSocket: Forbidden: may not specify more than 1 handler type"],
@@ -165,7 +180,9 @@ fn init_containers_have_no_probes_unless_they_are_sidecars() {
     check(&init(json!("Always")), &[]);
     check(
         &init(Value::Null),
-        &["spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always"],
+        &[
+            "spec.initContainers[0].readinessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+        ],
     );
 }
 
@@ -184,7 +201,10 @@ fn an_environment_variable_has_a_name_and_one_source() {
             ".env[5].valueFrom.secretKeyRef.key: Required value",
         ],
     );
-    check_container(json!({"env": [{"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}}]}), &[]);
+    check_container(
+        json!({"env": [{"name": "L", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}}]}),
+        &[],
+    );
 }
 
 #[test]
@@ -230,25 +250,33 @@ fn a_volume_has_a_name_and_exactly_one_source() {
 
 #[test]
 fn tolerations_without_a_key_tolerate_everything() {
-    let toleration = |toleration: Value| defaulted(json!({"containers": [{"name": "c", "image": "i"}], "tolerations": [toleration]}));
+    let toleration = |toleration: Value| {
+        defaulted(json!({"containers": [{"name": "c", "image": "i"}], "tolerations": [toleration]}))
+    };
     check(&toleration(json!({"operator": "Exists"})), &[]);
     check(
         &toleration(json!({"operator": "Equal"})),
-        &["spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\""],
+        &[
+            "spec.tolerations[0].operator: Invalid value: \"Equal\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+        ],
     );
     check(
         &toleration(json!({"key": "a", "operator": "Exists", "tolerationSeconds": 5, "effect": "NoSchedule"})),
-        &["spec.tolerations[0].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set"],
+        &[
+            "spec.tolerations[0].effect: Invalid value: \"NoSchedule\": effect must be 'NoExecute' when `tolerationSeconds` is set",
+        ],
     );
 }
 
 #[test]
 fn policies_deadlines_and_affinities_are_checked() {
     check(
-        &defaulted(json!({"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Sometimes", "dnsPolicy": "None",
+        &defaulted(
+            json!({"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Sometimes", "dnsPolicy": "None",
             "terminationGracePeriodSeconds": -1, "activeDeadlineSeconds": 0,
             "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
-            "topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]})),
+            "topologySpreadConstraints": [{"maxSkew": 0, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"}]}),
+        ),
         &[
             "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             "spec.dnsConfig.nameservers: Required value: must provide at least one DNS nameserver when `dnsPolicy` is None",

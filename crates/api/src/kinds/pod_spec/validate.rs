@@ -25,15 +25,24 @@ pub(crate) enum Owner {
 }
 
 /// Returns everything that is wrong with a pod template under `path`, and whether `selector` finds its pods.
-pub(crate) fn validate_template(template: Option<&Value>, selector: Option<&Value>, path: &str, owner: Owner) -> Vec<FieldError> {
+pub(crate) fn validate_template(
+    template: Option<&Value>,
+    selector: Option<&Value>,
+    path: &str,
+    owner: Owner,
+) -> Vec<FieldError> {
     let Some(template) = template else {
         return vec![FieldError::required(path, "")];
     };
     let labels = strings(at(template, "metadata.labels"));
     let mut errors = meta::validate_labels(&format!("{path}.labels"), &labels);
-    errors.extend(meta::validate_annotations(&format!("{path}.annotations"), &strings(at(template, "metadata.annotations"))));
+    errors.extend(meta::validate_annotations(
+        &format!("{path}.annotations"),
+        &strings(at(template, "metadata.annotations")),
+    ));
     if let Some(selector) = selector
-        && LabelSelector::from_json(Some(selector)).is_ok_and(|selector| !selector.is_everything() && !selector.matches(&labels))
+        && LabelSelector::from_json(Some(selector))
+            .is_ok_and(|selector| !selector.is_everything() && !selector.matches(&labels))
     {
         let shown = at(template, "metadata.labels").cloned().unwrap_or(Value::Null);
         errors.push(FieldError::invalid(
@@ -71,7 +80,8 @@ fn validate_containers(spec: &Value, path: &str, volume_names: &BTreeSet<&str>) 
     let mut seen = BTreeSet::new();
     let host_network = flag(spec, "hostNetwork");
     // Regular containers come first: a name that repeats is reported where the init container takes it.
-    let lists = [("containers", Place::Main), ("initContainers", Place::Init), ("ephemeralContainers", Place::Ephemeral)];
+    let lists =
+        [("containers", Place::Main), ("initContainers", Place::Init), ("ephemeralContainers", Place::Ephemeral)];
     for (field, place) in lists {
         let containers = list(spec, field);
         if place == Place::Main && containers.is_empty() {
@@ -148,7 +158,9 @@ fn validate_names(spec: &Value, path: &str) -> Vec<FieldError> {
     for (field, rule) in rules {
         let value = text(spec, field);
         if !value.is_empty() {
-            errors.extend(rule(value).iter().map(|problem| FieldError::invalid(format!("{path}.{field}"), value, problem)));
+            errors.extend(
+                rule(value).iter().map(|problem| FieldError::invalid(format!("{path}.{field}"), value, problem)),
+            );
         }
     }
     errors.extend(meta::validate_labels(&format!("{path}.nodeSelector"), &strings(spec.get("nodeSelector"))));
@@ -163,7 +175,9 @@ fn validate_toleration(toleration: &Value, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::invalid(format!("{path}.operator"), operator, detail));
     }
     if !key.is_empty() {
-        errors.extend(meta::qualified_name(key).iter().map(|problem| FieldError::invalid(format!("{path}.key"), key, problem)));
+        errors.extend(
+            meta::qualified_name(key).iter().map(|problem| FieldError::invalid(format!("{path}.key"), key, problem)),
+        );
     }
     if toleration.get("tolerationSeconds").is_some_and(|seconds| !seconds.is_null()) && effect != "NoExecute" {
         let detail = "effect must be 'NoExecute' when `tolerationSeconds` is set";

@@ -33,7 +33,8 @@ pub(super) fn validate<'a>(volumes: &'a [Value], path: &str) -> (BTreeSet<&'a st
 
 fn validate_source(volume: &Value, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
-    let sources = volume.as_object().into_iter().flatten().filter(|(field, value)| *field != "name" && !value.is_null());
+    let sources =
+        volume.as_object().into_iter().flatten().filter(|(field, value)| *field != "name" && !value.is_null());
     let mut found = 0;
     for (kind, source) in sources {
         let path = format!("{path}.{kind}");

@@ -1,5 +1,7 @@
 //! The rules of services, one test a rule.
 
+#![expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
+
 use super::*;
 use crate::kinds::testing::{check_errors, object};
 
@@ -19,8 +21,10 @@ fn updated(old: &Object, spec: Value) -> Object {
 
 #[test]
 fn by_default_the_target_port_is_the_port() {
-    let object = service(json!({"ports": [{"port": 80}, {"port": 81, "targetPort": "http"}, {"port": 82, "targetPort": 0}]}));
-    let targets: Vec<_> = list(object.at(&["spec"]).unwrap(), "ports").iter().map(|port| port["targetPort"].clone()).collect();
+    let object =
+        service(json!({"ports": [{"port": 80}, {"port": 81, "targetPort": "http"}, {"port": 82, "targetPort": 0}]}));
+    let targets: Vec<_> =
+        list(object.at(&["spec"]).unwrap(), "ports").iter().map(|port| port["targetPort"].clone()).collect();
     assert_eq!(targets, [json!(80), json!("http"), json!(82)]);
 }
 
@@ -74,7 +78,8 @@ fn a_service_that_becomes_an_external_name_gives_its_address_back() {
 
 #[test]
 fn node_ports_stay_with_their_port_and_go_with_the_type() {
-    let old = service(json!({"type": "NodePort", "clusterIP": "10.96.0.5", "ports": [{"port": 80, "nodePort": 30080}]}));
+    let old =
+        service(json!({"type": "NodePort", "clusterIP": "10.96.0.5", "ports": [{"port": 80, "nodePort": 30080}]}));
     let kept = updated(&old, json!({"type": "NodePort", "ports": [{"port": 80}, {"name": "b", "port": 81}]}));
     let ports = list(kept.at(&["spec"]).unwrap(), "ports");
     assert_eq!((&ports[0]["nodePort"], ports[1].get("nodePort")), (&json!(30080), None));
