@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -26,7 +27,7 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) 
             let root = if segments[0] == "api" { Root::Api } else { Root::Apis };
             if let Some(version) = aggregated(header(headers, "accept")) {
                 let document = discovery::aggregated(rows(), root, version);
-                return Ok(cached(&document, version.content_type(), headers));
+                return Ok(cached(document.to_string().into(), version.content_type(), headers));
             }
             Some(match root {
                 Root::Api => discovery::api_versions(&api.advertised),
@@ -56,16 +57,16 @@ pub(crate) fn paths(catalog: &Catalog) -> Value {
 }
 
 /// Returns a document with an ETag, or says that the client's copy is still good.
-pub(crate) fn cached(document: &Value, content_type: &str, headers: &HeaderMap) -> Response<Body> {
-    let bytes = document.to_string();
+pub(crate) fn cached(bytes: Bytes, content_type: &str, headers: &HeaderMap) -> Response<Body> {
     let tag = format!("\"{}\"", STANDARD_NO_PAD.encode(Sha256::digest(&bytes)));
     let known = header(headers, "if-none-match").split(',').any(|one| one.trim().trim_start_matches("W/") == tag);
     let mut response = if known {
-        let mut response = respond::text(200, "");
+        // Without a Content-Type: client-go's cache would put it in the place of the kept one and misread the document.
+        let mut response = Response::new(respond::full(""));
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response
     } else {
-        respond::bytes_of(200, content_type, bytes.into(), header(headers, "accept-encoding"))
+        respond::bytes_of(200, content_type, bytes, header(headers, "accept-encoding"))
     };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(header::ETAG, tag);

@@ -46,6 +46,7 @@ pub(crate) struct Api {
     metrics: metrics::Metrics,
     authenticator: auth::Authenticator,
     nodes: tunnel::Nodes,
+    openapi: openapi::Documents,
     /// `host:port` as clients reach it.
     advertised: String,
     /// The cluster CA, for nodes that join.

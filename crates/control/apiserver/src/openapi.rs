@@ -1,14 +1,53 @@
-//! OpenAPI documents, made on the first request and kept.
+//! OpenAPI v3: each group's document is made when somebody first asks for it, and kept as bytes.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 use http::Response;
-use http::header::HeaderMap;
-use wkube_api::Status;
+use http::header::{self, HeaderMap, HeaderValue};
+use parking_lot::Mutex;
+use wkube_api::openapi::{self, Extra};
+use wkube_api::{Resource, Status};
 
 use crate::Api;
+use crate::discovery;
 use crate::respond::Body;
 use crate::router::Query;
 
+/// The documents that were asked for, by group path (`apis/apps/v1`).
+#[derive(Default)]
+pub(crate) struct Documents {
+    made: Mutex<BTreeMap<String, Bytes>>,
+}
+
 /// Answers `/openapi/...`; `rest` are the segments after it.
-pub(crate) fn answer(_api: &Api, _rest: &[&str], _query: &Query, _headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    Err(Status::unknown_path())
+pub(crate) fn answer(api: &Api, rest: &[&str], query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let rows = || api.registry.catalog.rows().iter().map(AsRef::<Resource>::as_ref);
+    let (group, version) = match rest {
+        ["v3"] => {
+            let index = openapi::index(rows(), &Extra::new());
+            return Ok(discovery::cached(index.to_string().into(), "application/json", headers));
+        }
+        ["v3", "api", version] => ("", *version),
+        ["v3", "apis", group, version] => (*group, *version),
+        _ => return Err(Status::unknown_path()),
+    };
+    let path = openapi::group_path(group, version);
+    let known = api.openapi.made.lock().get(&path).cloned();
+    let document = match known {
+        Some(document) => document,
+        None => {
+            let made = openapi::document(rows(), group, version, &Extra::new()).ok_or_else(Status::unknown_path)?;
+            let made = Bytes::from(made.to_string());
+            api.openapi.made.lock().insert(path, made.clone());
+            made
+        }
+    };
+    let mut response = discovery::cached(document, "application/json", headers);
+    if query.has("hash") {
+        // The hash names the content, so that it never has to be asked for again.
+        let forever = HeaderValue::from_static("public, immutable, max-age=31536000");
+        response.headers_mut().insert(header::CACHE_CONTROL, forever);
+    }
+    Ok(response)
 }

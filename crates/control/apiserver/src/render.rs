@@ -72,7 +72,7 @@ pub(crate) fn list(media: Media, resource: &Resource, listing: &Listing, now: Ti
             "items": objects.iter().map(|object| table::partial(object)).collect::<Vec<_>>(),
         }),
         Shape::Plain => json!({
-            "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(), "metadata": metadata,
+            "kind": resource.list_kind(), "apiVersion": resource.api_version(), "metadata": metadata,
             "items": objects.iter().map(|object| item_of(object)).collect::<Vec<_>>(),
         }),
     };
@@ -89,7 +89,7 @@ fn spliced_list(resource: &Resource, listing: &Listing) -> Bytes {
     let size: usize = listing.items.iter().map(|item| item.entry.value.len() + 40).sum();
     let mut out = Vec::with_capacity(size + 200);
     let head = json!({
-        "kind": format!("{}List", resource.kind), "apiVersion": resource.api_version(),
+        "kind": resource.list_kind(), "apiVersion": resource.api_version(),
         "metadata": list_metadata(listing),
     });
     let head = head.to_string();

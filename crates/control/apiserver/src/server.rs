@@ -18,6 +18,7 @@ use crate::catalog::Catalog;
 use crate::kubeconfig;
 use crate::listen::{self, Front};
 use crate::metrics::Metrics;
+use crate::openapi::Documents;
 use crate::oci_registry::{OciRegistry, Scheme};
 use crate::registry::{Registry, StoredSecrets};
 use crate::service::InProcess;
@@ -188,6 +189,7 @@ fn assemble(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Api
         access: Access::default(),
         metrics: Metrics::default(),
         nodes: Nodes::new(tasks),
+        openapi: Documents::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
         bootstrapped: OnceLock::new(),

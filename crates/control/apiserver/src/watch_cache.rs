@@ -65,6 +65,13 @@ pub(crate) struct Change {
     pub(crate) before: Option<Arc<Item>>,
 }
 
+impl Change {
+    /// Returns the change with both states shown differently.
+    pub(crate) fn map(self, show: impl Fn(Arc<Item>) -> Arc<Item>) -> Self {
+        Self { revision: self.revision, now: self.now.map(&show), before: self.before.map(&show) }
+    }
+}
+
 /// One kind's objects.
 pub(crate) struct Cache {
     items: RwLock<BTreeMap<Key, Arc<Item>>>,

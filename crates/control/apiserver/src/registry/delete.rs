@@ -8,12 +8,10 @@ use wkube_api::{Object, ObjectKey, Resource, Status};
 use super::list_options::{Freshness, ListOptions};
 use super::selection::Selection;
 use super::write::{self, WriteError};
-use super::{Outcome, Registry, damaged, decode, object_rules, read};
+use super::{Outcome, Registry, decode, object_rules, read, view};
 use crate::admission;
 use crate::call::Call;
-use crate::encoding;
 use crate::limits;
-use crate::watch_cache::Item;
 
 /// Keeps an object until its dependents are gone.
 const FOREGROUND: &str = "foregroundDeletion";
@@ -191,14 +189,12 @@ pub(crate) async fn one(registry: &Registry, call: &Call, options: &DeleteOption
     let resource = &*call.resource;
     for _ in 0..=limits::CONFLICT_RETRIES {
         let entry = registry.entry(resource, &key)?;
-        let old = encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))?;
+        let old = view::decode(resource, &entry)?;
         options.check(&old, resource)?;
         admission::on_delete(call)?;
         let written = match plan(&old, resource, options, registry.clock.now()) {
-            Deletion::Going => return Ok(Outcome::Object { code: 200, item: Item::new(entry).into() }),
-            _ if options.dry_run || call.dry_run => {
-                return Ok(Outcome::Object { code: 200, item: Item::new(entry).into() });
-            }
+            Deletion::Going => return Ok(Outcome::Document { code: 200, object: old }),
+            _ if options.dry_run || call.dry_run => return Ok(Outcome::Document { code: 200, object: old }),
             Deletion::Mark(marked) => {
                 let written = write::put(registry, call, Some((&entry, &old)), &marked).await;
                 written.map(|item| Outcome::Object { code: 200, item })

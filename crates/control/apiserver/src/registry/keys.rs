@@ -3,14 +3,13 @@
 use wkube_api::{Object, Resource, Scope};
 use wkube_store::Key;
 
-/// Kinds that are a second view of objects kept under another group (`pkg/registry/events/rest`).
-const VIEWS: [(&str, &str, &str); 1] = [("events.k8s.io", "events", "")];
-
 /// Returns the prefix under which all of a kind's objects are kept. It ends with `/`.
 pub(crate) fn prefix(resource: &Resource) -> String {
-    let view = VIEWS.iter().find(|(group, plural, _)| *group == resource.group && *plural == resource.plural);
-    let group = view.map_or(resource.group.as_ref(), |(_, _, kept)| kept);
-    format!("/registry/{}/{}/", if group.is_empty() { "core" } else { group }, resource.plural)
+    let plural = resource.manners.stored_as().map_or(resource.plural.as_ref(), |stored| stored.plural);
+    match resource.storage_group() {
+        "" => format!("/registry/core/{plural}/"),
+        group => format!("/registry/{group}/{plural}/"),
+    }
 }
 
 /// Returns the prefix of a namespace's objects, or of all if the namespace is empty.

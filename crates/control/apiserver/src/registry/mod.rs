@@ -30,6 +30,7 @@ pub(crate) mod patch;
 pub(crate) mod read;
 pub(crate) mod selection;
 pub(crate) mod update;
+pub(crate) mod view;
 pub(crate) mod watch;
 pub(crate) mod write;
 
@@ -70,8 +71,7 @@ impl Registry {
 
     /// Returns an object, or `NotFound`.
     pub(crate) fn object(&self, resource: &Resource, key: &ObjectKey) -> Result<Object, Status> {
-        let entry = self.entry(resource, key)?;
-        encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))
+        view::decode(resource, &self.entry(resource, key)?)
     }
 
     /// Returns an object of a core kind if it exists.

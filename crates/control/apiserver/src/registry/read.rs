@@ -9,7 +9,7 @@ use wkube_store::{Error, Range, Revision};
 
 use super::list_options::{self, Freshness, ListOptions, Page};
 use super::selection::Selection;
-use super::{Outcome, Registry, failed, keys};
+use super::{Outcome, Registry, failed, keys, view};
 use crate::call::Call;
 use crate::limits;
 use crate::watch_cache::Item;
@@ -35,7 +35,7 @@ pub(crate) async fn get(registry: &Registry, call: &Call) -> Result<Outcome, Sta
         wait_for(registry, Revision(version)).await?;
     }
     let key = ObjectKey::new(&call.namespace, &call.name);
-    let item = Arc::new(Item::new(registry.entry(&call.resource, &key)?));
+    let item = view::item(&call.resource, Arc::new(Item::new(registry.entry(&call.resource, &key)?)));
     Ok(Outcome::Object { code: 200, item })
 }
 
@@ -94,7 +94,8 @@ pub(crate) async fn snapshot(
             cache.reach(Revision(version)).await;
         }
     }
-    Ok(cache.list(&keys::collection(&call.resource, &call.namespace)))
+    let (items, revision) = cache.list(&keys::collection(&call.resource, &call.namespace));
+    Ok((items.into_iter().map(|item| view::item(&call.resource, item)).collect(), revision))
 }
 
 /// Waits a little for a revision that has not happened yet.
@@ -164,7 +165,7 @@ fn exact(
             && let Some(entry) = entries.next()
         {
             range.after = Some(entry.key.clone());
-            let item = Arc::new(Item::new(entry));
+            let item = view::item(&call.resource, Arc::new(Item::new(entry)));
             if selection.matches_item(&call.resource, &item) {
                 items.push(item);
             }

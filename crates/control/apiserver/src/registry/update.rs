@@ -7,7 +7,7 @@ use wkube_store::Entry;
 
 use super::object_rules::{self, Part};
 use super::write::{self, WriteError};
-use super::{Outcome, Registry, create, damaged, decode};
+use super::{Outcome, Registry, create, decode, view};
 use crate::admission;
 use crate::call::Call;
 use crate::encoding;
@@ -71,7 +71,7 @@ where
     let key = ObjectKey::new(&call.namespace, &call.name);
     for attempt in 0.. {
         let entry = registry.entry(&call.resource, &key)?;
-        let old = encoding::decode(&entry.value, entry.modified).ok_or_else(|| damaged(&entry))?;
+        let old = view::decode(&call.resource, &entry)?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
         prepare(registry, call, &mut new, &old, part, origin).await?;
@@ -130,7 +130,7 @@ async fn store(
         return Ok(Arc::new(Item::new(last)));
     }
     if object_rules::same(new, old) {
-        return Ok(Arc::new(Item::new(entry.clone())));
+        return Ok(view::item(&call.resource, Arc::new(Item::new(entry.clone()))));
     }
     write::put(registry, call, Some((entry, old)), new).await
 }

@@ -17,7 +17,7 @@ use wkube_store::{Error, Revision, Signal};
 
 use super::list_options::{self, Start, WatchOptions};
 use super::selection::Selection;
-use super::{Outcome, Registry, failed, keys, read};
+use super::{Outcome, Registry, failed, keys, read, view};
 use crate::call::Call;
 use crate::limits;
 use crate::render::{EventKind, Frames};
@@ -139,7 +139,7 @@ impl Watching {
                 signal = self.source.next() => match signal? {
                     Ok(Signal::Progress(revision)) => self.reached = self.reached.max(revision),
                     Ok(Signal::Event(event)) => {
-                        let change = self.cache.remember(&event);
+                        let change = self.cache.remember(&event).map(|item| view::item(frames.resource(), item));
                         if let Some(frame) = self.frame(&change, frames) {
                             return Some(Ok(frame));
                         }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use wkube_api::{Object, Resource, Status};
 use wkube_store::{Entry, Error, Key, Op, Precondition, Revision, Txn};
 
-use super::{Registry, failed, keys};
+use super::{Registry, failed, keys, view};
 use crate::admission::claims;
 use crate::call::Call;
-use crate::encoding;
 use crate::watch_cache::Item;
 
 /// Why nothing was written.
@@ -32,7 +31,7 @@ pub(crate) async fn put(
 ) -> Result<Arc<Item>, WriteError> {
     let resource = &*call.resource;
     let key = keys::of(resource, new);
-    let value = encoding::encode(new);
+    let value = view::encode(resource, new);
     let condition = match old {
         None => Precondition::Absent(key.clone()),
         Some((entry, _)) => Precondition::Modified(key.clone(), entry.modified),
@@ -42,7 +41,7 @@ pub(crate) async fn put(
     let modified = commit(registry, call, txn, &key).await?;
     let created = old.map_or(modified, |(entry, _)| entry.created);
     let version = old.map_or(1, |(entry, _)| entry.version + 1);
-    Ok(Arc::new(Item::new(Entry { key, value, created, modified, version })))
+    Ok(view::item(resource, Arc::new(Item::new(Entry { key, value, created, modified, version }))))
 }
 
 /// Removes an object in exactly this state.

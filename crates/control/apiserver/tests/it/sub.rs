@@ -106,3 +106,26 @@ async fn finalize_changes_only_a_namespaces_finalizers_and_ends_it() {
     assert_eq!(server.put("/api/v1/namespaces/t/finalize", body).await.code, 200);
     assert_eq!(server.get("/api/v1/namespaces/t").await.code, 404);
 }
+
+#[tokio::test]
+async fn both_groups_show_the_same_events() {
+    let server = Server::new().await;
+    let core = "/api/v1/namespaces/default/events";
+    let new = "/apis/events.k8s.io/v1/namespaces/default/events";
+    let body = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "message": "hello", "type": "Normal", "reason": "Because",
+        "involvedObject": {"kind": "Pod", "name": "p", "namespace": "default"},
+    });
+    let made = server.post(core, body).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let shown = server.get(&format!("{new}/e")).await;
+    assert_eq!((shown.at("apiVersion"), shown.at("note")), ("events.k8s.io/v1".into(), "hello".into()));
+    assert_eq!(shown.at("regarding.name"), "p");
+    let list = server.get(&format!("{new}?fieldSelector=regarding.name%3Dp")).await;
+    assert_eq!((list.at("apiVersion"), list.at("items.0.note")), ("events.k8s.io/v1".into(), "hello".into()));
+    let mut watch = server.watch(&format!("{new}?watch=true")).await;
+    let event = watch.next().await.expect("an event");
+    assert_eq!((super::at(&event, "object.apiVersion"), super::at(&event, "object.note")), ("events.k8s.io/v1".into(), "hello".into()));
+    assert_eq!(server.delete(&format!("{new}/e")).await.code, 200);
+    assert_eq!(server.get(&format!("{core}/e")).await.code, 404);
+}
