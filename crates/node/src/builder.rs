@@ -178,7 +178,8 @@ impl Builder {
         tasks.spawn("pods", pods.clone().follow(mine));
         tasks.spawn("node status", registrar.keep_status());
         let client = self.client.named("kubelet");
-        let renewing = lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner(&node));
+        let renewing =
+            lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner(&node));
         tasks.spawn("node lease", renewing);
         let router = server::router(pods.clone());
         if let Some(reverse) = self.reverse {

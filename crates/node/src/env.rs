@@ -98,7 +98,9 @@ pub fn environment(pod: &Pod, container: &Container, sources: &Sources) -> Resul
             },
             (value, None) => {
                 let text = value.as_deref().unwrap_or_default();
-                expand(text, |name| own.get(name).or_else(|| result.get(name)).or_else(|| service_vars.get(name)).cloned())
+                expand(text, |name| {
+                    own.get(name).or_else(|| result.get(name)).or_else(|| service_vars.get(name)).cloned()
+                })
             }
         };
         own.insert(var.name.clone(), value);
@@ -131,7 +133,9 @@ fn from_objects(container: &Container, sources: &Sources) -> Result<BTreeMap<Str
         }
     }
     // A name with `=` cannot be passed on (`validation.IsRelaxedEnvVarName`).
-    result.retain(|name, _| !name.is_empty() && !name.contains('=') && name.bytes().all(|byte| (0x20..0x7f).contains(&byte)));
+    result.retain(|name, _| {
+        !name.is_empty() && !name.contains('=') && name.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+    });
     Ok(result)
 }
 
@@ -140,7 +144,12 @@ fn optional(is_optional: Option<bool>, kind: &'static str, name: &str) -> Result
 }
 
 /// Returns the value of a reference; `None` if it is optional and missing.
-fn resolve(source: &EnvVarSource, pod: &Pod, container: &Container, sources: &Sources) -> Result<Option<String>, Error> {
+fn resolve(
+    source: &EnvVarSource,
+    pod: &Pod,
+    container: &Container,
+    sources: &Sources,
+) -> Result<Option<String>, Error> {
     let no_key = |kind, name: &str, key: &str| Error::NoKey {
         kind,
         namespace: spec::namespace(pod).to_owned(),
@@ -223,7 +232,12 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
 ///
 /// # Errors
 /// If the resource is none of those that the downward API offers.
-pub fn resource(pod: &Pod, container: &Container, selector: &ResourceFieldSelector, sources: &Sources) -> Result<String, Error> {
+pub fn resource(
+    pod: &Pod,
+    container: &Container,
+    selector: &ResourceFieldSelector,
+    sources: &Sources,
+) -> Result<String, Error> {
     let named = selector.container_name.as_deref().and_then(|name| spec::container(pod, name));
     let resources = named.unwrap_or(container).resources.as_ref();
     let unsupported = || Error::Resource(selector.resource.clone());

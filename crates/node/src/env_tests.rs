@@ -77,10 +77,16 @@ fn what_is_missing_is_named_unless_it_is_optional() {
     let cases = [
         (json!({ "configMapKeyRef": { "name": "gone", "key": "k" } }), "configmap \"gone\" not found"),
         (json!({ "secretKeyRef": { "name": "gone", "key": "k" } }), "secret \"gone\" not found"),
-        (json!({ "configMapKeyRef": { "name": "settings", "key": "k" } }), "couldn't find key k in ConfigMap shop/settings"),
+        (
+            json!({ "configMapKeyRef": { "name": "settings", "key": "k" } }),
+            "couldn't find key k in ConfigMap shop/settings",
+        ),
         (json!({ "secretKeyRef": { "name": "login", "key": "k" } }), "couldn't find key k in Secret shop/login"),
         (json!({ "fieldRef": { "fieldPath": "spec.color" } }), "fieldPath \"spec.color\" not supported"),
-        (json!({ "resourceFieldRef": { "resource": "limits.color" } }), "unsupported container resource : limits.color"),
+        (
+            json!({ "resourceFieldRef": { "resource": "limits.color" } }),
+            "unsupported container resource : limits.color",
+        ),
     ];
     for (reference, message) in cases {
         assert_eq!(check(of(reference)), Err(message.to_owned()));

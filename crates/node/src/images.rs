@@ -71,7 +71,12 @@ impl Images {
     ///
     /// # Errors
     /// The state that the container waits in.
-    pub async fn ensure(&self, pod: &Pod, container: &Container, record: &(dyn Fn(Note) + Send + Sync)) -> Result<Image, StartFailure> {
+    pub async fn ensure(
+        &self,
+        pod: &Pod,
+        container: &Container,
+        record: &(dyn Fn(Note) + Send + Sync),
+    ) -> Result<Image, StartFailure> {
         let name = container.image.as_deref().unwrap_or_default();
         let policy = PullPolicy::of(container);
         let asked = Instant::now();
@@ -101,12 +106,17 @@ impl Images {
         let pulled = self.runtime.pull_image(Pull { image: name.to_owned(), credentials }).await;
         match pulled {
             Ok(image) => {
-                record(Note::normal("Pulled", pulled_message(name, began.elapsed(), asked.elapsed(), image.size_bytes)));
+                record(Note::normal(
+                    "Pulled",
+                    pulled_message(name, began.elapsed(), asked.elapsed(), image.size_bytes),
+                ));
                 *latest = Some((Instant::now(), image.clone()));
                 Ok(image)
             }
             Err(PullError::InvalidName { image, problem }) => {
-                let message = format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}");
+                let message = format!(
+                    "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}"
+                );
                 record(Note::warning("InspectFailed", message.clone()));
                 Err(StartFailure::Other { reason: "InvalidImageName", message })
             }
@@ -182,13 +192,19 @@ mod tests {
     #[test]
     fn messages_are_kubernetes() {
         let message = pulled_message("a:v1", Duration::from_millis(1200), Duration::from_millis(1500), 42);
-        assert_eq!(message, "Successfully pulled image \"a:v1\" in 1.2s (1.5s including waiting). Image size: 42 bytes.");
+        assert_eq!(
+            message,
+            "Successfully pulled image \"a:v1\" in 1.2s (1.5s including waiting). Image size: 42 bytes."
+        );
     }
 
     #[test]
     fn pull_secrets_are_read_by_host() {
         let config = json!({ "auths": { "https://ghcr.io/v2/": { "username": "u", "password": "p" }, "bad": {} } });
-        let data = BTreeMap::from([(".dockerconfigjson".to_owned(), k8s_openapi::ByteString(config.to_string().into_bytes()))]);
+        let data = BTreeMap::from([(
+            ".dockerconfigjson".to_owned(),
+            k8s_openapi::ByteString(config.to_string().into_bytes()),
+        )]);
         let credentials = credentials_in(&Secret { data: Some(data), ..Secret::default() });
         assert_eq!(credentials, [Credential { host: "ghcr.io".into(), user: "u".into(), password: "p".into() }]);
     }

@@ -39,9 +39,11 @@ impl Cidr {
     pub fn choose(name: &str, taken: &[Self]) -> Self {
         // FNV-1a: stable over versions and machines, unlike the standard library's hasher.
         let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let range = |index: u32| Self { base: u32::from_be_bytes([10, 128, 0, 0]) + ((index % RANGES) << 12), bits: 20 };
+        let range =
+            |index: u32| Self { base: u32::from_be_bytes([10, 128, 0, 0]) + ((index % RANGES) << 12), bits: 20 };
         let first = hash >> 21;
-        let free = (0..RANGES).map(|step| range(first + step)).find(|range| !taken.iter().any(|other| range.overlaps(*other)));
+        let free =
+            (0..RANGES).map(|step| range(first + step)).find(|range| !taken.iter().any(|other| range.overlaps(*other)));
         free.unwrap_or_else(|| range(first))
     }
 

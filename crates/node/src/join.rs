@@ -46,7 +46,9 @@ impl fmt::Debug for Token {
 
 /// The text is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("read the token: expected wk1.<64 hex digits>.<6 characters>.<16 characters>, as `wkube token create` prints it")]
+#[error(
+    "read the token: expected wk1.<64 hex digits>.<6 characters>.<16 characters>, as `wkube token create` prints it"
+)]
 pub struct NoToken;
 
 impl Token {
@@ -170,7 +172,8 @@ impl Credentials {
         // The certificate comes last: its presence says that the set is whole.
         for (name, bytes) in [("node.key", &self.key), ("ca.crt", &self.ca), ("node.crt", &self.certificate)] {
             let part = dir.join(format!("{name}.part"));
-            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             std::fs::rename(&part, dir.join(name))?;
@@ -282,7 +285,8 @@ mod tests {
     fn the_request_names_the_node_and_its_group() {
         let (key, request) = request("edge-1").unwrap();
         assert!(String::from_utf8(key).unwrap().contains("PRIVATE KEY"));
-        let body: String = String::from_utf8(request).unwrap().lines().filter(|line| !line.starts_with("---")).collect();
+        let body: String =
+            String::from_utf8(request).unwrap().lines().filter(|line| !line.starts_with("---")).collect();
         let der = BASE64.decode(body).unwrap();
         for text in ["system:node:edge-1", "system:nodes"] {
             assert!(der.windows(text.len()).any(|window| window == text.as_bytes()), "{text}");

@@ -106,7 +106,12 @@ impl Fetcher {
         self.find(&self.secrets, namespace, name).await
     }
 
-    async fn find<K: Kind>(&self, remembered: &Remembered<Option<K>>, namespace: &str, name: &str) -> Result<Option<K>, Error> {
+    async fn find<K: Kind>(
+        &self,
+        remembered: &Remembered<Option<K>>,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<K>, Error> {
         let key = ObjectKey::new(namespace, name);
         recall(remembered, &key, FRESH, || async { Api::<K>::new(&self.client).find(&key).await }).await
     }
@@ -120,7 +125,8 @@ impl Fetcher {
     /// Returns a token of the pod's service account. Tokens are bound to their pod, and renewed at half their life.
     async fn token(&self, pod: &Pod, audience: &str, seconds: i64) -> Option<String> {
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default");
-        let key = ObjectKey::new(format!("{}/{account}", spec::namespace(pod)), format!("{}/{audience}", spec::uid(pod)));
+        let key =
+            ObjectKey::new(format!("{}/{account}", spec::namespace(pod)), format!("{}/{audience}", spec::uid(pod)));
         let audiences: Vec<&str> = if audience.is_empty() { Vec::new() } else { vec![audience] };
         let bound = json!({ "kind": "Pod", "apiVersion": "v1", "name": spec::name(pod), "uid": spec::uid(pod) });
         let request = json!({

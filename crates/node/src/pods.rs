@@ -52,7 +52,8 @@ pub struct Known {
 impl Pods {
     /// Returns the pods of a node, none yet.
     pub fn new(context: Context) -> Self {
-        let shared = Shared { context, workers: Mutex::default(), kept: Mutex::default(), count: watch::Sender::new(0) };
+        let shared =
+            Shared { context, workers: Mutex::default(), kept: Mutex::default(), count: watch::Sender::new(0) };
         Self(Arc::new(shared))
     }
 

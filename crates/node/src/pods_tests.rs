@@ -59,7 +59,11 @@ impl Server {
             self.0.lock().deletes.push(body);
             (200, json!({ "kind": "Status", "status": "Success" }))
         } else if path.ends_with("/events") || path.contains("/events/") {
-            self.0.lock().events.push(format!("{}: {}", body["reason"].as_str().unwrap(), body["message"].as_str().unwrap()));
+            self.0.lock().events.push(format!(
+                "{}: {}",
+                body["reason"].as_str().unwrap(),
+                body["message"].as_str().unwrap()
+            ));
             (201, body)
         } else if path.ends_with("/services") {
             (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
@@ -256,7 +260,8 @@ async fn a_crashing_container_starts_again_at_once_and_then_after_ten_seconds() 
 async fn a_missing_image_is_told_with_its_cause() {
     let world = World::new();
     world.pods.apply(&pod("p", &one("missing:v9", "Never")));
-    let waiting = |world: &World| world.server.latest("p")["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+    let waiting =
+        |world: &World| world.server.latest("p")["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
     world.until("ErrImagePull", |world| waiting(world) == "ErrImagePull").await;
     world.until("ImagePullBackOff", |world| waiting(world) == "ImagePullBackOff").await;
     let event = "Failed: Failed to pull image \"missing:v9\": not found".to_owned();
@@ -326,4 +331,54 @@ async fn a_thousand_pods_come_up_with_few_writes_at_once() {
     assert_eq!(addresses.len(), 1_000, "each has its own address");
     assert!(world.server.0.lock().writes_max <= 16);
     assert!(world.server.0.lock().statuses.len() <= 4_000, "progress is told, not every step of it");
+}
+
+async fn get(world: &World, path: &str) -> (u16, String) {
+    use tower::ServiceExt as _;
+    let request = Request::get(path).body(axum::body::Body::empty()).unwrap();
+    let answer = crate::server::router(world.pods.clone()).oneshot(request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn logs_are_served_or_the_reason_why_not() {
+    let world = World::new();
+    world.pods.apply(&pod("p", &one("i:v1", "Always")));
+    world.until("running", World::is_running).await;
+    world.guest(0).spec.log.write(crate::logs::entry::Stream::Stdout, b"one\ntwo\n");
+    assert_eq!(get(&world, "/containerLogs/n/p/c?tailLines=1").await, (200, "two\n".to_owned()));
+    let refused = get(&world, "/containerLogs/n/p/c?previous=true").await;
+    assert_eq!(refused, (400, "previous terminated container \"c\" in pod \"p\" not found".to_owned()));
+    assert_eq!(get(&world, "/containerLogs/n/p/x").await, (400, "container x is not valid for pod p".to_owned()));
+    assert_eq!(get(&world, "/containerLogs/n/q/c").await.0, 404);
+    world.guest(0).end(1);
+    world.until("restarted", |world| world.runtime.0.lock().len() == 2).await;
+    world.until("running", World::is_running).await;
+    world.guest(1).spec.log.write(crate::logs::entry::Stream::Stdout, b"three\n");
+    assert_eq!(get(&world, "/containerLogs/n/p/c").await, (200, "three\n".to_owned()));
+    assert_eq!(get(&world, "/containerLogs/n/p/c?previous=true").await, (200, "one\ntwo\n".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_counts_as_started_after_its_hook() {
+    let world = World::new();
+    let hook = json!({ "postStart": { "sleep": { "seconds": 5 } } });
+    let container = json!({ "name": "c", "image": "i:v1", "lifecycle": hook });
+    world.pods.apply(&pod("p", &json!({ "containers": [container] })));
+    let began = tokio::time::Instant::now();
+    world.until("running", World::is_running).await;
+    assert!(began.elapsed() >= Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_post_start_hook_kills_the_container() {
+    let world = World::new();
+    let hook = json!({ "postStart": { "httpGet": { "port": 80 } } });
+    let container = json!({ "name": "c", "image": "i:v1", "lifecycle": hook });
+    world.pods.apply(&pod("p", &json!({ "restartPolicy": "Never", "containers": [container] })));
+    world.until("Failed", |world| world.server.latest("p")["phase"] == "Failed").await;
+    let events = world.server.0.lock().events.clone();
+    assert!(events.iter().any(|event| event.starts_with("FailedPostStartHook")), "{events:?}");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::json;
@@ -170,8 +170,12 @@ impl Registrar {
     }
 
     async fn try_register(&self) -> Result<Node, Error> {
-        let new = self.identity.node(self.clock.now());
+        let mut new = self.identity.node(self.clock.now());
         if self.nodes.find(&self.key()).await?.is_none() {
+            // Chosen before anybody can give a /24: that has room for a quarter of the pods that a node takes.
+            let chosen = self.choose_cidr().await?.to_string();
+            new.spec =
+                Some(NodeSpec { pod_cidr: Some(chosen.clone()), pod_cidrs: Some(vec![chosen]), ..NodeSpec::default() });
             match self.nodes.create(&new).await {
                 Ok(_) => {}
                 Err(error) if error.is_already_exists() => {}
@@ -181,6 +185,12 @@ impl Registrar {
         let metadata = json!({ "labels": new.metadata.labels, "annotations": new.metadata.annotations });
         self.nodes.patch(&self.key(), &Patch::Merge(json!({ "metadata": metadata }))).await?;
         self.write(None).await
+    }
+
+    async fn choose_cidr(&self) -> Result<Cidr, Error> {
+        let others = self.nodes.list(&Scope::all()).await?.items;
+        let taken: Vec<Cidr> = others.iter().filter_map(cidr_of).collect();
+        Ok(Cidr::choose(&self.identity.name, &taken))
     }
 
     async fn write(&self, previous: Option<&NodeStatus>) -> Result<Node, Error> {
@@ -193,9 +203,7 @@ impl Registrar {
         if let Some(given) = cidr_of(node) {
             return given;
         }
-        let others = self.nodes.list(&Scope::all()).await.map(|list| list.items).unwrap_or_default();
-        let taken: Vec<Cidr> = others.iter().filter_map(cidr_of).collect();
-        let chosen = Cidr::choose(&self.identity.name, &taken);
+        let chosen = self.choose_cidr().await.unwrap_or_else(|_| Cidr::choose(&self.identity.name, &[]));
         let spec = json!({ "podCIDR": chosen.to_string(), "podCIDRs": [chosen.to_string()] });
         // Somebody who allocates ranges may have been faster: what the object says then counts.
         match self.nodes.patch(&self.key(), &Patch::Merge(json!({ "spec": spec }))).await {
@@ -307,7 +315,8 @@ mod tests {
             condition.status = "Unknown".into();
         }
         let again = identity().status(Some(&lost), at(60));
-        let times: Vec<_> = again.conditions.unwrap().into_iter().map(|c| c.last_transition_time.unwrap().0.as_second()).collect();
+        let times: Vec<_> =
+            again.conditions.unwrap().into_iter().map(|c| c.last_transition_time.unwrap().0.as_second()).collect();
         assert_eq!(times, [0, 0, 0, 60]);
     }
 }

@@ -24,7 +24,8 @@ impl Machine {
     pub fn measure(pods: u32) -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let cgroup = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+        let cgroup =
+            std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
         let total = memory_total(&meminfo).unwrap_or(4 << 30);
         Self { cpus, memory_bytes: cgroup.map_or(total, |limit: u64| limit.min(total)), pods }
     }

@@ -38,8 +38,9 @@ impl IntoResponse for Refusal {
 }
 
 fn find(pods: &Pods, namespace: &str, name: &str) -> Result<Known, Refusal> {
-    pods.find(namespace, name)
-        .ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found in namespace \"{namespace}\" on this node")))
+    pods.find(namespace, name).ok_or_else(|| {
+        Refusal(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found in namespace \"{namespace}\" on this node"))
+    })
 }
 
 async fn list(State(pods): State<Pods>) -> Response {
@@ -66,7 +67,8 @@ async fn logs(
     let attempt = query::attempt_of(&name, &known.status, &container, wanted.previous).map_err(bad)?;
     let dir = volumes::pod_dir(&context.data_dir, &known.pod).join(&container);
     let reader = Reader::open(&context.logs, &path_of(&dir, attempt), wanted).await;
-    let reader = reader.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to open the log: {error}")))?;
+    let reader = reader
+        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, format!("failed to open the log: {error}")))?;
     let body = Body::from_stream(reader.stream());
     Ok(([(header::CONTENT_TYPE, "text/plain")], body).into_response())
 }
@@ -122,10 +124,15 @@ mod tests {
 
     #[test]
     fn a_target_keeps_the_path_as_it_came() {
-        for (rest, path) in [("", "/"), ("/", "/"), ("/a/b", "/a/b"), ("?q=1", "/?q=1"), ("/a%2Fb?q=/x", "/a%2Fb?q=/x")] {
+        for (rest, path) in [("", "/"), ("/", "/"), ("/a/b", "/a/b"), ("?q=1", "/?q=1"), ("/a%2Fb?q=/x", "/a%2Fb?q=/x")]
+        {
             let target = format!("/proxy/ns/pod/80{rest}");
             let parsed = Target::parse(&target);
-            assert_eq!(parsed, Some(Target { namespace: "ns", name: "pod", port: 80, path: path.to_owned() }), "{rest}");
+            assert_eq!(
+                parsed,
+                Some(Target { namespace: "ns", name: "pod", port: 80, path: path.to_owned() }),
+                "{rest}"
+            );
         }
         for bad in ["/proxy/ns/pod", "/proxy/ns/pod/web/", "/proxy/ns/pod/99999", "/logs"] {
             assert_eq!(Target::parse(bad), None, "{bad}");

@@ -134,7 +134,12 @@ pub struct ReverseOverTls {
 impl ReverseOverTls {
     /// Returns the way to the server at `server` for the node `node`. Connections are driven by tasks of `tasks`.
     pub fn new(server: &str, node: &str, credentials: &Credentials, tasks: &Tasks) -> Self {
-        Self { server: server.to_owned(), node: node.to_owned(), credentials: credentials.clone(), tasks: tasks.clone() }
+        Self {
+            server: server.to_owned(),
+            node: node.to_owned(),
+            credentials: credentials.clone(),
+            tasks: tasks.clone(),
+        }
     }
 
     fn config(credentials: &Credentials) -> Result<ClientConfig, BoxError> {
@@ -145,7 +150,10 @@ impl ReverseOverTls {
         let chain = CertificateDer::pem_slice_iter(&credentials.certificate).collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_slice(&credentials.key)?;
         let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-        Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_client_auth_cert(chain, key)?)
+        Ok(builder
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)?)
     }
 }
 

@@ -22,6 +22,15 @@ pub trait Reverse: Send + Sync + 'static {
     fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>>;
 }
 
+impl<F> Reverse for F
+where
+    F: Fn() -> BoxFuture<'static, io::Result<Box<dyn Stream>>> + Send + Sync + 'static,
+{
+    fn dial(&self) -> BoxFuture<'static, io::Result<Box<dyn Stream>>> {
+        self()
+    }
+}
+
 /// How many requests the API server may have open at once: every `logs -f` of the node is one.
 const STREAMS_MAX: u32 = 1_000;
 

@@ -128,12 +128,10 @@ mod tests {
         write(&mut file, "2026-01-02T03:04:05.000000006Z".parse().unwrap(), Stream::Stderr, true, b"a b  c");
         assert_eq!(file, b"2026-01-02T03:04:05.000000006Z stderr P a b  c\n");
         let entry = parse(&file).unwrap();
-        assert_eq!(entry, Entry {
-            time: "2026-01-02T03:04:05.000000006Z",
-            stream: Stream::Stderr,
-            is_partial: true,
-            text: b"a b  c"
-        });
+        assert_eq!(
+            entry,
+            Entry { time: "2026-01-02T03:04:05.000000006Z", stream: Stream::Stderr, is_partial: true, text: b"a b  c" }
+        );
     }
 
     #[test]
@@ -146,7 +144,9 @@ mod tests {
 
     #[test]
     fn torn_lines_are_no_entries() {
-        for line in [&b""[..], b"2026", b"2026-01-02T03:04:05Z stdout", b"2026-01-02T03:04:05Z stdin F x", b"t stdout X x"] {
+        for line in
+            [&b""[..], b"2026", b"2026-01-02T03:04:05Z stdout", b"2026-01-02T03:04:05Z stdin F x", b"t stdout X x"]
+        {
             assert_eq!(parse(line), None);
         }
     }

@@ -34,7 +34,8 @@ impl Query {
     pub fn parse(query: &str, now: Timestamp) -> Result<Self, String> {
         let mut result = Self::default();
         for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
-            let number = || value.parse::<i64>().map_err(|_| format!("{name}: Invalid value: \"{value}\": must be a number"));
+            let number =
+                || value.parse::<i64>().map_err(|_| format!("{name}: Invalid value: \"{value}\": must be a number"));
             let truth = matches!(value, "true" | "1" | "");
             match name {
                 "follow" => result.follow = truth,
@@ -55,7 +56,8 @@ impl Query {
                 }
                 "sinceTime" => {
                     let text = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
-                    let time = text.parse().map_err(|_| format!("sinceTime: Invalid value: \"{value}\": must be RFC 3339"))?;
+                    let time =
+                        text.parse().map_err(|_| format!("sinceTime: Invalid value: \"{value}\": must be RFC 3339"))?;
                     result.since = Some(time);
                 }
                 "stream" => {
@@ -121,7 +123,9 @@ pub fn attempt_of(pod: &str, status: &PodStatus, container: &str, previous: bool
     }
     let reason = state.waiting.and_then(|waiting| waiting.reason).unwrap_or_default();
     Err(match reason.as_str() {
-        "ErrImagePull" => format!("container \"{container}\" in pod \"{pod}\" is waiting to start: image can't be pulled"),
+        "ErrImagePull" => {
+            format!("container \"{container}\" in pod \"{pod}\" is waiting to start: image can't be pulled")
+        }
         "ImagePullBackOff" => {
             format!("container \"{container}\" in pod \"{pod}\" is waiting to start: trying and failing to pull image")
         }
@@ -150,15 +154,19 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_the_kubelet_does() {
-        let query = Query::parse("follow=true&tailLines=20&sinceSeconds=60&timestamps=true&limitBytes=5&x=y", now()).unwrap();
-        assert_eq!(query, Query {
-            follow: true,
-            timestamps: true,
-            tail: Some(20),
-            since: Some("2026-01-01T00:00:00Z".parse().unwrap()),
-            limit_bytes: Some(5),
-            ..Query::default()
-        });
+        let query =
+            Query::parse("follow=true&tailLines=20&sinceSeconds=60&timestamps=true&limitBytes=5&x=y", now()).unwrap();
+        assert_eq!(
+            query,
+            Query {
+                follow: true,
+                timestamps: true,
+                tail: Some(20),
+                since: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+                limit_bytes: Some(5),
+                ..Query::default()
+            }
+        );
         let query = Query::parse("sinceTime=2026-01-01T00%3A00%3A00Z&previous=true", now()).unwrap();
         assert!(query.previous && query.since.is_some());
     }
@@ -179,7 +187,9 @@ mod tests {
     fn render(query: &str) -> String {
         let query = Query::parse(query, now()).unwrap();
         let mut out = Vec::new();
-        for line in ["2026-01-01T00:00:30Z stdout P a", "2026-01-01T00:00:31Z stdout F b", "2026-01-01T00:00:59Z stderr F c"] {
+        for line in
+            ["2026-01-01T00:00:30Z stdout P a", "2026-01-01T00:00:31Z stdout F b", "2026-01-01T00:00:59Z stderr F c"]
+        {
             query.render(&entry::parse(line.as_bytes()).unwrap(), &mut out);
         }
         String::from_utf8(out).unwrap()
@@ -217,7 +227,10 @@ mod tests {
     fn without_a_log_the_kubelets_sentence_is_given() {
         let waiting = |reason: &str| json!({ "restartCount": 0, "state": { "waiting": { "reason": reason } } });
         let sentence = |reason| attempt(waiting(reason), false).unwrap_err();
-        assert_eq!(sentence("ContainerCreating"), "container \"c\" in pod \"p\" is waiting to start: ContainerCreating");
+        assert_eq!(
+            sentence("ContainerCreating"),
+            "container \"c\" in pod \"p\" is waiting to start: ContainerCreating"
+        );
         assert_eq!(sentence("ErrImagePull"), "container \"c\" in pod \"p\" is waiting to start: image can't be pulled");
         assert_eq!(
             sentence("ImagePullBackOff"),

@@ -93,7 +93,11 @@ impl Reader {
                 let Some(path) = self.files.pop() else { return Ok(false) };
                 match File::open(&path).await {
                     Ok(file) => self.open = Some(BufReader::new(file)),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound && self.changes.is_some() && self.files.is_empty() => {
+                    Err(error)
+                        if error.kind() == io::ErrorKind::NotFound
+                            && self.changes.is_some()
+                            && self.files.is_empty() =>
+                    {
                         self.files.push(path);
                         return Ok(false);
                     }

@@ -140,8 +140,10 @@ mod tests {
             writer.write(Stream::Stdout, b"\n");
         }
         drop(writer);
-        let mut names: Vec<_> =
-            std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["0.log", "0.log.1", "0.log.2", "0.log.3", "0.log.4"]);
         assert!(std::fs::metadata(dir.path().join("0.log.4")).unwrap().len() > FILE_BYTES_MAX);

@@ -60,7 +60,8 @@ impl Attempt {
             }
             Err(Failure::Unrunnable(message)) => {
                 let now = self.context.clock.now();
-                let ended = Ended { code: 128, reason: "StartError".to_owned(), message, started_at: None, finished_at: now };
+                let ended =
+                    Ended { code: 128, reason: "StartError".to_owned(), message, started_at: None, finished_at: now };
                 ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
             }
         };
@@ -120,14 +121,16 @@ impl Attempt {
     async fn environment(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {
         let needs = env::needs(&self.container);
         let fetched = self.context.fetcher.for_env(&self.pod, needs).await;
-        let mut sources = fetched.map_err(|error| Failure::config(format!("failed to read its environment: {error}")))?;
+        let mut sources =
+            fetched.map_err(|error| Failure::config(format!("failed to read its environment: {error}")))?;
         sources.pod_ip = Some(self.ip);
         sources.host_ip = self.context.host_ip;
         sources.allocatable = self.context.allocatable.clone();
         let made = env::environment(&self.pod, &self.container, &sources);
         let mut env = made.map_err(|error| Failure::config(error.to_string()))?;
         let hostname = self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-        env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&self.pod).to_owned()));
+        env.entry("HOSTNAME".to_owned())
+            .or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&self.pod).to_owned()));
         Ok(env)
     }
 
@@ -135,8 +138,18 @@ impl Attempt {
     async fn attend(&mut self, guest: Arc<dyn Guest>, image_id: String) -> ContainerEvent {
         let started_at = self.context.clock.now();
         let registration = guest.backend().map(|backend| self.context.local.register(self.ip, self.ports(), backend));
-        self.report(ContainerEvent::Started { container: self.name(), attempt: self.number, image_id }).await;
-        let exit = self.wait(&*guest, registration.as_ref()).await;
+        let exit = match self.post_start(&*guest).await {
+            // The container counts as started once its hook is through (`kuberuntime_container.go`, `startContainer`).
+            Hook::Done => {
+                self.report(ContainerEvent::Started { container: self.name(), attempt: self.number, image_id }).await;
+                self.wait(&*guest, registration.as_ref()).await
+            }
+            Hook::Failed => {
+                guest.stop(spec::grace(&self.pod)).await;
+                guest.ended().await
+            }
+            Hook::Cut => self.wait(&*guest, registration.as_ref()).await,
+        };
         drop(registration);
         drop(guest);
         let reason = match exit.code {
@@ -193,8 +206,26 @@ impl Attempt {
         deadline.map_or(Duration::ZERO, |deadline| elapsed(self.context.clock.now(), deadline))
     }
 
+    async fn post_start(&self, guest: &dyn Guest) -> Hook {
+        let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
+            return Hook::Done;
+        };
+        let mut stop = self.stop.clone();
+        let done = tokio::select! {
+            biased;
+            _ = guest.ended() => return Hook::Cut,
+            _ = stop.wait_for(Option::is_some) => return Hook::Cut,
+            done = self.run_hook(hook) => done,
+        };
+        let Err(problem) = done else { return Hook::Done };
+        self.note(Note::warning("FailedPostStartHook", format!("PostStartHook failed: {problem}")));
+        Hook::Failed
+    }
+
     async fn pre_stop(&self) {
-        let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else { return };
+        let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else {
+            return;
+        };
         let mut stop = self.stop.clone();
         let mut grace = || {
             let deadline = *stop.borrow_and_update();
@@ -235,6 +266,16 @@ impl Attempt {
         }
         Ports::These(declared.iter().filter_map(|port| u16::try_from(port.container_port).ok()).collect())
     }
+}
+
+/// How a `postStart` hook went.
+enum Hook {
+    /// Well, or there is none.
+    Done,
+    /// It failed, so the container is killed.
+    Failed,
+    /// The container ended, or shall.
+    Cut,
 }
 
 enum Failure {

@@ -153,7 +153,8 @@ impl Container {
     pub fn remember(&mut self, status: &ContainerStatus, now: Timestamp) {
         self.restarts = u32::try_from(status.restart_count).unwrap_or(0);
         self.image_id.clone_from(&status.image_id);
-        self.last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref()).map(|t| Ended::remember(t, now));
+        self.last =
+            status.last_state.as_ref().and_then(|state| state.terminated.as_ref()).map(|t| Ended::remember(t, now));
         let Some(state) = &status.state else { return };
         if let Some(terminated) = &state.terminated {
             self.settle_old(Ended::remember(terminated, now));

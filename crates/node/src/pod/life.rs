@@ -89,10 +89,13 @@ impl Life {
         match &container.state {
             State::Pending => {}
             State::Waiting { until, .. } if *until <= now => {}
-            State::Waiting { why: Why::ErrImagePull { message }, since, until } if later(*since, PULL_ERROR_SHOWN) <= now => {
+            State::Waiting { why: Why::ErrImagePull { message }, since, until }
+                if later(*since, PULL_ERROR_SHOWN) <= now =>
+            {
                 let (message, since, until) = (message.clone(), *since, *until);
                 container.state = State::Waiting { why: Why::ImagePullBackOff { message }, since, until };
-                let image = spec::container(&self.pod, &container.name).and_then(|spec| spec.image.clone()).unwrap_or_default();
+                let image =
+                    spec::container(&self.pod, &container.name).and_then(|spec| spec.image.clone()).unwrap_or_default();
                 effects.push(container.record(Note::normal("BackOff", format!("Back-off pulling image \"{image}\""))));
                 effects.push(container.record(Note::warning("Failed", "Error: ImagePullBackOff")));
                 effects.push(Effect::Publish(Report::Progress));
@@ -111,7 +114,13 @@ impl Life {
     }
 
     /// Takes in what the runtime says about a container. Returns whether it concerned the current attempt.
-    pub(crate) fn observe(&mut self, event: ContainerEvent, keeps_running: bool, now: Timestamp, effects: &mut Vec<Effect>) -> bool {
+    pub(crate) fn observe(
+        &mut self,
+        event: ContainerEvent,
+        keeps_running: bool,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
         let full_name = spec::full_name(&self.pod);
         let pod = Arc::clone(&self.pod);
         let Some(container) = self.containers.iter_mut().find(|container| container.name == event.container()) else {
@@ -135,7 +144,15 @@ impl Life {
     }
 
     /// Takes in a probe's verdict on a running container.
-    pub(crate) fn probed(&mut self, name: &str, attempt: u32, kind: ProbeKind, verdict: Verdict, now: Timestamp, effects: &mut Vec<Effect>) {
+    pub(crate) fn probed(
+        &mut self,
+        name: &str,
+        attempt: u32,
+        kind: ProbeKind,
+        verdict: Verdict,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let pod = Arc::clone(&self.pod);
         let Some(container) = self.containers.iter_mut().find(|container| container.name == name) else { return };
         let Some(spec) = spec::container(&pod, name) else { return };
@@ -180,7 +197,9 @@ impl Life {
     /// Asks to stop what may be stopped now: everything but sidecars first, then the sidecars from last to first.
     pub(crate) fn stop_next(&mut self, deadline: Timestamp, effects: &mut Vec<Effect>) {
         let mut work_left = false;
-        for container in self.containers.iter_mut().filter(|container| container.role != Role::Sidecar && container.is_live()) {
+        for container in
+            self.containers.iter_mut().filter(|container| container.role != Role::Sidecar && container.is_live())
+        {
             work_left = true;
             let message = format!("Stopping container {}", container.name);
             container.ask_to_stop(deadline, &message, effects);
@@ -209,7 +228,9 @@ impl Life {
     /// Returns when something changes without an input.
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
         let waits = self.containers.iter().filter_map(|container| match &container.state {
-            State::Waiting { why: Why::ErrImagePull { .. }, since, until } => Some(later(*since, PULL_ERROR_SHOWN).min(*until)),
+            State::Waiting { why: Why::ErrImagePull { .. }, since, until } => {
+                Some(later(*since, PULL_ERROR_SHOWN).min(*until))
+            }
             State::Waiting { until, .. } => Some(*until),
             State::Pending | State::Starting | State::Up { .. } | State::Exited(_) => None,
         });
@@ -251,7 +272,14 @@ impl Container {
         self.state = State::Waiting { why, since: now, until };
     }
 
-    fn exited(&mut self, ended: Ended, keeps_running: bool, full_name: &str, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn exited(
+        &mut self,
+        ended: Ended,
+        keeps_running: bool,
+        full_name: &str,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         if ended.reason == "StartError" {
             effects.push(self.record(Note::warning("Failed", format!("Error: {}", ended.message))));
         }

@@ -3,6 +3,8 @@
 pub mod attempt;
 pub mod backoff;
 pub mod container;
+pub mod effect;
+pub mod input;
 pub mod life;
 pub mod phase;
 pub mod probes;

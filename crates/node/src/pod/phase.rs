@@ -7,7 +7,6 @@
 //! ```
 //! One way only: a UID never runs again. The grace period of a stopping pod only shrinks.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,12 @@ use k8s_openapi::api::core::v1::Pod;
 use wkube_base::Backoff;
 
 use super::backoff::later;
-use super::container::{Ended, Role, State};
+use super::container::{Role, State};
 use super::life::{Life, Progress};
 use super::spec;
+
+pub use super::effect::{Effect, Note, Report};
+pub use super::input::{ContainerEvent, Input, Kill, ProbeKind, StartFailure, Verdict};
 
 /// Retries of volumes and addresses: 500 ms doubling to about 2 min (`nestedpendingoperations`, `exponentialbackoff`).
 const SETUP_RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(122) };
@@ -87,217 +89,6 @@ pub enum Ending {
     Remembered,
 }
 
-/// Who ends a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kill {
-    /// The object was deleted.
-    Deleted,
-    /// It ran longer than `activeDeadlineSeconds`.
-    DeadlineExceeded,
-    /// This agent stops. The pod is started again by the next one.
-    NodeShutdown,
-    /// The node cannot run it.
-    Rejected {
-        /// `status.reason`, such as `OutOfpods`.
-        reason: &'static str,
-        /// `status.message`.
-        message: String,
-    },
-}
-
-/// What the machine is told.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// The newest object.
-    Desired(Arc<Pod>),
-    /// End it.
-    Kill {
-        /// How long containers may take.
-        grace: Duration,
-        /// Who says so.
-        kill: Kill,
-    },
-    /// Volumes and address are there.
-    Prepared {
-        /// The pod's address.
-        ip: IpAddr,
-    },
-    /// They are not.
-    PrepareFailed {
-        /// The event's reason, such as `FailedMount`.
-        reason: &'static str,
-        /// The cause.
-        message: String,
-    },
-    /// Something happened to a container.
-    Runtime(ContainerEvent),
-    /// A probe changed its mind.
-    Probe {
-        /// The container.
-        container: String,
-        /// Which of its attempts was probed.
-        attempt: u32,
-        /// Which probe.
-        kind: ProbeKind,
-        /// What it thinks, past its threshold.
-        verdict: Verdict,
-    },
-    /// The instant of `wake_at` has come.
-    Timer,
-}
-
-/// Something that happened to one attempt of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContainerEvent {
-    /// It runs.
-    Started {
-        /// Its name.
-        container: String,
-        /// Which attempt.
-        attempt: u32,
-        /// The pinned image.
-        image_id: String,
-    },
-    /// It did not come to run.
-    StartFailed {
-        /// Its name.
-        container: String,
-        /// Which attempt.
-        attempt: u32,
-        /// Why.
-        failure: StartFailure,
-    },
-    /// It ended.
-    Exited {
-        /// Its name.
-        container: String,
-        /// Which attempt.
-        attempt: u32,
-        /// How.
-        ended: Ended,
-    },
-}
-
-impl ContainerEvent {
-    /// Returns the container's name.
-    pub fn container(&self) -> &str {
-        match self {
-            Self::Started { container, .. } | Self::StartFailed { container, .. } | Self::Exited { container, .. } => container,
-        }
-    }
-
-    /// Returns the attempt.
-    pub fn attempt(&self) -> u32 {
-        match self {
-            Self::Started { attempt, .. } | Self::StartFailed { attempt, .. } | Self::Exited { attempt, .. } => *attempt,
-        }
-    }
-}
-
-/// Why a container did not come to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StartFailure {
-    /// The image could not be had.
-    Pull {
-        /// The cause.
-        message: String,
-    },
-    /// Something else that is tried again: `ErrImageNeverPull`, `InvalidImageName`, `CreateContainerConfigError`.
-    Other {
-        /// Kubernetes' word.
-        reason: &'static str,
-        /// The cause.
-        message: String,
-    },
-    /// We gave up because it was to be stopped.
-    Cancelled,
-}
-
-/// The kinds of probes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProbeKind {
-    /// Gates the other two.
-    Startup,
-    /// Its failure restarts the container.
-    Liveness,
-    /// Its failure takes the pod out of its services.
-    Readiness,
-}
-
-/// What a probe thinks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Well.
-    Success,
-    /// Not well.
-    Failure,
-}
-
-/// What the worker shall do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Make volumes and address; answer with `Prepared` or `PrepareFailed`.
-    Prepare,
-    /// Start a container; answer with `Started` or `StartFailed`, and with `Exited` in the end.
-    Start {
-        /// Its name.
-        container: String,
-        /// Which attempt this is.
-        attempt: u32,
-    },
-    /// Stop a container by a deadline; repeated with earlier deadlines. Whatever it was doing, an end is reported.
-    Stop {
-        /// Its name.
-        container: String,
-        /// Which attempt.
-        attempt: u32,
-        /// When it is killed.
-        deadline: Timestamp,
-    },
-    /// Undo what `Prepare` made.
-    Release,
-    /// Tell the API server.
-    Publish(Report),
-    /// Remove the object: the pod was deleted and its last status is told.
-    Forget,
-    /// Record an event.
-    Record(Note),
-}
-
-/// Which status is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
-    /// One that newer ones may replace.
-    Progress,
-    /// The last one.
-    Final,
-}
-
-/// An event for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
-    /// Whether it is a `Warning`.
-    pub is_warning: bool,
-    /// Kubernetes' word.
-    pub reason: &'static str,
-    /// The sentence.
-    pub message: String,
-    /// The container it is about.
-    pub container: Option<String>,
-}
-
-impl Note {
-    /// Returns a `Normal` event.
-    pub fn normal(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { is_warning: false, reason, message: message.into(), container: None }
-    }
-
-    /// Returns a `Warning` event.
-    pub fn warning(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { is_warning: true, reason, message: message.into(), container: None }
-    }
-}
-
 impl Phase {
     /// Returns a pod's first phase on this node. A pod that had ended before stays so.
     pub fn begin(pod: Arc<Pod>, now: Timestamp) -> (Self, Vec<Effect>) {
@@ -362,7 +153,9 @@ impl Phase {
     pub fn probes_wanted(&self) -> Vec<(String, u32, ProbeKind)> {
         let Self::Running(Running { life }) = self else { return Vec::new() };
         let mut wanted = Vec::new();
-        for container in life.containers.iter().filter(|container| container.role != Role::Init && container.stop.is_none()) {
+        for container in
+            life.containers.iter().filter(|container| container.role != Role::Init && container.stop.is_none())
+        {
             let State::Up { started, .. } = container.state else { continue };
             let Some(spec) = spec::container(&life.pod, &container.name) else { continue };
             let kinds = [
@@ -491,7 +284,8 @@ impl Stopping {
         // The intermediate status is about to be replaced by the last one.
         effects.retain(|effect| *effect != Effect::Publish(Report::Progress));
         effects.push(Effect::Release);
-        let is_deleted = self.life.pod.metadata.deletion_timestamp.is_some() || self.ending == Ending::Killed(Kill::Deleted);
+        let is_deleted =
+            self.life.pod.metadata.deletion_timestamp.is_some() || self.ending == Ending::Killed(Kill::Deleted);
         let mut stopped = Stopped { life: self.life, ending: self.ending, is_forgotten: false };
         if stopped.ending != Ending::Killed(Kill::NodeShutdown) {
             effects.push(Effect::Publish(Report::Final));
@@ -536,7 +330,11 @@ fn kill_in(input: &Input) -> Option<(Duration, Kill)> {
     match input {
         Input::Kill { grace, kill } => Some((*grace, kill.clone())),
         Input::Desired(pod) => Some((spec::deletion_grace(pod)?, Kill::Deleted)),
-        Input::Prepared { .. } | Input::PrepareFailed { .. } | Input::Runtime(_) | Input::Probe { .. } | Input::Timer => None,
+        Input::Prepared { .. }
+        | Input::PrepareFailed { .. }
+        | Input::Runtime(_)
+        | Input::Probe { .. }
+        | Input::Timer => None,
     }
 }
 

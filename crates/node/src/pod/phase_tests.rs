@@ -1,10 +1,12 @@
 //! The phase machine: its full transition table, the sentences of Kubernetes' documentation, and random lives.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use serde_json::{Value, json};
 use wkube_base::Rng;
 
+use super::super::container::Ended;
 use super::super::status::status_of;
 use super::*;
 
@@ -67,13 +69,21 @@ impl Bench {
     }
 
     fn started(&mut self, name: &str) -> &mut Self {
-        let event = ContainerEvent::Started { container: name.into(), attempt: self.attempt(name), image_id: "i@sha256:0".into() };
+        let event = ContainerEvent::Started {
+            container: name.into(),
+            attempt: self.attempt(name),
+            image_id: "i@sha256:0".into(),
+        };
         self.give(Input::Runtime(event));
         self
     }
 
     fn exited(&mut self, name: &str, code: i32) -> &mut Self {
-        let event = ContainerEvent::Exited { container: name.into(), attempt: self.attempt(name), ended: ended(code, self.now) };
+        let event = ContainerEvent::Exited {
+            container: name.into(),
+            attempt: self.attempt(name),
+            ended: ended(code, self.now),
+        };
         self.give(Input::Runtime(event));
         self
     }
@@ -128,8 +138,13 @@ impl Bench {
     }
 
     fn condition(&self, name: &str) -> String {
-        let condition = self.status().conditions.unwrap().into_iter().find(|condition| condition.type_ == name).unwrap();
-        [Some(condition.status), condition.reason, condition.message].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        let condition =
+            self.status().conditions.unwrap().into_iter().find(|condition| condition.type_ == name).unwrap();
+        [Some(condition.status), condition.reason, condition.message]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -156,8 +171,10 @@ fn containers_start_together_and_the_pod_is_ready_when_all_run() {
     let mut bench = Bench::new(&json!({ "containers": [{ "name": "a" }, { "name": "b" }] }));
     assert_eq!(bench.starts(), ["start a 0", "start b 0"]);
     bench.started("a");
-    assert_eq!((bench.word().as_str(), bench.condition("Ready").as_str()),
-        ("Pending", "False ContainersNotReady containers with unready status: [b]"));
+    assert_eq!(
+        (bench.word().as_str(), bench.condition("Ready").as_str()),
+        ("Pending", "False ContainersNotReady containers with unready status: [b]")
+    );
     bench.started("b");
     assert_eq!((bench.word().as_str(), bench.condition("Ready").as_str()), ("Running", "True"));
     assert_eq!(bench.condition("PodReadyToStartContainers"), "True");
@@ -167,7 +184,10 @@ fn containers_start_together_and_the_pod_is_ready_when_all_run() {
 fn init_containers_run_one_after_the_other() {
     let spec = json!({ "initContainers": [{ "name": "i" }, { "name": "j" }], "containers": [{ "name": "c" }] });
     let mut bench = Bench::new(&spec);
-    assert_eq!(bench.condition("Initialized"), "False ContainersNotInitialized containers with incomplete status: [i j]");
+    assert_eq!(
+        bench.condition("Initialized"),
+        "False ContainersNotInitialized containers with incomplete status: [i j]"
+    );
     assert_eq!(bench.waiting().0, "PodInitializing");
     bench.started("i").exited("i", 0);
     assert_eq!(bench.starts(), ["start i 0", "start j 0"]);
@@ -205,13 +225,24 @@ fn a_sidecar_lets_others_start_and_ends_after_them() {
 
 #[test]
 fn restart_policies_decide_by_exit_code() {
-    for (policy, code, restarts) in
-        [("Always", 0, true), ("Always", 1, true), ("OnFailure", 0, false), ("OnFailure", 1, true), ("Never", 0, false), ("Never", 1, false)]
-    {
+    for (policy, code, restarts) in [
+        ("Always", 0, true),
+        ("Always", 1, true),
+        ("OnFailure", 0, false),
+        ("OnFailure", 1, true),
+        ("Never", 0, false),
+        ("Never", 1, false),
+    ] {
         let mut bench = Bench::new(&one(policy));
         bench.started("c").exited("c", code);
         assert_eq!(bench.starts().len() == 2, restarts, "{policy} {code}");
-        let word = if restarts { "Running" } else if code == 0 { "Succeeded" } else { "Failed" };
+        let word = if restarts {
+            "Running"
+        } else if code == 0 {
+            "Succeeded"
+        } else {
+            "Failed"
+        };
         assert_eq!(bench.word(), word, "{policy} {code}");
     }
 }
@@ -285,7 +316,12 @@ fn a_verdict_about_an_earlier_attempt_is_ignored() {
     let mut bench = Bench::new(&json!({ "containers": [{ "name": "c", "livenessProbe": probe }] }));
     bench.started("c").exited("c", 1).started("c");
     bench.asked();
-    bench.give(Input::Probe { container: "c".into(), attempt: 0, kind: ProbeKind::Liveness, verdict: Verdict::Failure });
+    bench.give(Input::Probe {
+        container: "c".into(),
+        attempt: 0,
+        kind: ProbeKind::Liveness,
+        verdict: Verdict::Failure,
+    });
     assert!(bench.asked().is_empty());
 }
 
@@ -382,7 +418,10 @@ fn a_restarted_agent_goes_on_under_the_same_uid() {
     bench.started("c");
     let status = bench.status().container_statuses.unwrap().remove(0);
     let last = status.last_state.unwrap().terminated.unwrap();
-    assert_eq!((status.restart_count, last.exit_code, last.reason.as_deref()), (1, 137, Some("ContainerStatusUnknown")));
+    assert_eq!(
+        (status.restart_count, last.exit_code, last.reason.as_deref()),
+        (1, 137, Some("ContainerStatusUnknown"))
+    );
     let bench = Bench::of(before("Never"));
     assert_eq!(bench.word(), "Failed", "what may not run twice has failed");
 }
@@ -435,7 +474,8 @@ fn the_transition_table() {
     };
     let inputs = |pod: &Pod| {
         let started = ContainerEvent::Started { container: "c".into(), attempt: 0, image_id: "i".into() };
-        let failed = ContainerEvent::StartFailed { container: "c".into(), attempt: 0, failure: StartFailure::Cancelled };
+        let failed =
+            ContainerEvent::StartFailed { container: "c".into(), attempt: 0, failure: StartFailure::Cancelled };
         let exited = ContainerEvent::Exited { container: "c".into(), attempt: 0, ended: ended(0, 0) };
         let stale = ContainerEvent::Exited { container: "c".into(), attempt: 9, ended: ended(0, 0) };
         let verdict = Verdict::Failure;
@@ -458,7 +498,8 @@ fn the_transition_table() {
     for bench in [setup(), up(), stopping(), stopped()] {
         for (name, input) in inputs(&bench.phase.life().pod) {
             let (next, effects) = bench.phase.clone().step(input, at(1));
-            let effects: Vec<String> = effects.iter().filter_map(describe).filter(|effect| !effect.contains(": ")).collect();
+            let effects: Vec<String> =
+                effects.iter().filter_map(describe).filter(|effect| !effect.contains(": ")).collect();
             writeln!(table, "{} + {name} -> {}  {}", word(&bench.phase), word(&next), effects.join(", ")).unwrap();
         }
     }
@@ -563,18 +604,27 @@ impl World {
         let verdict = if rng.below(2) == 0 { Verdict::Success } else { Verdict::Failure };
         let kind = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness][rng.below(3)];
         match rng.below(12) {
-            0 if rng.below(6) == 0 => self.give(Input::Kill { grace: Duration::from_secs(rng.below(40) as u64), kill: Kill::Deleted }),
+            0 if rng.below(6) == 0 => {
+                self.give(Input::Kill { grace: Duration::from_secs(rng.below(40) as u64), kill: Kill::Deleted })
+            }
             1 if !self.is_prepared => {
                 self.is_prepared = true;
                 self.give(Input::Prepared { ip: IpAddr::from([10, 42, 0, 2]) });
             }
-            2..=4 => self.give(Input::Runtime(ContainerEvent::Started { container: name, attempt, image_id: "i".into() })),
+            2..=4 => {
+                self.give(Input::Runtime(ContainerEvent::Started { container: name, attempt, image_id: "i".into() }))
+            }
             5 if held.is_some() => {
                 self.held.remove(&name);
                 let failure = StartFailure::Pull { message: "no".into() };
-                let is_up = self.phase.life().containers.iter().any(|c| c.name == name && matches!(c.state, State::Up { .. }));
+                let is_up =
+                    self.phase.life().containers.iter().any(|c| c.name == name && matches!(c.state, State::Up { .. }));
                 if is_up {
-                    self.give(Input::Runtime(ContainerEvent::Exited { container: name, attempt, ended: ended(1, self.now) }));
+                    self.give(Input::Runtime(ContainerEvent::Exited {
+                        container: name,
+                        attempt,
+                        ended: ended(1, self.now),
+                    }));
                 } else {
                     self.give(Input::Runtime(ContainerEvent::StartFailed { container: name, attempt, failure }));
                 }
@@ -582,7 +632,11 @@ impl World {
             6..=7 if held.is_some() => {
                 self.held.remove(&name);
                 let code = i32::try_from(rng.below(2)).unwrap();
-                self.give(Input::Runtime(ContainerEvent::Exited { container: name, attempt, ended: ended(code, self.now) }));
+                self.give(Input::Runtime(ContainerEvent::Exited {
+                    container: name,
+                    attempt,
+                    ended: ended(code, self.now),
+                }));
             }
             8 => self.give(Input::Probe { container: name, attempt, kind, verdict }),
             _ => self.give(Input::Timer),
@@ -597,9 +651,14 @@ impl World {
             if stop.is_none() {
                 // A sidecar whose turn to stop has not come.
                 self.held.insert(name, (attempt, stop));
-                let (name, (attempt, _)) = self.held.iter().rev().find(|(_, held)| held.1.is_some()).map(|(n, h)| (n.clone(), *h)).unwrap();
+                let (name, (attempt, _)) =
+                    self.held.iter().rev().find(|(_, held)| held.1.is_some()).map(|(n, h)| (n.clone(), *h)).unwrap();
                 self.held.remove(&name);
-                self.give(Input::Runtime(ContainerEvent::Exited { container: name, attempt, ended: ended(137, self.now) }));
+                self.give(Input::Runtime(ContainerEvent::Exited {
+                    container: name,
+                    attempt,
+                    ended: ended(137, self.now),
+                }));
                 continue;
             }
             self.give(Input::Runtime(ContainerEvent::Exited { container: name, attempt, ended: ended(137, self.now) }));

@@ -29,7 +29,8 @@ pub struct Threshold {
 impl Threshold {
     /// Returns a probe's thresholds. A container begins not ready, alive, and not started.
     pub fn new(kind: ProbeKind, probe: &Probe) -> Self {
-        let at_least_one = |field: Option<i32>, default| field.and_then(|n| u32::try_from(n).ok()).unwrap_or(default).max(1);
+        let at_least_one =
+            |field: Option<i32>, default| field.and_then(|n| u32::try_from(n).ok()).unwrap_or(default).max(1);
         Self {
             successes_needed: at_least_one(probe.success_threshold, 1),
             failures_needed: at_least_one(probe.failure_threshold, 3),
@@ -182,7 +183,13 @@ fn request(authority: &str, path: &str, headers: &[(String, String)]) -> Result<
     request.body(Empty::new().map_err(|never| match never {}).boxed_unsync()).map_err(|error| error.to_string())
 }
 
-async fn ask_pod(pods: &LocalPods, ip: IpAddr, port: u16, path: &str, headers: &[(String, String)]) -> Result<(), String> {
+async fn ask_pod(
+    pods: &LocalPods,
+    ip: IpAddr,
+    port: u16,
+    path: &str,
+    headers: &[(String, String)],
+) -> Result<(), String> {
     let url = format!("http://{ip}:{port}{path}");
     let Some(backend) = pods.get(ip, port) else {
         return Err(format!("Get \"{url}\": dial tcp {ip}:{port}: connect: connection refused"));
@@ -241,7 +248,13 @@ impl Drop for Aborting {
 
 impl Running {
     /// Makes the runners those that are wanted: level-triggered, so that no start or stop can be missed.
-    pub fn become_wanted(&mut self, wanted: Vec<(String, u32, ProbeKind)>, pod: &k8s_openapi::api::core::v1::Pod, ip: IpAddr, prober: &Prober) {
+    pub fn become_wanted(
+        &mut self,
+        wanted: Vec<(String, u32, ProbeKind)>,
+        pod: &k8s_openapi::api::core::v1::Pod,
+        ip: IpAddr,
+        prober: &Prober,
+    ) {
         self.0.retain(|key, _| wanted.contains(key));
         for key in wanted {
             if self.0.contains_key(&key) {
@@ -366,9 +379,10 @@ mod tests {
 
     #[test]
     fn only_two_and_three_hundreds_are_well() {
-        assert_eq!([199, 200, 399, 400, 503].map(|code| judge(http::StatusCode::from_u16(code).unwrap()).is_ok()), [
-            false, true, true, false, false
-        ]);
+        assert_eq!(
+            [199, 200, 399, 400, 503].map(|code| judge(http::StatusCode::from_u16(code).unwrap()).is_ok()),
+            [false, true, true, false, false]
+        );
     }
 
     #[tokio::test]

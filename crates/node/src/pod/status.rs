@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP, Pod,
-    PodCondition, PodIP, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
+    Pod, PodCondition, PodIP, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use super::phase::{Ending, Kill, Phase};
 use super::spec;
 
 /// The conditions that this node writes; all others belong to somebody else.
-const OWN_CONDITIONS: [&str; 5] = ["PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
+const OWN_CONDITIONS: [&str; 5] =
+    ["PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
 
 /// Returns the pod's status. `previous` is the status published before: a condition that did not change keeps its
 /// transition time. Conditions of others are carried over.
@@ -92,7 +93,8 @@ fn phase_word(phase: &Phase) -> &'static str {
 
 /// A sidecar that is being stopped at the pod's end does not make the pod uninitialized again.
 fn is_initialized(life: &Life) -> bool {
-    let apps_began = life.containers.iter().any(|c| c.role == Role::App && (c.state != State::Pending || c.last.is_some()));
+    let apps_began =
+        life.containers.iter().any(|c| c.role == Role::App && (c.state != State::Pending || c.last.is_some()));
     apps_began || life.is_initialized()
 }
 
@@ -207,9 +209,10 @@ fn readiness_gates(pod: &Pod) -> Result<(), Problem> {
             let name = &gate.condition_type;
             match conditions.iter().find(|condition| condition.type_ == *name) {
                 None => Some(format!("corresponding condition of pod readiness gate \"{name}\" does not exist.")),
-                Some(condition) if condition.status != "True" => {
-                    Some(format!("the status of pod readiness gate \"{name}\" is not \"True\", but {}", condition.status))
-                }
+                Some(condition) if condition.status != "True" => Some(format!(
+                    "the status of pod readiness gate \"{name}\" is not \"True\", but {}",
+                    condition.status
+                )),
                 Some(_) => None,
             }
         })
@@ -282,7 +285,10 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
             Why::ImagePullBackOff { message } => {
                 let image = spec::container(&life.pod, &container.name).and_then(|spec| spec.image.as_deref());
                 let image = image.unwrap_or_default();
-                waiting("ImagePullBackOff", Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {message}")))
+                waiting(
+                    "ImagePullBackOff",
+                    Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {message}")),
+                )
             }
             Why::Unstartable { reason, message } => waiting(reason, Some(message.clone())),
         },

@@ -129,7 +129,12 @@ pub struct Worker {
 
 impl Worker {
     /// Returns a worker that has not begun. `address` is one that was taken for the pod before.
-    pub fn new(context: Context, mailbox: Arc<Mailbox>, view: Arc<watch::Sender<View>>, address: Option<IpAddr>) -> Self {
+    pub fn new(
+        context: Context,
+        mailbox: Arc<Mailbox>,
+        view: Arc<watch::Sender<View>>,
+        address: Option<IpAddr>,
+    ) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         Self {
             context,
@@ -288,7 +293,9 @@ impl Worker {
 
     fn refresh(&self, phase: &Phase) {
         let life = phase.life();
-        let (true, Some(ip)) = (phase.may_run_containers() && volumes::follows_objects(&life.pod), life.ip) else { return };
+        let (true, Some(ip)) = (phase.may_run_containers() && volumes::follows_objects(&life.pod), life.ip) else {
+            return;
+        };
         let (context, pod) = (self.context.clone(), Arc::clone(&life.pod));
         self.context.tasks.spawn("refresh volumes", async move {
             // What is there stays; a volume whose ConfigMap was deleted keeps its last content.

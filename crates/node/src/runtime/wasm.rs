@@ -15,8 +15,8 @@ use wkube_client::Client;
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Remote, Store};
 use wkube_wasm_runtime::{
-    Access, Artifact, Engine, Error, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits, Mount,
-    Outbound, Output, Running, StdStream,
+    Access, Artifact, Engine, Error, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits,
+    Mount, Outbound, Output, Running, StdStream,
 };
 
 use super::{ContainerSpec, Credential, Exit, Guest, Image, Pull, PullError, Runtime, StartError};
@@ -44,7 +44,13 @@ impl WasmRuntime {
     ///
     /// # Errors
     /// If the directory cannot be used.
-    pub fn new(engine: Engine, dir: &Path, client: &Client, registry_default: Option<String>, proxy: Proxy) -> std::io::Result<Self> {
+    pub fn new(
+        engine: Engine,
+        dir: &Path,
+        client: &Client,
+        registry_default: Option<String>,
+        proxy: Proxy,
+    ) -> std::io::Result<Self> {
         let store = Store::open(dir)?;
         Ok(Self(Arc::new(Inner { engine, store, built_in: client.clone(), registry_default, proxy })))
     }
@@ -100,7 +106,9 @@ impl WasmRuntime {
                 let guest = artifact.serve(guest).map_err(|error| judge(&error))?;
                 Ok(Arc::new(Handler { guest, exit: watch::Sender::new(None) }))
             }
-            Kind::Module | Kind::Command => Ok(Arc::new(Command(artifact.start(guest).map_err(|error| judge(&error))?))),
+            Kind::Module | Kind::Command => {
+                Ok(Arc::new(Command(artifact.start(guest).map_err(|error| judge(&error))?)))
+            }
         }
     }
 
@@ -139,8 +147,10 @@ impl Runtime for WasmRuntime {
         let me = self.clone();
         let pulling = async move {
             let parsed = pull.image.parse::<Reference>();
-            let reference = parsed
-                .map_err(|error| PullError::InvalidName { image: pull.image.clone(), problem: error.reason.to_string() })?;
+            let reference = parsed.map_err(|error| PullError::InvalidName {
+                image: pull.image.clone(),
+                problem: error.reason.to_string(),
+            })?;
             let pulled = me.fetch(&reference, &pull.credentials).await.map_err(PullError::Failed)?;
             let saving = {
                 let (me, reference) = (me.clone(), reference.clone());
@@ -307,7 +317,11 @@ impl Outbound for ToServices {
 struct BuiltIn(Client);
 
 impl BuiltIn {
-    async fn get(&self, path: String, accept: &'static str) -> Result<Response<wkube_client::client::ResponseBody>, oci::puller::RegistryError> {
+    async fn get(
+        &self,
+        path: String,
+        accept: &'static str,
+    ) -> Result<Response<wkube_client::client::ResponseBody>, oci::puller::RegistryError> {
         use oci::puller::RegistryError::{NotFound, Unauthorized, Unavailable};
         let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new());
         let response = self.0.send(request.map_err(|error| Unavailable(error.into()))?).await;
@@ -325,7 +339,11 @@ const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, applic
     application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
 
 impl Registry for BuiltIn {
-    fn manifest<'a>(&'a self, name: &'a str, version: &'a str) -> BoxFuture<'a, Result<Bytes, oci::puller::RegistryError>> {
+    fn manifest<'a>(
+        &'a self,
+        name: &'a str,
+        version: &'a str,
+    ) -> BoxFuture<'a, Result<Bytes, oci::puller::RegistryError>> {
         let getting = async move {
             let response = self.get(format!("/v2/{name}/manifests/{version}"), MANIFEST_TYPES).await?;
             let body = response.into_body().collect().await;
@@ -334,7 +352,11 @@ impl Registry for BuiltIn {
         getting.boxed()
     }
 
-    fn blob<'a>(&'a self, name: &'a str, digest: &'a Digest) -> BoxFuture<'a, Result<oci::puller::ByteStream, oci::puller::RegistryError>> {
+    fn blob<'a>(
+        &'a self,
+        name: &'a str,
+        digest: &'a Digest,
+    ) -> BoxFuture<'a, Result<oci::puller::ByteStream, oci::puller::RegistryError>> {
         use futures::{StreamExt as _, TryStreamExt as _};
         let getting = async move {
             let response = self.get(format!("/v2/{name}/blobs/{}", digest.as_str()), "*/*").await?;

@@ -39,7 +39,8 @@ fn registry(wat: &str) -> Client {
     let manifest = Bytes::from(manifest.to_string());
     Client::new(tower::service_fn(move |request: Request<RequestBody>| {
         let path = request.uri().path();
-        let body = if path == "/v2/job/manifests/v1" { Some(manifest.clone()) } else { (path == blob).then(|| wasm.clone()) };
+        let body =
+            if path == "/v2/job/manifests/v1" { Some(manifest.clone()) } else { (path == blob).then(|| wasm.clone()) };
         let status = if body.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
         let mut response = Response::new(Full::from(body.unwrap_or_default()));
         *response.status_mut() = status;
@@ -123,7 +124,10 @@ async fn a_guest_with_nothing_to_drain_stops_at_once_with_143() {
 async fn without_a_registry_the_message_names_the_image_and_the_next_step() {
     let world = World::new(PRINTS);
     let Err(PullError::Failed(message)) = world.pull("missing:v9").await else { panic!("it is not there") };
-    assert!(message.contains("missing:v9 is not in the built-in registry") && message.contains("wkube push"), "{message}");
+    assert!(
+        message.contains("missing:v9 is not in the built-in registry") && message.contains("wkube push"),
+        "{message}"
+    );
     assert!(matches!(world.pull("UPPER CASE").await, Err(PullError::InvalidName { .. })));
 }
 

@@ -29,7 +29,8 @@ pub fn write(dir: &Path, payload: &Payload) -> io::Result<()> {
     {
         return Ok(());
     }
-    let generation = old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse::<u64>().ok());
+    let generation =
+        old.as_deref().and_then(Path::to_str).and_then(|name| name.strip_prefix("..")?.parse::<u64>().ok());
     let name = format!("..{}", generation.map_or(1, |generation| generation + 1));
     let new = dir.join(&name);
     // Left over from a try that was cut off.

@@ -73,7 +73,8 @@ pub fn mounts(pod: &Pod, container: &Container, pod_dir: &Path) -> Result<Vec<Mo
     for mount in container.volume_mounts.iter().flatten() {
         let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
         let volume = volumes.into_iter().find(|volume| volume.name == mount.name);
-        let volume = volume.ok_or_else(|| format!("volume \"{}\" of container \"{}\" does not exist", mount.name, container.name))?;
+        let volume = volume
+            .ok_or_else(|| format!("volume \"{}\" of container \"{}\" does not exist", mount.name, container.name))?;
         let mut host = dir_of(pod_dir, &mount.name);
         if let Some(sub_path) = mount.sub_path.as_deref().filter(|path| !path.is_empty()) {
             if Path::new(sub_path).components().any(|part| !matches!(part, Component::Normal(_))) {
@@ -83,7 +84,8 @@ pub fn mounts(pod: &Pod, container: &Container, pod_dir: &Path) -> Result<Vec<Mo
             if host.is_file() {
                 return Err(format!("subPath \"{sub_path}\" is a file; WebAssembly guests are given directories"));
             }
-            std::fs::create_dir_all(&host).map_err(|error| format!("failed to make subPath \"{sub_path}\": {error}"))?;
+            std::fs::create_dir_all(&host)
+                .map_err(|error| format!("failed to make subPath \"{sub_path}\": {error}"))?;
         }
         let is_read_only = mount.read_only == Some(true) || !is_writable(volume);
         mounts.push(Mount { host, guest: mount.mount_path.clone(), is_read_only });

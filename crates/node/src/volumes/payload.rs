@@ -137,7 +137,13 @@ fn config_map(
     select("config", bytes_of_map(map), items, optional, mode)
 }
 
-fn secret(name: &str, items: Option<&[KeyToPath]>, optional: Option<bool>, mode: u32, objects: &Objects) -> Result<Payload, Error> {
+fn secret(
+    name: &str,
+    items: Option<&[KeyToPath]>,
+    optional: Option<bool>,
+    mode: u32,
+    objects: &Objects,
+) -> Result<Payload, Error> {
     let Some(secret) = objects.sources.secrets.get(name) else {
         return missing(optional, "secret", name);
     };
@@ -186,7 +192,12 @@ fn select(
     Ok(payload)
 }
 
-fn downward_api(items: Option<&[DownwardAPIVolumeFile]>, pod: &Pod, default_mode: u32, objects: &Objects) -> Result<Payload, Error> {
+fn downward_api(
+    items: Option<&[DownwardAPIVolumeFile]>,
+    pod: &Pod,
+    default_mode: u32,
+    objects: &Objects,
+) -> Result<Payload, Error> {
     let mut payload = Payload::new();
     for item in items.unwrap_or_default() {
         let text = if let Some(field) = &item.field_ref {
@@ -236,12 +247,14 @@ mod tests {
     fn check(volume: Value) -> Result<Vec<String>, String> {
         let mut volume = volume;
         volume["name"] = json!("v");
-        let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": "p", "namespace": "n", "labels": { "l": "x" } },
+        let pod: Pod =
+            serde_json::from_value(json!({ "metadata": { "name": "p", "namespace": "n", "labels": { "l": "x" } },
             "spec": { "containers": [{ "name": "c" }], "volumes": [volume] } }))
-        .unwrap();
+            .unwrap();
         let volume = &pod.spec.as_ref().unwrap().volumes.as_ref().unwrap()[0];
         let payload = of(volume, &pod, &objects()).map_err(|error| error.to_string())?.unwrap_or_default();
-        let line = |(path, file): (String, File)| format!("{path} {:o} {}", file.mode, String::from_utf8_lossy(&file.bytes));
+        let line =
+            |(path, file): (String, File)| format!("{path} {:o} {}", file.mode, String::from_utf8_lossy(&file.bytes));
         Ok(payload.into_iter().map(line).collect())
     }
 
@@ -250,7 +263,10 @@ mod tests {
         assert_eq!(check(json!({ "configMap": { "name": "m" } })).unwrap(), ["a 644 1", "b 644 2", "c 644 \0\u{fffd}"]);
         let items = json!([{ "key": "a", "path": "x/y", "mode": 0o400 }]);
         assert_eq!(check(json!({ "configMap": { "name": "m", "items": items } })).unwrap(), ["x/y 400 1"]);
-        assert_eq!(check(json!({ "secret": { "secretName": "s", "defaultMode": 0o440 } })).unwrap(), ["password 440 hunter2"]);
+        assert_eq!(
+            check(json!({ "secret": { "secretName": "s", "defaultMode": 0o440 } })).unwrap(),
+            ["password 440 hunter2"]
+        );
     }
 
     #[test]
