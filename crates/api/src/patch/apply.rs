@@ -295,3 +295,5 @@ fn without_nulls(value: Value) -> Value {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worlds;
