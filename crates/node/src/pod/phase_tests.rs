@@ -605,14 +605,14 @@ impl World {
         let kind = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness][rng.below(3)];
         match rng.below(12) {
             0 if rng.below(6) == 0 => {
-                self.give(Input::Kill { grace: Duration::from_secs(rng.below(40) as u64), kill: Kill::Deleted })
+                self.give(Input::Kill { grace: Duration::from_secs(rng.below(40) as u64), kill: Kill::Deleted });
             }
             1 if !self.is_prepared => {
                 self.is_prepared = true;
                 self.give(Input::Prepared { ip: IpAddr::from([10, 42, 0, 2]) });
             }
             2..=4 => {
-                self.give(Input::Runtime(ContainerEvent::Started { container: name, attempt, image_id: "i".into() }))
+                self.give(Input::Runtime(ContainerEvent::Started { container: name, attempt, image_id: "i".into() }));
             }
             5 if held.is_some() => {
                 self.held.remove(&name);
