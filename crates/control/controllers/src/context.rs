@@ -70,6 +70,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
         crate::job::start,
         crate::service_account::start,
         crate::namespace::start,
+        crate::garbage_collector::start,
         crate::node_lifecycle::start,
         crate::certificates::start,
         crate::pod_gc::start,

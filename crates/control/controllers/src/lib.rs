@@ -15,6 +15,7 @@ mod common;
 mod context;
 mod deployment;
 mod endpoint_slice;
+mod garbage_collector;
 mod job;
 mod namespace;
 mod node_lifecycle;

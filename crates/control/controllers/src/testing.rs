@@ -121,7 +121,7 @@ pub(crate) fn set_ready(pod: &mut Pod, ready: bool, since: Timestamp) {
 
 /// Returns one line per item.
 pub(crate) fn lines<T: std::fmt::Display>(items: &[T]) -> String {
-    items.iter().map(|item| format!("{item}\n")).collect()
+    items.iter().fold(String::new(), |text, item| text + &format!("{item}\n"))
 }
 
 /// Puts items into an order drawn from `rng`.

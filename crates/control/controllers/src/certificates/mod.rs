@@ -20,7 +20,7 @@ use crate::common::{ObjectRef, meta, perform, request};
 use crate::{Context, Signer};
 use plan::{Action, Observed};
 
-struct Requests {
+struct Reconciler {
     requests: Lister<CertificateSigningRequest>,
     signer: Arc<dyn Signer>,
     clock: Clock,
@@ -30,11 +30,11 @@ struct Requests {
 pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let requests = context.informers.lister::<CertificateSigningRequest>();
     let reconciler =
-        Requests { requests: requests.clone(), signer: Arc::clone(&context.signer), clock: context.clock.clone() };
+        Reconciler { requests: requests.clone(), signer: Arc::clone(&context.signer), clock: context.clock.clone() };
     Controller::new(reconciler, &context.rng).for_each(&requests).start(&context.client, &context.clock, tasks);
 }
 
-impl Reconcile for Requests {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "certificatesigningrequest"
     }
@@ -78,7 +78,7 @@ impl Reconcile for Requests {
     }
 }
 
-impl Requests {
+impl Reconciler {
     fn with_condition(
         &self,
         request: &CertificateSigningRequest,

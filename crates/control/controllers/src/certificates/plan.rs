@@ -1,4 +1,4 @@
-//! Decides what becomes of one CertificateSigningRequest (`pkg/controller/certificates`): nodes get client
+//! Decides what becomes of one `CertificateSigningRequest` (`pkg/controller/certificates`): nodes get client
 //! certificates without a person, everybody else waits for one. Pure.
 
 use std::fmt;

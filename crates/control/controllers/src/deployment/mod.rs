@@ -1,4 +1,4 @@
-//! The Deployment controller: rolls ReplicaSets from one template to the next.
+//! The Deployment controller: rolls `ReplicaSets` from one template to the next.
 
 mod budget;
 mod hash;
@@ -25,7 +25,7 @@ use crate::Context;
 use crate::common::{ObjectRef, children, perform, pods, selector};
 use plan::{Action, Annotations, Observed, Scale};
 
-struct Deployments {
+struct Reconciler {
     deployments: Lister<Deployment>,
     sets: Lister<ReplicaSet>,
     pods: Lister<Pod>,
@@ -39,7 +39,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let sets = children::lister::<ReplicaSet>(&context.informers);
     let pods = children::lister::<Pod>(&context.informers);
     let (may_adopt, owners, their_deployments) = (deployments.clone(), sets.clone(), deployments.clone());
-    let reconciler = Deployments {
+    let reconciler = Reconciler {
         deployments: deployments.clone(),
         sets: sets.clone(),
         pods: pods.clone(),
@@ -85,7 +85,7 @@ fn is_recreate(deployment: &Deployment) -> bool {
     deployment.spec.strategy.as_ref().and_then(|strategy| strategy.type_.as_deref()) == Some("Recreate")
 }
 
-impl Reconcile for Deployments {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "deployment"
     }
@@ -93,10 +93,8 @@ impl Reconcile for Deployments {
     async fn reconcile(&self, key: &ObjectKey, client: &Client) -> Result<Next, Error> {
         let Some(deployment) = self.deployments.get(key) else { return Ok(Next::Done) };
         let sets = children::of(deployment.as_ref(), &self.sets);
-        let pods: Vec<Arc<Pod>> = match is_recreate(&deployment) {
-            true => sets.iter().flat_map(|set| self.pods.owned_by(set.uid())).collect(),
-            false => Vec::new(),
-        };
+        let watched = sets.iter().filter(|_| is_recreate(&deployment));
+        let pods: Vec<Arc<Pod>> = watched.flat_map(|set| self.pods.owned_by(set.uid())).collect();
         let plan = plan::plan(&Observed { deployment: &deployment, sets: &sets, pods: &pods, now: self.clock.now() });
 
         // Recording the revision writes the Deployment; its status then belongs to that newer version.
@@ -110,7 +108,7 @@ impl Reconcile for Deployments {
     }
 }
 
-impl Deployments {
+impl Reconciler {
     async fn perform(
         &self,
         client: &Client,

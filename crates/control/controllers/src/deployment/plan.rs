@@ -28,7 +28,7 @@ const HISTORY_LIMIT_DEFAULT: i32 = 10;
 /// Everything the decision may look at.
 pub(super) struct Observed<'a> {
     pub(super) deployment: &'a Deployment,
-    /// Every ReplicaSet of the namespace that the selector matches or that the Deployment controls.
+    /// Every `ReplicaSet` of the namespace that the selector matches or that the Deployment controls.
     pub(super) sets: &'a [Arc<ReplicaSet>],
     /// The pods of those sets; `Recreate` waits for the old ones to end.
     pub(super) pods: &'a [Arc<Pod>],

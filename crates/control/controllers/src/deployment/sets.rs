@@ -1,4 +1,4 @@
-//! The ReplicaSets of a Deployment: which one is new, and how a new one is made.
+//! The `ReplicaSets` of a Deployment: which one is new, and how a new one is made.
 
 use std::collections::BTreeMap;
 

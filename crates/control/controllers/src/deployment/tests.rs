@@ -358,7 +358,7 @@ fn a_deployment_that_is_being_deleted_only_reports() {
     assert_eq!(lines(&look(&doomed, &[set(&doomed, 1, 1, 1)], &[], at(9)).actions), "");
 }
 
-/// A Deployment, its sets, and a model of the ReplicaSet controller and the nodes.
+/// A Deployment, its sets, and a model of the `ReplicaSet` controller and the nodes.
 struct World {
     deployment: Deployment,
     sets: Vec<ReplicaSet>,

@@ -83,14 +83,11 @@ fn subsets<'a>(members: impl Iterator<Item = &'a Member>) -> (Option<Vec<Endpoin
     let mut subsets: Vec<EndpointSubset> = Vec::new();
     for member in listed {
         let ports = ports(member);
-        let subset = match subsets.iter().position(|subset| subset.ports == ports) {
-            Some(index) => &mut subsets[index],
-            None => {
-                subsets.push(EndpointSubset { ports, ..EndpointSubset::default() });
-                let last = subsets.len() - 1;
-                &mut subsets[last]
-            }
-        };
+        let index = subsets.iter().position(|subset| subset.ports == ports).unwrap_or_else(|| {
+            subsets.push(EndpointSubset { ports, ..EndpointSubset::default() });
+            subsets.len() - 1
+        });
+        let subset = &mut subsets[index];
         let list = if is_ready(member) { &mut subset.addresses } else { &mut subset.not_ready_addresses };
         list.get_or_insert_default().push(address(member));
     }

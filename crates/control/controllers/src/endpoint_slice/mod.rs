@@ -1,4 +1,4 @@
-//! The EndpointSlice controller: which pods stand behind each Service. It keeps the older Endpoints objects too.
+//! The `EndpointSlice` controller: which pods stand behind each Service. It keeps the older Endpoints objects too.
 
 mod endpoints;
 mod members;
@@ -27,7 +27,7 @@ const BY_LABEL: &str = "label";
 /// The label of a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
 
-struct Services {
+struct Reconciler {
     services: Lister<Service>,
     pods: Lister<Pod>,
     slices: Lister<EndpointSlice>,
@@ -49,7 +49,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let endpoints = informers.lister::<Endpoints>();
     let nodes = informers.lister::<Node>();
     let selecting = services.clone();
-    let reconciler = Services {
+    let reconciler = Reconciler {
         services: services.clone(),
         pods: pods.clone(),
         slices: slices.clone(),
@@ -107,7 +107,7 @@ fn selects(service: &Service, pod: &Pod) -> bool {
     })
 }
 
-impl Reconcile for Services {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "endpointslice"
     }
@@ -132,7 +132,7 @@ impl Reconcile for Services {
     }
 }
 
-impl Services {
+impl Reconciler {
     /// Endpoints have no owner reference; they go with their Service (`pkg/controller/endpoint`), unless somebody else
     /// keeps them.
     async fn forget(&self, key: &ObjectKey, client: &Client) -> Result<Next, Error> {

@@ -1,4 +1,4 @@
-//! Decides which EndpointSlices and which Endpoints one Service needs (`staging/src/k8s.io/endpointslice`). Pure.
+//! Decides which `EndpointSlices` and which Endpoints one Service needs (`staging/src/k8s.io/endpointslice`). Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -179,9 +179,10 @@ fn fill<'a>(
         actions.push(Action::Create(Box::new(slice(service, family, ports.to_vec(), endpoints))));
     }
     for (slice, endpoints, _) in filled {
-        match endpoints.is_empty() {
-            true => empty.push(slice),
-            false => actions.extend(update(service, slice, ports.to_vec(), endpoints)),
+        if endpoints.is_empty() {
+            empty.push(slice);
+        } else {
+            actions.extend(update(service, slice, ports.to_vec(), endpoints));
         }
     }
     (actions, empty)

@@ -1,4 +1,4 @@
-//! One case per sentence of the documentation of Services and EndpointSlices, and properties over random worlds.
+//! One case per sentence of the documentation of Services and `EndpointSlices`, and properties over random worlds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

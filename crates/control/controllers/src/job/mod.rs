@@ -52,7 +52,7 @@ fn replaces_only_failed(job: &Job) -> bool {
     policy == Some("Failed") || (policy.is_none() && spec.is_some_and(|spec| spec.pod_failure_policy.is_some()))
 }
 
-struct Jobs {
+struct Reconciler {
     jobs: Lister<Job>,
     pods: Lister<Pod>,
     recorder: Recorder,
@@ -64,7 +64,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let jobs = context.informers.lister::<Job>();
     context.informers.indexed(BY_JOB, |pod: &Pod| tracking_job(pod).map(|job| job.to_string()).into_iter().collect());
     let pods = children::lister::<Pod>(&context.informers);
-    let reconciler = Jobs {
+    let reconciler = Reconciler {
         jobs: jobs.clone(),
         pods: pods.clone(),
         recorder: context.recorder("job-controller", tasks),
@@ -89,7 +89,7 @@ fn tracking_job(pod: &Pod) -> Option<ObjectKey> {
     meta::has_finalizer(&pod.metadata, TRACKING).then(|| ObjectKey::new(pod.namespace(), owner.name.as_str()))
 }
 
-impl Reconcile for Jobs {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "job"
     }
@@ -107,7 +107,7 @@ impl Reconcile for Jobs {
     }
 }
 
-impl Jobs {
+impl Reconciler {
     /// Lets go of the pods of a Job that is gone, or of an earlier one of the same name.
     async fn release_orphans(&self, key: &ObjectKey, uid: Option<&str>, client: &Client) -> Result<Next, Error> {
         let tracked = self.pods.by_index(BY_JOB, &key.to_string());
@@ -125,7 +125,8 @@ impl Jobs {
     }
 
     async fn perform(&self, client: &Client, job: &Job, actions: Vec<Action>) -> Result<(), Error> {
-        let (mut indexes, mut deletions): (Vec<Option<u32>>, Vec<BoxFuture<'_, Result<(), Error>>>) = (vec![], vec![]);
+        let mut indexes = Vec::new();
+        let mut deletions: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
         for action in actions {
             match action {
                 Action::Adopt(pod) => perform::adopt::<_, Pod>(client, job, &pod).await?,

@@ -20,7 +20,7 @@ use crate::common::{Claim, ObjectRef, meta, pods, selector};
 const BURST: usize = 500;
 
 /// How long a Job waits after failures before the next pod (`DefaultJobPodFailureBackOff`, `MaxJobPodFailureBackOff`).
-const POD_FAILURE: Backoff = Backoff { first: Duration::from_secs(10), max: Duration::from_secs(600) };
+const POD_FAILURE: Backoff = Backoff { first: Duration::from_secs(10), max: Duration::from_mins(10) };
 
 /// Everything the decision may look at.
 pub(super) struct Observed<'a> {
@@ -124,7 +124,7 @@ fn wind_up(observed: &Observed<'_>, buckets: &Buckets<'_>, status: JobStatus) ->
     let (mut actions, mut revisit_at) = (Vec::new(), None);
     match expires {
         Some(expires) if meta::is_deleting(&observed.job.metadata) || expires > observed.now => {
-            revisit_at = Some(expires)
+            revisit_at = Some(expires);
         }
         Some(_) => actions.push(Action::DeleteJob),
         None => {}

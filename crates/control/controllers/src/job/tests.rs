@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus};
+use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use wkube_base::Rng;
 
@@ -134,7 +134,7 @@ fn a_finished_pod_is_first_named_in_the_status_then_released_then_counted() {
     for pods in [arcs(&[released]), vec![]] {
         let second = look(&one, &pods, at(10));
         assert_eq!(second.status.succeeded, Some(1));
-        assert_eq!(second.status.uncounted_terminated_pods, Some(Default::default()));
+        assert_eq!(second.status.uncounted_terminated_pods, Some(UncountedTerminatedPods::default()));
         assert_eq!(second.release, []);
     }
 }

@@ -23,7 +23,7 @@ use plan::{Action, Content, FINALIZER, Item, Observed};
 /// How long to wait before looking at what is left, unless its last pod goes earlier.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
-struct Namespaces {
+struct Reconciler {
     namespaces: Lister<Namespace>,
     clock: Clock,
 }
@@ -33,7 +33,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let namespaces = context.informers.lister::<Namespace>();
     let pods = context.informers.lister::<Pod>();
     let ending = namespaces.clone();
-    let reconciler = Namespaces { namespaces: namespaces.clone(), clock: context.clock.clone() };
+    let reconciler = Reconciler { namespaces: namespaces.clone(), clock: context.clock.clone() };
     Controller::new(reconciler, &context.rng)
         .for_each(&namespaces)
         .watches(&pods, move |change| {
@@ -44,7 +44,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
         .start(&context.client, &context.clock, tasks);
 }
 
-impl Reconcile for Namespaces {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "namespace"
     }

@@ -29,7 +29,7 @@ const LEASES: &str = "kube-node-lease";
 /// The index of pods by their node; the scheduler and others may share it.
 const BY_NODE: &str = "node";
 
-struct Nodes {
+struct Reconciler {
     nodes: Lister<Node>,
     leases: Lister<Lease>,
     pods: Lister<Pod>,
@@ -55,7 +55,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let leases = context.informers.lister_of::<Lease>(Scope::namespace(LEASES));
     let pods =
         context.informers.indexed(BY_NODE, |pod: &Pod| pods::node_name(pod).map(str::to_owned).into_iter().collect());
-    let reconciler = Nodes {
+    let reconciler = Reconciler {
         nodes: nodes.clone(),
         leases: leases.clone(),
         pods: pods.clone(),
@@ -75,7 +75,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
         .start(&context.client, &context.clock, tasks);
 }
 
-impl Reconcile for Nodes {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "nodelifecycle"
     }
@@ -105,7 +105,7 @@ impl Reconcile for Nodes {
     }
 }
 
-impl Nodes {
+impl Reconciler {
     /// Returns when, by our clock, the node last showed a sign of life: when its lease or its status last changed.
     fn hear(&self, node: &Node, now: Timestamp) -> Timestamp {
         let lease = self.leases.get(&ObjectKey::new(LEASES, node.name()));

@@ -1,4 +1,4 @@
-//! The ReplicaSet controller: as many pods as asked for.
+//! The `ReplicaSet` controller: as many pods as asked for.
 
 mod plan;
 
@@ -18,7 +18,7 @@ use crate::Context;
 use crate::common::{children, meta, perform, pods, selector};
 use plan::{Action, Failure, Observed};
 
-struct ReplicaSets {
+struct Reconciler {
     sets: Lister<ReplicaSet>,
     pods: Lister<Pod>,
     recorder: Recorder,
@@ -30,7 +30,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let sets = children::lister::<ReplicaSet>(&context.informers);
     let pods = children::lister::<Pod>(&context.informers);
     let may_adopt = sets.clone();
-    let reconciler = ReplicaSets {
+    let reconciler = Reconciler {
         sets: sets.clone(),
         pods: pods.clone(),
         recorder: context.recorder("replicaset-controller", tasks),
@@ -53,7 +53,7 @@ fn adopters(sets: &Lister<ReplicaSet>, change: &Change<Pod>) -> Vec<ObjectKey> {
     sets.matching(pod.namespace(), selects).iter().map(|set| set.key()).collect()
 }
 
-impl Reconcile for ReplicaSets {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "replicaset"
     }
@@ -75,7 +75,7 @@ impl Reconcile for ReplicaSets {
     }
 }
 
-impl ReplicaSets {
+impl Reconciler {
     /// Returns the pods of all sets with the same controller.
     fn related(&self, set: &ReplicaSet) -> Vec<Arc<Pod>> {
         let Some(controller) = set.controller_owner() else { return self.pods.owned_by(set.uid()) };

@@ -1,4 +1,4 @@
-//! Decides what one ReplicaSet needs next. No I/O, no clock, no randomness.
+//! Decides what one `ReplicaSet` needs next. No I/O, no clock, no randomness.
 
 use std::fmt;
 use std::sync::Arc;

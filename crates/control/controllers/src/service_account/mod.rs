@@ -14,20 +14,20 @@ use crate::Context;
 use crate::common::perform;
 use plan::{ACCOUNT, Action, Observed, ROOT_CA};
 
-struct Namespaces {
+struct Reconciler {
     namespaces: Lister<Namespace>,
     accounts: Lister<ServiceAccount>,
     root_cas: Lister<ConfigMap>,
     ca_pem: String,
 }
 
-/// Starts the controller. It watches the two names only, not every ConfigMap of the cluster.
+/// Starts the controller. It watches the two names only, not every `ConfigMap` of the cluster.
 pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let named = |name: &str| Scope::all().fields(format!("metadata.name={name}"));
     let namespaces = context.informers.lister::<Namespace>();
     let accounts = context.informers.lister_of::<ServiceAccount>(named(ACCOUNT));
     let root_cas = context.informers.lister_of::<ConfigMap>(named(ROOT_CA));
-    let reconciler = Namespaces {
+    let reconciler = Reconciler {
         namespaces: namespaces.clone(),
         accounts: accounts.clone(),
         root_cas: root_cas.clone(),
@@ -44,7 +44,7 @@ fn namespace_of<K: Kind>(change: &Change<K>) -> Vec<ObjectKey> {
     vec![ObjectKey::cluster(change.object().namespace())]
 }
 
-impl Reconcile for Namespaces {
+impl Reconcile for Reconciler {
     fn name(&self) -> &'static str {
         "serviceaccount"
     }

@@ -11,7 +11,7 @@ use crate::common::meta;
 
 /// The account of pods that name none.
 pub(super) const ACCOUNT: &str = "default";
-/// The ConfigMap that pods mount beside their token.
+/// The `ConfigMap` that pods mount beside their token.
 pub(super) const ROOT_CA: &str = "kube-root-ca.crt";
 
 const CERTIFICATE_KEY: &str = "ca.crt";
