@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
@@ -20,11 +22,16 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::kind::Kind;
 
-/// How much news may wait to be written; more is dropped, as in client-go's broadcaster (1,000 per watcher).
+/// How many Events are written at once. News about one object always takes the same lane, so that it stays in order and
+/// is counted right. A thousand pods starting together make several thousand Events; one after the other they would
+/// take many durable commits' time.
+const LANES: usize = 8;
+
+/// How much news may wait in one lane; more is dropped, as in client-go's broadcaster (1,000 per watcher).
 const WAITING_MAX: usize = 1_000;
 
-/// How many Events are remembered for counting; client-go's cache holds as many.
-const REMEMBERED_MAX: usize = 4_096;
+/// How many Events a lane remembers for counting; client-go's cache holds 4,096.
+const REMEMBERED_MAX: usize = 4_096 / LANES;
 
 /// How often one Event is tried. News that cannot be written soon is not news any more.
 const ATTEMPTS_MAX: u32 = 5;
@@ -64,10 +71,11 @@ struct News {
     message: String,
 }
 
-/// A handle for recording events as one component. Clones share its queue.
+/// A handle for recording events as one component. Clones share its queues.
 #[derive(Clone)]
 pub struct Recorder {
-    waiting: mpsc::Sender<(News, Timestamp)>,
+    lanes: Arc<[mpsc::Sender<(News, Timestamp)>]>,
+    dropped: Arc<AtomicU64>,
     clock: Clock,
 }
 
@@ -80,15 +88,19 @@ impl fmt::Debug for Recorder {
 impl Recorder {
     /// Returns a recorder for a component, such as `kubelet`, on a host (a node's name, or empty).
     pub fn new(client: &Client, clock: &Clock, component: &str, host: &str, tasks: &Tasks) -> Self {
-        let (waiting, incoming) = mpsc::channel(WAITING_MAX);
-        let writer = Writer {
-            events: Api::new(&client.named(component)),
-            component: component.to_owned(),
-            host: host.to_owned(),
-            known: BTreeMap::new(),
-        };
-        tasks.spawn("events", writer.run(incoming));
-        Self { waiting, clock: clock.clone() }
+        let events = Api::new(&client.named(component));
+        let lanes = (0..LANES).map(|_| {
+            let (waiting, incoming) = mpsc::channel(WAITING_MAX);
+            let writer = Writer {
+                events: events.clone(),
+                component: component.to_owned(),
+                host: host.to_owned(),
+                known: BTreeMap::new(),
+            };
+            tasks.spawn("events", writer.run(incoming));
+            waiting
+        });
+        Self { lanes: lanes.collect(), dropped: Arc::default(), clock: clock.clone() }
     }
 
     /// Records that something happened to `object`. Never waits; when too much is waiting already, it is dropped.
@@ -115,11 +127,22 @@ impl Recorder {
             reason: reason.to_owned(),
             message: cut(message.into()),
         };
-        if let Err(error) = self.waiting.try_send((news, self.clock.now())) {
-            let (news, _) = error.into_inner();
-            warn!(object = %news.key, reason = news.reason, "too many events are waiting; dropped one");
+        let lane = &self.lanes[lane_of(&news.key)];
+        if lane.try_send((news, self.clock.now())).is_err() {
+            let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
+            // One line for every doubling, or the log would suffer from what the events are spared.
+            if dropped.is_power_of_two() {
+                warn!(dropped, "too many events are waiting, or the component is stopping");
+            }
         }
     }
+}
+
+/// Returns the lane for news about an object (FNV-1a, which is the same in every run).
+fn lane_of(key: &ObjectKey) -> usize {
+    let bytes = key.namespace.bytes().chain(key.name.bytes());
+    let hash = bytes.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    hash as usize % LANES
 }
 
 /// Cuts a message at a character boundary.

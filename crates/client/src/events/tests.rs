@@ -109,8 +109,23 @@ async fn recording_never_waits_and_drops_what_is_too_much() {
         for number in 0..WAITING_MAX * 2 {
             recorder.event(&pod("web"), EventType::Normal, "Pulled", format!("image {number}"));
         }
+        assert_eq!(recorder.dropped.load(Ordering::Relaxed), WAITING_MAX as u64);
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_whose_event_hangs_holds_up_few_others() {
+    let server = Server::new([Answer::Hold(Vec::new())].into_iter().chain((0..100).map(|_| created())));
+    let tasks = Tasks::new();
+    let recorder = Recorder::new(&server.client(), &Clock::system(), "kubelet", "n1", &tasks);
+    for number in 0..100 {
+        recorder.event(&pod(&format!("web-{number}")), EventType::Normal, "Pulled", "image a");
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let written = server.lines().len();
+    assert!((75..100).contains(&written), "{written} of 100: only one lane of {LANES} waits");
+    assert!((0..LANES).all(|lane| (0..100).any(|number| lane_of(&pod(&format!("web-{number}")).key()) == lane)));
 }
 
 #[test]

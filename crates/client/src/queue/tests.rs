@@ -152,7 +152,7 @@ async fn random_operations_lose_no_key_and_hand_none_out_twice() {
                     match taken {
                         None => assert!(free.is_empty(), "seed {seed} step {step}: {free:?} were kept back"),
                         Some(key) => {
-                            assert!(free.contains(&key), "seed {seed} step {step}: {key} is not free: {free:?}")
+                            assert!(free.contains(&key), "seed {seed} step {step}: {key} is not free: {free:?}");
                         }
                     }
                     if let Some(key) = taken {

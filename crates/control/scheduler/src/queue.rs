@@ -175,9 +175,11 @@ impl PodQueue {
     fn unqueue(&mut self, key: &ObjectKey) {
         let Some(waiting) = self.pods.get(key) else { return };
         match &waiting.place {
-            Place::Active => drop(self.active.remove(&(Reverse(waiting.pod.priority()), waiting.arrival))),
+            Place::Active => {
+                self.active.remove(&(Reverse(waiting.pod.priority()), waiting.arrival));
+            }
             Place::BackingOff { until } | Place::Parked { until, .. } => {
-                drop(self.later.remove(&(*until, key.clone())))
+                self.later.remove(&(*until, key.clone()));
             }
             Place::Deciding => {}
         }

@@ -90,11 +90,10 @@ impl Cluster {
         }
         state.snapshot.set_pod(&pod);
         if pod.wants_a_node() {
-            // Until the watch shows our binding, states from before it still arrive.
-            if !state.snapshot.is_assumed(pod.uid()) {
-                state.queue.set(pod);
-                self.changed.notify_one();
-            }
+            // Until the watch shows our binding, states from before it still arrive. The queue knows that the pod is
+            // in hand.
+            state.queue.set(pod);
+            self.changed.notify_one();
             return;
         }
         state.queue.remove(&pod.key());
