@@ -150,14 +150,15 @@ impl NodeGraph for Registry {
     }
 }
 
-/// Whether a pod's spec refers to a Secret or ConfigMap, in whichever of the many places.
+/// Whether a pod's spec refers to a Secret or `ConfigMap`, in whichever of the many places.
 fn mentions(value: &Value, resource: &str, name: &str) -> bool {
     let names = |value: &Value, field: &str| value.get(field).and_then(Value::as_str) == Some(name);
     match value {
         Value::Array(list) => list.iter().any(|item| mentions(item, resource, name)),
         Value::Object(map) => map.iter().any(|(key, inner)| match (resource, key.as_str()) {
-            ("configmaps", "configMap" | "configMapRef" | "configMapKeyRef") => names(inner, "name"),
-            ("secrets", "secretRef" | "secretKeyRef") => names(inner, "name"),
+            ("configmaps", "configMap" | "configMapRef" | "configMapKeyRef") | ("secrets", "secretRef" | "secretKeyRef") => {
+                names(inner, "name")
+            }
             ("secrets", "secret") => names(inner, "secretName") || names(inner, "name"),
             ("secrets", "imagePullSecrets") => {
                 inner.as_array().is_some_and(|list| list.iter().any(|item| names(item, "name")))

@@ -1,4 +1,4 @@
-//! The rows of the table of kinds, found by URL. Routing, discovery and OpenAPI read it.
+//! The rows of the table of kinds, found by URL. Routing, discovery and `OpenAPI` read it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,10 +34,5 @@ impl Catalog {
     /// Returns every row.
     pub(crate) fn rows(&self) -> &[Arc<Resource>] {
         &self.rows
-    }
-
-    /// Whether a group, in this version or any (empty), is served.
-    pub(crate) fn serves(&self, group: &str, version: &str) -> bool {
-        self.rows.iter().any(|row| row.group == group && (version.is_empty() || row.version == version))
     }
 }

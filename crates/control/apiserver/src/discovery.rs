@@ -23,7 +23,7 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) 
     let rows = || catalog.rows().iter().map(AsRef::<Resource>::as_ref);
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let found = match segments.as_slice() {
-        ["api"] | ["apis"] => {
+        ["api" | "apis"] => {
             let root = if segments[0] == "api" { Root::Api } else { Root::Apis };
             if let Some(version) = aggregated(header(headers, "accept")) {
                 let document = discovery::aggregated(rows(), root, version);
@@ -56,7 +56,7 @@ pub(crate) fn paths(catalog: &Catalog) -> Value {
     json!({"paths": paths})
 }
 
-/// Returns a document with an ETag, or says that the client's copy is still good.
+/// Returns a document with an `ETag`, or says that the client's copy is still good.
 pub(crate) fn cached(bytes: Bytes, content_type: &str, headers: &HeaderMap) -> Response<Body> {
     let tag = format!("\"{}\"", STANDARD_NO_PAD.encode(Sha256::digest(&bytes)));
     let known = header(headers, "if-none-match").split(',').any(|one| one.trim().trim_start_matches("W/") == tag);

@@ -15,9 +15,9 @@ pub(crate) const GENERATE_NAME_PREFIX_MAX: usize = 58;
 /// How long a read waits for a resourceVersion that has not happened yet; `blockTimeout` in `cacher/watch_cache.go`.
 pub(crate) const FUTURE_VERSION_WAIT: Duration = Duration::from_secs(3);
 /// Watches without `timeoutSeconds` end after this to twice this, so that load spreads; `minRequestTimeout`.
-pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_secs(1800);
+pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_mins(30);
 /// How often an idle watch that allows bookmarks gets one; `defaultBookmarkFrequency` in `cacher/cacher.go`.
-pub(crate) const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+pub(crate) const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 /// The last bookmark before a watch's end comes this long before it.
 pub(crate) const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
 /// Decoded documents of recent changes, shared by all watchers of a kind. A watcher that lags further decodes for itself.

@@ -56,7 +56,7 @@ impl Metrics {
     }
 
     /// Returns all metrics as text.
-    pub(crate) fn text(&self, store: Health) -> String {
+    pub(crate) fn text(&self, store: &Health) -> String {
         let mut out = String::from(
             "# HELP apiserver_request_total Requests by method, resource and status code.\n\
              # TYPE apiserver_request_total counter\n",

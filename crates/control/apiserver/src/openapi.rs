@@ -1,4 +1,4 @@
-//! OpenAPI v3: each group's document is made when somebody first asks for it, and kept as bytes.
+//! `OpenAPI` v3: each group's document is made when somebody first asks for it, and kept as bytes.
 
 use std::collections::BTreeMap;
 
@@ -34,14 +34,13 @@ pub(crate) fn answer(api: &Api, rest: &[&str], query: &Query, headers: &HeaderMa
     };
     let path = openapi::group_path(group, version);
     let known = api.openapi.made.lock().get(&path).cloned();
-    let document = match known {
-        Some(document) => document,
-        None => {
-            let made = openapi::document(rows(), group, version, &Extra::new()).ok_or_else(Status::unknown_path)?;
-            let made = Bytes::from(made.to_string());
-            api.openapi.made.lock().insert(path, made.clone());
-            made
-        }
+    let document = if let Some(document) = known {
+        document
+    } else {
+        let made = openapi::document(rows(), group, version, &Extra::new()).ok_or_else(Status::unknown_path)?;
+        let made = Bytes::from(made.to_string());
+        api.openapi.made.lock().insert(path, made.clone());
+        made
     };
     let mut response = discovery::cached(document, "application/json", headers);
     if query.has("hash") {

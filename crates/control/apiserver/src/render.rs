@@ -1,5 +1,5 @@
 //! Objects, lists and watch events as bytes, in the shape that the client wants. Stored bytes are spliced; only Table,
-//! PartialObjectMetadata and YAML need the document.
+//! `PartialObjectMetadata` and YAML need the document.
 
 use std::sync::Arc;
 
@@ -45,15 +45,15 @@ pub(crate) fn one(media: Media, resource: &Resource, item: &Item, now: Timestamp
     if media.shape == Shape::Plain && media.format == Format::Json && !media.pretty {
         return if revision == Revision::default() { item.entry.value.clone() } else { spliced(item, revision) };
     }
-    document(media, shaped(media.shape, resource, &item.object(), revision, now))
+    document(media, &shaped(media.shape, resource, &item.object(), revision, now))
 }
 
 /// Renders a document that is not stored.
-pub(crate) fn document(media: Media, value: Value) -> Bytes {
+pub(crate) fn document(media: Media, value: &Value) -> Bytes {
     let bytes = match media.format {
-        Format::Yaml => serde_saphyr::to_string(&value).unwrap_or_default().into_bytes(),
-        Format::Json if media.pretty => serde_json::to_vec_pretty(&value).unwrap_or_default(),
-        Format::Json => serde_json::to_vec(&value).unwrap_or_default(),
+        Format::Yaml => serde_saphyr::to_string(value).unwrap_or_default().into_bytes(),
+        Format::Json if media.pretty => serde_json::to_vec_pretty(value).unwrap_or_default(),
+        Format::Json => serde_json::to_vec(value).unwrap_or_default(),
     };
     bytes.into()
 }
@@ -76,7 +76,7 @@ pub(crate) fn list(media: Media, resource: &Resource, listing: &Listing, now: Ti
             "items": objects.iter().map(|object| item_of(object)).collect::<Vec<_>>(),
         }),
     };
-    document(media, value)
+    document(media, &value)
 }
 
 fn spliced(item: &Item, revision: Revision) -> Bytes {
@@ -212,7 +212,7 @@ impl Frames {
     }
 
     /// Returns the event that ends a failed watch.
-    pub(crate) fn error(&self, status: &Status) -> Bytes {
+    pub(crate) fn error(status: &Status) -> Bytes {
         line(&json!({"type": "ERROR", "object": status.to_json()}))
     }
 

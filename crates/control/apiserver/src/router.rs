@@ -71,7 +71,7 @@ pub(crate) struct ResourcePath {
 pub(crate) enum Target {
     /// A resource.
     Resource(ResourcePath),
-    /// Everything else: discovery, health, OpenAPI.
+    /// Everything else: discovery, health, `OpenAPI`.
     Other,
 }
 
@@ -123,10 +123,10 @@ fn resource_path(path: &str) -> Option<ResourcePath> {
         match next() {
             // A namespace is a resource itself, with these subresources.
             subresource @ (None | Some("status" | "finalize")) => {
-                found.resource = first.to_owned();
+                first.clone_into(&mut found.resource);
                 found.name = decode(namespace);
                 found.namespace.clone_from(&found.name);
-                found.subresource = subresource.unwrap_or_default().to_owned();
+                subresource.unwrap_or_default().clone_into(&mut found.subresource);
                 return Some(found);
             }
             Some(resource) => {
@@ -136,7 +136,7 @@ fn resource_path(path: &str) -> Option<ResourcePath> {
             }
         }
     } else {
-        found.resource = first.to_owned();
+        first.clone_into(&mut found.resource);
     }
     if !found.name.is_empty() {
         found.subresource = next().map(decode).unwrap_or_default();

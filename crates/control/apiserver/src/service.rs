@@ -112,13 +112,13 @@ fn understand(
     let row = api.registry.catalog.find(&group, &version, &resource).ok_or_else(Status::unknown_path)?;
     let cluster = row.scope == Scope::Cluster;
     let is_namespace = row.plural == "namespaces" && group.is_empty();
-    if cluster && !namespace.is_empty() && !is_namespace {
+    if cluster && !(namespace.is_empty() || is_namespace) {
         return Err(Status::unknown_path());
     }
     let allowed = match row.subresource(&subresource) {
         Some(sub) => sub.verbs.contains(&verb.as_str()),
         None if !subresource.is_empty() => return Err(Status::unknown_path()),
-        None => row.verbs.contains(&verb.as_str()) && !(verb == Verb::Create && !name.is_empty()),
+        None => row.verbs.contains(&verb.as_str()) && (verb != Verb::Create || name.is_empty()),
     };
     if !allowed {
         return Err(Status::method_not_allowed(row, verb.as_str()));
@@ -170,6 +170,10 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result
             return Ok(outcome);
         }
         match call.verb {
+            // A subresource that nobody answered above must not fall through to its parent's collection.
+            Verb::Create | Verb::Delete if !call.subresource.is_empty() => {
+                Err(Status::method_not_allowed(&call.resource, call.verb.as_str()))
+            }
             Verb::Create => create::create(registry, call, &body).await,
             Verb::Update => update::update(registry, call, &body).await,
             Verb::Patch => patch::patch(registry, call, &body).await,
@@ -205,7 +209,7 @@ fn render(api: &Arc<Api>, call: &Call, outcome: Outcome, accept_encoding: &str) 
             respond::rendered(code, call.media, render::one(call.media, &call.resource, &item, now), accept_encoding)
         }
         Outcome::Document { code, object: Object(document) } => {
-            respond::rendered(code, call.media, render::document(call.media, document.into()), accept_encoding)
+            respond::rendered(code, call.media, render::document(call.media, &document.into()), accept_encoding)
         }
         Outcome::List(listing) => {
             let bytes = render::list(call.media, &call.resource, &listing, now);
@@ -234,7 +238,7 @@ async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) 
     match trimmed {
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(api, trimmed, &query)),
         "/version" => Ok(respond::json(200, &health::version())),
-        "/metrics" => Ok(respond::text(200, api.metrics.text(api.registry.store.health()))),
+        "/metrics" => Ok(respond::text(200, api.metrics.text(&api.registry.store.health()))),
         _ if trimmed.starts_with("/healthz/") || trimmed.starts_with("/livez/") || trimmed.starts_with("/readyz/") => {
             health::one(api, trimmed)
         }

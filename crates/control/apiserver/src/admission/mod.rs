@@ -34,7 +34,7 @@ pub(crate) async fn check_create(registry: &Registry, call: &Call, object: &Obje
 }
 
 /// Completes or refuses a changed object.
-pub(crate) async fn on_update(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
+pub(crate) fn on_update(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
     if call.is_for("", "services") {
         service_network::settle(registry, new, Some(old))?;
     }

@@ -29,7 +29,7 @@ pub(super) fn on_create(pod: &mut Object) {
 mod tests {
     use super::*;
 
-    fn keys(tolerations: Value) -> Vec<String> {
+    fn keys(tolerations: &Value) -> Vec<String> {
         let mut pod: Object =
             serde_json::from_value(json!({"spec": {"tolerations": tolerations}})).expect("an object");
         on_create(&mut pod);
@@ -39,13 +39,13 @@ mod tests {
 
     #[test]
     fn a_pod_tolerates_a_lost_node_for_five_minutes() {
-        assert_eq!(keys(json!([])), TAINTS);
+        assert_eq!(keys(&json!([])), TAINTS);
     }
 
     #[test]
     fn what_the_pod_says_itself_counts() {
-        assert_eq!(keys(json!([{"operator": "Exists"}])), ["*"]);
+        assert_eq!(keys(&json!([{"operator": "Exists"}])), ["*"]);
         let own = json!([{"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute"}]);
-        assert_eq!(keys(own), TAINTS);
+        assert_eq!(keys(&own), TAINTS);
     }
 }

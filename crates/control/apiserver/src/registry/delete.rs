@@ -263,9 +263,9 @@ mod tests {
         rows.iter().find(|row| row.plural == plural).expect("a built-in kind").clone()
     }
 
-    fn object(kind: &str, metadata: Value) -> Object {
+    fn object(kind: &str, metadata: impl Into<Value>) -> Object {
         let spec = json!({"nodeName": "n", "terminationGracePeriodSeconds": 30});
-        serde_json::from_value(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata, "spec": spec}))
+        serde_json::from_value(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata.into(), "spec": spec}))
             .expect("an object")
     }
 

@@ -74,12 +74,11 @@ where
         let old = view::decode(&call.resource, &entry)?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
-        prepare(registry, call, &mut new, &old, part, origin).await?;
+        prepare(registry, call, &mut new, &old, part, origin)?;
         match store(registry, call, &entry, &old, &new).await {
             Ok(item) => return Ok(item),
-            Err(WriteError::Raced) if attempt < limits::CONFLICT_RETRIES => {}
+            Err(WriteError::Raced | WriteError::Claimed(_)) if attempt < limits::CONFLICT_RETRIES => {}
             Err(WriteError::Raced) => return Err(Status::stale(&call.resource, &call.name)),
-            Err(WriteError::Claimed(_)) if attempt < limits::CONFLICT_RETRIES => {}
             Err(WriteError::Claimed(key)) => return Err(admission::claims::taken(call, &new, &key)),
             Err(WriteError::Failed(status)) => return Err(status),
         }
@@ -87,7 +86,7 @@ where
     unreachable!("the last attempt returns")
 }
 
-async fn prepare(
+fn prepare(
     registry: &Registry,
     call: &Call,
     new: &mut Object,
@@ -102,7 +101,7 @@ async fn prepare(
     }
     if matches!(part, Part::Main | Part::Whole) {
         resource.manners.prepare_update(new, old);
-        admission::on_update(registry, call, new, old).await?;
+        admission::on_update(registry, call, new, old)?;
     }
     resource.manners.default(new);
     let mut errors = object_rules::validate(new);

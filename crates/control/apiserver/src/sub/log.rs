@@ -8,7 +8,7 @@ use super::node;
 use crate::Api;
 use crate::call::Call;
 use crate::registry::Outcome;
-use crate::respond::{self, Body};
+use crate::respond;
 use crate::router::{self, Query};
 
 /// The parameters that the node understands.
@@ -55,22 +55,24 @@ fn container(pod: &Object, wanted: &str) -> Result<String, Status> {
     let pod = pod.name();
     if !wanted.is_empty() {
         let known = [&regular, &init, &ephemeral].into_iter().any(|list| list.contains(&wanted));
-        return match known {
-            true => Ok(wanted.to_owned()),
-            false => Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod}"))),
-        };
+        if known {
+            return Ok(wanted.to_owned());
+        }
+        return Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod}")));
     }
     if let ([only], []) = (regular.as_slice(), init.as_slice()) {
         return Ok((*only).to_owned());
     }
-    let mut message = format!("a container name must be specified for pod {pod}, choose one of: [{}]", regular.join(" "));
-    if !init.is_empty() {
-        message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
-    }
-    if !ephemeral.is_empty() {
-        message.push_str(&format!(" or one of the ephemeral containers: [{}]", ephemeral.join(" ")));
-    }
-    Err(Status::bad_request(message))
+    let of = |kind: &str, names: &[&str]| match names {
+        [] => String::new(),
+        names => format!(" or one of the {kind} containers: [{}]", names.join(" ")),
+    };
+    Err(Status::bad_request(format!(
+        "a container name must be specified for pod {pod}, choose one of: [{}]{}{}",
+        regular.join(" "),
+        of("init", &init),
+        of("ephemeral", &ephemeral)
+    )))
 }
 
 fn check_options(query: &Query) -> Result<(), Status> {

@@ -20,17 +20,14 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
         let parent = registry.object(&call.resource, &ObjectKey::new(&call.namespace, &call.name))?;
         return Ok(Outcome::Document { code: 200, object: scale_of(&parent) });
     }
-    let item = match call.verb {
-        Verb::Patch => {
-            let kind = negotiate::patch_kind(&call.content_type)?;
-            let patch: Value = serde_saphyr::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?;
-            let wanted = |old: &Object| scaled(old, &patched(kind, &scale_of(old), &patch)?);
-            update::change(registry, call, Part::Main, Origin::Client, wanted).await?
-        }
-        _ => {
-            let scale = decode::body(call, body)?;
-            update::change(registry, call, Part::Main, Origin::Client, |old| scaled(old, &scale)).await?
-        }
+    let item = if call.verb == Verb::Patch {
+        let kind = negotiate::patch_kind(&call.content_type)?;
+        let patch: Value = serde_saphyr::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?;
+        let wanted = |old: &Object| scaled(old, &patched(kind, &scale_of(old), &patch)?);
+        update::change(registry, call, Part::Main, Origin::Client, wanted).await?
+    } else {
+        let scale = decode::body(call, body)?;
+        update::change(registry, call, Part::Main, Origin::Client, |old| scaled(old, &scale)).await?
     };
     Ok(Outcome::Document { code: 200, object: scale_of(&item.object()) })
 }
@@ -60,7 +57,7 @@ fn scale_of(parent: &Object) -> Object {
     Object(scale.as_object().cloned().unwrap_or_default())
 }
 
-/// ReplicationControllers select by a plain map, everything newer by a `LabelSelector`.
+/// `ReplicationController`s select by a plain map, everything newer by a `LabelSelector`.
 fn selector_of(parent: &Object) -> String {
     let Some(selector) = parent.at(&["spec", "selector"]) else { return String::new() };
     let structured = selector.get("matchLabels").is_some() || selector.get("matchExpressions").is_some();

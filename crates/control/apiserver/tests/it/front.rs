@@ -17,7 +17,7 @@ async fn aggregated_discovery_echoes_its_media_type_and_has_an_etag() {
     let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     let get = |tag: &str| {
         let request = Request::get("/apis?timeout=32s").header("accept", format!("{v2},application/json"));
-        request.header("if-none-match", tag).body(Default::default()).expect("a request")
+        request.header("if-none-match", tag).body(http_body_util::Full::default()).expect("a request")
     };
     let all = server.send(get("")).await;
     assert_eq!((all.code, all.headers["content-type"].to_str().expect("text")), (200, v2));
@@ -103,7 +103,7 @@ async fn a_stranger_is_forbidden_until_a_role_is_bound() {
     let server = Server::new().await;
     server.config_map("a", json!({})).await;
     let ask = || async {
-        let service = server.server.in_process(User::known("nobody", [""; 0]));
+        let service = server.api.in_process(User::known("nobody", [""; 0]));
         let request = Request::get(CONFIG_MAPS).body(http_body_util::Empty::new()).expect("a request");
         service.oneshot(request).await.expect("never fails").status().as_u16()
     };
@@ -126,7 +126,7 @@ async fn a_stranger_is_forbidden_until_a_role_is_bound() {
 #[tokio::test]
 async fn impersonation_asks_as_somebody_else() {
     let server = Server::new().await;
-    let request = Request::get("/api/v1/pods").header("impersonate-user", "nobody").body(Default::default());
+    let request = Request::get("/api/v1/pods").header("impersonate-user", "nobody").body(http_body_util::Full::default());
     let refused = server.send(request.expect("a request")).await;
     assert_eq!(refused.code, 403);
     let expected = r#"pods is forbidden: User "nobody" cannot list resource "pods" in API group "" at the cluster scope"#;

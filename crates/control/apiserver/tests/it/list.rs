@@ -123,7 +123,7 @@ async fn kubectl_gets_a_table() {
     let server = three().await;
     let request = http::Request::get(format!("{CONFIG_MAPS}?limit=500"))
         .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
-        .body(Default::default())
+        .body(http_body_util::Full::default())
         .expect("a request");
     let table = server.send(request).await;
     assert_eq!((table.at("kind"), table.at("columnDefinitions.0.name")), ("Table".into(), "Name".into()));
@@ -136,7 +136,7 @@ async fn collectors_get_only_metadata() {
     let server = three().await;
     let request = http::Request::get(CONFIG_MAPS)
         .header("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io")
-        .body(Default::default())
+        .body(http_body_util::Full::default())
         .expect("a request");
     let list = server.send(request).await;
     assert_eq!((list.at("kind"), list.at("items.0.kind")), ("PartialObjectMetadataList".into(), "PartialObjectMetadata".into()));

@@ -23,7 +23,7 @@ use wkube_store::MemoryStore;
 
 /// A server and a client with all rights.
 pub(crate) struct Server {
-    pub(crate) server: ApiServer,
+    pub(crate) api: ApiServer,
     pub(crate) store: Arc<MemoryStore>,
     service: InProcess,
 }
@@ -61,7 +61,7 @@ impl Server {
         let store = Arc::new(MemoryStore::new());
         let server = ApiServer::in_memory(store.clone(), Clock::system(), Rng::seeded(1), &Tasks::new()).await;
         let service = server.in_process(admin());
-        Self { server, store, service }
+        Self { api: server, store, service }
     }
 
     /// Sends a request with a JSON body.
@@ -111,7 +111,7 @@ impl Server {
         self.call("DELETE", path, None).await
     }
 
-    /// Creates a ConfigMap in `default` and returns it.
+    /// Creates a `ConfigMap` in `default` and returns it.
     pub(crate) async fn config_map(&self, name: &str, labels: Value) -> Value {
         let answer = self.post(CONFIG_MAPS, config_map(name, labels)).await;
         assert_eq!(answer.code, 201, "{answer:?}");
@@ -141,7 +141,7 @@ impl Watch {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).expect("JSON"));
             }
-            let frame = tokio::time::timeout(std::time::Duration::from_secs(3600 * 3), self.body.frame());
+            let frame = tokio::time::timeout(std::time::Duration::from_hours(3), self.body.frame());
             let frame = frame.await.expect("an event in time")?.expect("a frame");
             self.buffer.extend_from_slice(&frame.into_data().expect("data"));
         }
@@ -160,7 +160,8 @@ pub(crate) fn admin() -> User {
     User { name: "admin".into(), groups: vec!["system:masters".into()], ..User::default() }
 }
 
-pub(crate) fn config_map(name: &str, labels: Value) -> Value {
+pub(crate) fn config_map(name: &str, labels: impl Into<Value>) -> Value {
+    let labels = labels.into();
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": {"a": "1"},
     })

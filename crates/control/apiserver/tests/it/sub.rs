@@ -22,16 +22,16 @@ async fn a_scale_reads_and_sets_replicas() {
     let server = Server::new().await;
     let made = server.post(DEPLOYMENTS, deployment()).await;
     let path = format!("{DEPLOYMENTS}/d/scale");
-    let scale = server.get(&path).await;
-    assert_eq!((scale.at("kind"), scale.at("spec.replicas"), scale.at("status.selector")), ("Scale".into(), "1".into(), "a=b".into()));
-    assert_eq!(scale.at("metadata.resourceVersion"), made.at("metadata.resourceVersion"));
+    let read = server.get(&path).await;
+    assert_eq!((read.at("kind"), read.at("spec.replicas"), read.at("status.selector")), ("Scale".into(), "1".into(), "a=b".into()));
+    assert_eq!(read.at("metadata.resourceVersion"), made.at("metadata.resourceVersion"));
     let body = Some(json!({"spec": {"replicas": 4}}));
-    let patched = server.call_as("PATCH", &path, "application/merge-patch+json", body).await;
-    assert_eq!((patched.code, patched.at("kind"), patched.at("spec.replicas")), (200, "Scale".into(), "4".into()));
+    let scaled = server.call_as("PATCH", &path, "application/merge-patch+json", body).await;
+    assert_eq!((scaled.code, scaled.at("kind"), scaled.at("spec.replicas")), (200, "Scale".into(), "4".into()));
     let parent = server.get(&format!("{DEPLOYMENTS}/d")).await;
     assert_eq!((parent.at("spec.replicas"), parent.at("metadata.generation")), ("4".into(), "2".into()));
-    let stale = server.put(&path, scale.body).await;
-    assert_eq!(stale.code, 409, "{stale:?}");
+    let refused = server.put(&path, read.body).await;
+    assert_eq!(refused.code, 409, "{refused:?}");
 }
 
 #[tokio::test]
@@ -128,4 +128,11 @@ async fn both_groups_show_the_same_events() {
     assert_eq!((super::at(&event, "object.apiVersion"), super::at(&event, "object.note")), ("events.k8s.io/v1".into(), "hello".into()));
     assert_eq!(server.delete(&format!("{new}/e")).await.code, 200);
     assert_eq!(server.get(&format!("{core}/e")).await.code, 404);
+}
+
+#[tokio::test]
+async fn a_subresource_that_is_not_served_does_not_reach_its_parent() {
+    let server = Server::new().await;
+    let exec = server.post(&format!("{PODS}/p/exec"), pod("p")).await;
+    assert_eq!((exec.code, server.get(&format!("{PODS}/p")).await.code), (405, 404), "{exec:?}");
 }

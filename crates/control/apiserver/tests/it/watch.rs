@@ -120,7 +120,7 @@ async fn table_watches_say_their_columns_once() {
     server.config_map("b", json!({})).await;
     let request = http::Request::get(format!("{CONFIG_MAPS}?watch=true&timeoutSeconds=1"))
         .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io")
-        .body(Default::default())
+        .body(http_body_util::Full::default())
         .expect("a request");
     let answer = server.send(request).await;
     let text = answer.body.as_str().expect("lines").to_owned();
