@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::meta::{self, NameRule};
 use crate::object::Object;
 use crate::status::FieldError;
 
@@ -106,6 +107,11 @@ pub trait Manners: Send + Sync {
         None
     }
 
+    /// What the names of this kind must look like.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Subdomain
+    }
+
     /// Where objects are kept if another row of the table keeps them: `events.k8s.io` events are core events.
     fn stored_as(&self) -> Option<StoredAs> {
         None
@@ -140,6 +146,17 @@ pub struct StoredAs {
 }
 
 impl Resource {
+    /// Returns everything that is wrong with an object: its metadata, and what its kind says; `old` is the stored
+    /// object of an update.
+    pub fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        let mut errors = meta::validate(object, self.scope, self.manners.name_rule());
+        if let Some(old) = old {
+            errors.extend(meta::validate_update(object, old));
+        }
+        errors.extend(self.manners.validate(object, old));
+        errors
+    }
+
     /// Returns the group that names the objects in the store.
     pub fn storage_group(&self) -> &str {
         self.manners.stored_as().map_or(&self.group, |stored| stored.group)

@@ -43,8 +43,7 @@ fn a_stale_write_says_what_to_do() {
 
 #[test]
 fn one_field_error_stands_alone() {
-    let status =
-        Status::invalid("Pod", "", "x", vec![FieldError::required("spec.containers[0].name", "")]);
+    let status = Status::invalid("Pod", "", "x", vec![FieldError::required("spec.containers[0].name", "")]);
     check(&status, 422, "Invalid", r#"Pod "x" is invalid: spec.containers[0].name: Required value"#);
     let details = status.details.unwrap();
     assert_eq!((details.kind.as_str(), details.group.as_str()), ("Pod", ""));
@@ -150,7 +149,12 @@ fn the_other_statuses_have_their_codes() {
         ),
         (Status::expired("old"), 410, "Expired", "old"),
         (Status::gone("away"), 410, "Gone", "away"),
-        (Status::too_large("limit is 3145728"), 413, "RequestEntityTooLarge", "Request entity is too large: limit is 3145728"),
+        (
+            Status::too_large("limit is 3145728"),
+            413,
+            "RequestEntityTooLarge",
+            "Request entity is too large: limit is 3145728",
+        ),
         (Status::too_many_requests("later", 5), 429, "TooManyRequests", "later"),
         (Status::internal("disk full"), 500, "InternalError", "Internal error occurred: disk full"),
         (Status::unavailable("starting"), 503, "ServiceUnavailable", "starting"),
@@ -168,10 +172,7 @@ fn field_errors_read_as_in_kubernetes() {
         (FieldError::invalid("a", -1, "must be greater than 0"), "a: Invalid value: -1: must be greater than 0"),
         (FieldError::invalid("a", "x", ""), r#"a: Invalid value: "x""#),
         (FieldError::invalid("a", json!({"k": "v"}), "no"), r#"a: Invalid value: {"k":"v"}: no"#),
-        (
-            FieldError::not_supported("a", "x", &["b", "c"]),
-            r#"a: Unsupported value: "x": supported values: "b", "c""#,
-        ),
+        (FieldError::not_supported("a", "x", &["b", "c"]), r#"a: Unsupported value: "x": supported values: "b", "c""#),
         (FieldError::duplicate("a", 80), "a: Duplicate value: 80"),
         (FieldError::forbidden("a", "may not change"), "a: Forbidden: may not change"),
         (FieldError::too_long("a", 63), "a: Too long: may not be more than 63 bytes"),

@@ -103,7 +103,7 @@ fn validate_strategy(spec: &Value) -> Vec<FieldError> {
             }
         }
         (other, _) => {
-            errors.push(FieldError::not_supported("spec.strategy.type", other, &["Recreate", "RollingUpdate"]))
+            errors.push(FieldError::not_supported("spec.strategy.type", other, &["Recreate", "RollingUpdate"]));
         }
     }
     errors

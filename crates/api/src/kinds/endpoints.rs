@@ -25,6 +25,7 @@ pub(super) const ENDPOINTS: Simple = Simple {
     },
     validate: |_, _| Vec::new(),
     parts: Parts::Data,
+    ..Simple::PLAIN
 };
 
 /// The manners of endpoint slices.
@@ -40,6 +41,7 @@ pub(super) const ENDPOINT_SLICE: Simple = Simple {
     default: default_slice,
     validate: validate_slice,
     parts: Parts::Spec,
+    ..Simple::PLAIN
 };
 
 fn default_slice(doc: &mut Doc) {

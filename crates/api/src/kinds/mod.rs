@@ -20,6 +20,7 @@ mod replica_set;
 mod service;
 mod sets;
 mod simple;
+mod storage;
 #[cfg(test)]
 mod testing;
 mod workload;
@@ -87,16 +88,16 @@ const TABLE: &[Row] = &[
     Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LIMIT_RANGE)),
     Row(CORE, "Namespace", "namespaces", &["ns"], &[], CLUSTER, ONE_BY_ONE, &["finalize", "status"], || Arc::new(namespace::Namespace)),
     Row(CORE, "Node", "nodes", &["no"], &[], CLUSTER, KEPT, &["proxy", "status"], || Arc::new(node::Node)),
-    Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::PERSISTENT_VOLUME_CLAIM)),
-    Row(CORE, "PersistentVolume", "persistentvolumes", &["pv"], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::PERSISTENT_VOLUME)),
+    Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(storage::PERSISTENT_VOLUME_CLAIM)),
+    Row(CORE, "PersistentVolume", "persistentvolumes", &["pv"], &[], CLUSTER, KEPT, &["status"], || Arc::new(storage::PERSISTENT_VOLUME)),
     Row(CORE, "Pod", "pods", &["po"], &["all"], NAMESPACED, KEPT, &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"], || Arc::new(pod::Pod)),
-    Row(CORE, "PodTemplate", "podtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(CORE, "PodTemplate", "podtemplates", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::POD_TEMPLATE)),
     Row(CORE, "ReplicationController", "replicationcontrollers", &["rc"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(replica_set::ReplicationController)),
     Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::RESOURCE_QUOTA)),
     Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(config::Secret)),
     Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], || Arc::new(rbac::SERVICE_ACCOUNT)),
     Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], || Arc::new(service::Service)),
-    Row(APPS, "ControllerRevision", "controllerrevisions", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(APPS, "ControllerRevision", "controllerrevisions", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::CONTROLLER_REVISION)),
     Row(APPS, "DaemonSet", "daemonsets", &["ds"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(sets::DaemonSet)),
     Row(APPS, "Deployment", "deployments", &["deploy"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(deployment::Deployment)),
     Row(APPS, "ReplicaSet", "replicasets", &["rs"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(replica_set::ReplicaSet)),
@@ -123,11 +124,11 @@ const TABLE: &[Row] = &[
     Row(RBAC, "ClusterRole", "clusterroles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(rbac::ROLE)),
     Row(RBAC, "RoleBinding", "rolebindings", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::BINDING)),
     Row(RBAC, "Role", "roles", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::ROLE)),
-    Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], || Arc::new(others::CSI_DRIVER)),
+    Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], || Arc::new(storage::CSI_DRIVER)),
     Row(STORAGE, "CSINode", "csinodes", &[], &[], CLUSTER, KEPT, &[], plain),
     Row(STORAGE, "CSIStorageCapacity", "csistoragecapacities", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::STORAGE_CLASS)),
-    Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
+    Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::STORAGE_CLASS)),
+    Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(storage::VOLUME_ATTACHMENT)),
     Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], plain),
     Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
     Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),

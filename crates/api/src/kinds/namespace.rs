@@ -4,10 +4,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::print::{self, Col, Columns, Text};
-use crate::meta::{self, NameRule};
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
-use crate::status::FieldError;
 
 /// The manners of namespaces.
 pub(super) struct Namespace;
@@ -42,9 +41,8 @@ impl Manners for Namespace {
         }
     }
 
-    fn validate(&self, object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        let problems = NameRule::Label.check(object.name(), meta::NamePart::Whole);
-        problems.iter().map(|problem| FieldError::invalid("metadata.name", object.name(), problem)).collect()
+    fn name_rule(&self) -> NameRule {
+        NameRule::Label
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -67,7 +65,7 @@ impl Manners for Namespace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kinds::testing::{check_errors, object};
+    use crate::kinds::testing::object;
 
     #[test]
     fn a_namespace_starts_active_with_its_name_as_a_label_and_a_finalizer() {
@@ -91,11 +89,5 @@ mod tests {
         let mut finalized = object(json!({"metadata": {"name": "a"}, "spec": {}}));
         Namespace.prepare_update(&mut finalized, &old);
         assert_eq!(finalized.at(&["spec"]), Some(&json!({})));
-    }
-
-    #[test]
-    fn the_name_of_a_namespace_is_a_dns_label() {
-        assert_eq!(Namespace.validate(&object(json!({"metadata": {"name": "a.b"}})), None).len(), 1);
-        check_errors(&Namespace, &object(json!({"metadata": {"name": "a-b"}})), None, &[]);
     }
 }

@@ -23,6 +23,7 @@ pub(super) const INGRESS: Simple = Simple {
     default: |_| {},
     validate: validate_ingress,
     parts: Parts::SpecAndStatus,
+    ..Simple::PLAIN
 };
 
 /// The manners of ingress classes.
@@ -51,6 +52,7 @@ pub(super) const INGRESS_CLASS: Simple = Simple {
     },
     validate: |_, _| Vec::new(),
     parts: Parts::Spec,
+    ..Simple::PLAIN
 };
 
 /// The manners of network policies.
@@ -62,6 +64,7 @@ pub(super) const NETWORK_POLICY: Simple = Simple {
     default: default_policy,
     validate: |_, _| Vec::new(),
     parts: Parts::Spec,
+    ..Simple::PLAIN
 };
 
 fn default_policy(doc: &mut Doc) {
@@ -119,7 +122,7 @@ fn validate_path(path: &Value, field: &str) -> Vec<FieldError> {
             errors.push(FieldError::invalid(format!("{field}.path"), value, "must be an absolute path"));
         }
         _ if !kinds.contains(&kind) => {
-            errors.push(FieldError::not_supported(format!("{field}.pathType"), kind, &kinds))
+            errors.push(FieldError::not_supported(format!("{field}.pathType"), kind, &kinds));
         }
         _ => {}
     }

@@ -1,11 +1,59 @@
-//! Kinds whose manners are columns and a few defaults: scheduling, storage, policy, autoscaling, admission.
+//! Kinds whose manners are columns and a few defaults: scheduling, policy, autoscaling, admission.
 
 use serde_json::{Value, json};
 
-use super::doc::{child, child_made, children, fill, fill_zero, list, text};
-use super::print::{self, Col, Columns, Number, Text, Wide};
+use super::doc::{Doc, child, child_made, children, fill, fill_zero, flag, list, text};
+use super::pod_spec::{Owner, validate_template};
+use super::print::{self, Col, Columns, Number, Text};
 use super::simple::{Parts, Simple};
+use crate::meta::NameRule;
 use crate::object::Object;
+
+/// The manners of bare pod templates.
+pub(super) const POD_TEMPLATE: Simple = Simple {
+    columns: &[
+        print::NAME,
+        Col("Containers", Text, "Names of each container in the template."),
+        Col("Images", Text, "Images referenced by each container in the template."),
+        Col("Pod Labels", Text, "The labels for the pod template."),
+    ],
+    cells: |object, _| {
+        let (containers, images) = print::containers_and_images(object.at(&["template", "spec"]));
+        let labels = print::labels(object.at(&["template", "metadata", "labels"]));
+        vec![object.name().into(), containers.into(), images.into(), labels.into()]
+    },
+    default: super::workload::default_template,
+    validate: |object, _| validate_template(object.at(&["template"]), None, "template", Owner::Pod),
+    parts: Parts::Spec,
+    ..Simple::PLAIN
+};
+
+/// The manners of controller revisions.
+pub(super) const CONTROLLER_REVISION: Simple = Simple {
+    columns: &[
+        print::NAME,
+        Col("Controller", Text, "Controller of the object"),
+        Col("Revision", Text, "Revision indicates the revision of the state represented by Data."),
+        print::AGE,
+    ],
+    cells: |object, now| {
+        let owners = object.at(&["metadata"]).map(|metadata| list(metadata, "ownerReferences")).unwrap_or_default();
+        let owner = owners.iter().find(|owner| flag(owner, "controller"));
+        let owner = owner.map(|owner| {
+            let group =
+                text(owner, "apiVersion").split_once('/').map(|(group, _)| format!(".{group}")).unwrap_or_default();
+            format!("{}{group}/{}", text(owner, "kind").to_lowercase(), text(owner, "name"))
+        });
+        let revision = object.at(&["revision"]).and_then(Value::as_i64).unwrap_or_default();
+        vec![
+            object.name().into(),
+            owner.unwrap_or_else(|| print::NONE.to_owned()).into(),
+            revision.into(),
+            print::age(object, now),
+        ]
+    },
+    ..Simple::PLAIN
+};
 
 /// The manners of leases.
 pub(super) const LEASE: Simple = Simple {
@@ -50,121 +98,6 @@ pub(super) const RUNTIME_CLASS: Simple = Simple {
         print::AGE,
     ],
     cells: |object, now| vec![object.name().into(), object.str_at(&["handler"]).into(), print::age(object, now)],
-    ..Simple::PLAIN
-};
-
-/// The manners of storage classes.
-pub(super) const STORAGE_CLASS: Simple = Simple {
-    columns: &[
-        print::NAME,
-        Col("Provisioner", Text, "provisioner indicates the type of the provisioner."),
-        Col("ReclaimPolicy", Text, "What happens to a volume when its claim goes."),
-        Col("VolumeBindingMode", Text, "When volumes are bound."),
-        Col("AllowVolumeExpansion", Text, "Whether volumes may grow."),
-        print::AGE,
-    ],
-    cells: |object, now| {
-        let annotations = object.annotations();
-        let is_default = annotations.get("storageclass.kubernetes.io/is-default-class") == Some(&"true");
-        let name = if is_default { format!("{} (default)", object.name()) } else { object.name().to_owned() };
-        let grows = object.at(&["allowVolumeExpansion"]).and_then(Value::as_bool).unwrap_or_default();
-        let field = |field: &str| Value::from(object.str_at(&[field]));
-        vec![
-            name.into(),
-            field("provisioner"),
-            field("reclaimPolicy"),
-            field("volumeBindingMode"),
-            grows.to_string().into(),
-            print::age(object, now),
-        ]
-    },
-    default: |doc| {
-        fill(doc, "reclaimPolicy", "Delete");
-        fill(doc, "volumeBindingMode", "Immediate");
-    },
-    ..Simple::PLAIN
-};
-
-/// The manners of persistent volumes.
-pub(super) const PERSISTENT_VOLUME: Simple = Simple {
-    columns: &[
-        print::NAME,
-        Col("Capacity", Text, "The size of the volume."),
-        Col("Access Modes", Text, "All ways the volume can be mounted."),
-        Col("Reclaim Policy", Text, "What happens to the volume when its claim goes."),
-        Col("Status", Text, "Whether it is available, bound to a claim, or released by one."),
-        Col("Claim", Text, "The claim that it is bound to."),
-        Col("StorageClass", Text, "The class that it belongs to."),
-        Col("VolumeAttributesClass", Text, "The attributes that were applied."),
-        Col("Reason", Text, "Why it is in the state it is in."),
-        print::AGE,
-        Col("VolumeMode", Wide, "Whether it is a file system or a block device."),
-    ],
-    cells: |object, now| {
-        let claim = (object.str_at(&["spec", "claimRef", "namespace"]), object.str_at(&["spec", "claimRef", "name"]));
-        let claim = if claim.1.is_empty() { String::new() } else { format!("{}/{}", claim.0, claim.1) };
-        vec![
-            object.name().into(),
-            object.str_at(&["spec", "capacity", "storage"]).into(),
-            access_modes(object.at(&["spec", "accessModes"])).into(),
-            spec(object, "persistentVolumeReclaimPolicy"),
-            phase(object).into(),
-            claim.into(),
-            spec(object, "storageClassName"),
-            print_unset(object.str_at(&["spec", "volumeAttributesClassName"])),
-            object.str_at(&["status", "reason"]).into(),
-            print::age(object, now),
-            print_unset(object.str_at(&["spec", "volumeMode"])),
-        ]
-    },
-    default: |doc| {
-        if let Some(spec) = child(doc, "spec") {
-            fill(spec, "persistentVolumeReclaimPolicy", "Retain");
-            fill(spec, "volumeMode", "Filesystem");
-        }
-        start_pending(doc);
-    },
-    parts: Parts::StatusOnly,
-    ..Simple::PLAIN
-};
-
-/// The manners of claims.
-pub(super) const PERSISTENT_VOLUME_CLAIM: Simple = Simple {
-    columns: &[
-        print::NAME,
-        Col("Status", Text, "Whether it is bound to a volume."),
-        Col("Volume", Text, "The volume that it is bound to."),
-        Col("Capacity", Text, "The size of the volume."),
-        Col("Access Modes", Text, "The ways the volume can be mounted."),
-        Col("StorageClass", Text, "The class that was asked for."),
-        Col("VolumeAttributesClass", Text, "The attributes that were asked for."),
-        print::AGE,
-        Col("VolumeMode", Wide, "Whether it is a file system or a block device."),
-    ],
-    cells: |object, now| {
-        // A claim has a size and modes once it has a volume.
-        let is_bound = !object.str_at(&["spec", "volumeName"]).is_empty();
-        let capacity = if is_bound { object.str_at(&["status", "capacity", "storage"]) } else { "" };
-        let modes = if is_bound { access_modes(object.at(&["status", "accessModes"])) } else { String::new() };
-        vec![
-            object.name().into(),
-            phase(object).into(),
-            spec(object, "volumeName"),
-            capacity.into(),
-            modes.into(),
-            spec(object, "storageClassName"),
-            print_unset(object.str_at(&["spec", "volumeAttributesClassName"])),
-            print::age(object, now),
-            print_unset(object.str_at(&["spec", "volumeMode"])),
-        ]
-    },
-    default: |doc| {
-        if let Some(spec) = child(doc, "spec") {
-            fill(spec, "volumeMode", "Filesystem");
-        }
-        start_pending(doc);
-    },
-    parts: Parts::StatusOnly,
     ..Simple::PLAIN
 };
 
@@ -268,22 +201,6 @@ pub(super) const VALIDATING_WEBHOOK: Simple = Simple {
     ..Simple::PLAIN
 };
 
-/// The manners of CSI drivers.
-pub(super) const CSI_DRIVER: Simple = Simple {
-    default: |doc| {
-        let Some(spec) = child_made(doc, "spec") else { return };
-        fill(spec, "attachRequired", true);
-        fill(spec, "podInfoOnMount", false);
-        fill(spec, "storageCapacity", false);
-        fill(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
-        fill(spec, "volumeLifecycleModes", json!(["Persistent"]));
-        fill(spec, "requiresRepublish", false);
-        fill(spec, "seLinuxMount", false);
-    },
-    parts: Parts::Spec,
-    ..Simple::PLAIN
-};
-
 /// The manners of certificate signing requests.
 pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
     columns: &[
@@ -307,6 +224,7 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
         ]
     },
     parts: Parts::StatusOnly,
+    names: NameRule::PathSegment,
     ..Simple::PLAIN
 };
 
@@ -367,33 +285,6 @@ fn spec(object: &Object, field: &str) -> Value {
     object.str_at(&["spec", field]).into()
 }
 
-fn print_unset(value: &str) -> Value {
-    if value.is_empty() { "<unset>" } else { value }.into()
-}
-
-fn start_pending(doc: &mut super::doc::Doc) {
-    if let Some(status) = child_made(doc, "status") {
-        fill(status, "phase", "Pending");
-    }
-}
-
-fn phase(object: &Object) -> String {
-    if object.is_deleting() { "Terminating".to_owned() } else { object.str_at(&["status", "phase"]).to_owned() }
-}
-
-/// Returns `RWO,ROX` for access modes.
-fn access_modes(modes: Option<&Value>) -> String {
-    let short = |mode: &str| match mode {
-        "ReadWriteOnce" => Some("RWO"),
-        "ReadOnlyMany" => Some("ROX"),
-        "ReadWriteMany" => Some("RWX"),
-        "ReadWriteOncePod" => Some("RWOP"),
-        _ => None,
-    };
-    let modes = modes.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    modes.filter_map(short).collect::<Vec<_>>().join(",")
-}
-
 fn targets(object: &Object) -> String {
     let null = Value::Null;
     let metrics = object.at(&["spec"]).map(|spec| list(spec, "metrics")).unwrap_or_default();
@@ -421,7 +312,7 @@ fn webhooks(object: &Object) -> usize {
     object.at(&["webhooks"]).and_then(Value::as_array).map_or(0, Vec::len)
 }
 
-fn default_webhook(webhook: &mut super::doc::Doc) {
+fn default_webhook(webhook: &mut Doc) {
     fill(webhook, "failurePolicy", "Fail");
     fill(webhook, "matchPolicy", "Equivalent");
     fill(webhook, "namespaceSelector", json!({}));
@@ -446,4 +337,72 @@ fn request_condition(object: &Object) -> String {
         words.push("Issued");
     }
     words.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::kinds::testing::object;
+    use crate::resource::Manners as _;
+
+    #[test]
+    fn a_containers_default_limit_is_the_maximum_and_its_default_request_the_default_limit() {
+        let mut range = object(
+            json!({"spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "default": {"memory": "1Gi"}}]}}),
+        );
+        LIMIT_RANGE.default(&mut range);
+        let limit = &range.at(&["spec", "limits"]).unwrap()[0];
+        assert_eq!(limit["default"], json!({"cpu": "2", "memory": "1Gi"}));
+        assert_eq!(limit["defaultRequest"], json!({"cpu": "2", "memory": "1Gi"}));
+    }
+
+    #[test]
+    fn a_webhook_fails_closed_after_ten_seconds() {
+        let mut hooks =
+            object(json!({"webhooks": [{"name": "a", "clientConfig": {"service": {"name": "s"}}, "rules": [{}]}]}));
+        MUTATING_WEBHOOK.default(&mut hooks);
+        assert_eq!(
+            hooks.at(&["webhooks"]).unwrap()[0],
+            json!({"name": "a", "failurePolicy": "Fail", "matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {},
+                "timeoutSeconds": 10, "reinvocationPolicy": "Never", "rules": [{"scope": "*"}],
+                "clientConfig": {"service": {"name": "s", "port": 443}}})
+        );
+    }
+
+    #[test]
+    fn an_autoscaler_watches_the_processor_at_eighty_percent() {
+        let mut scaler = object(
+            json!({"spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "web"}},
+            "status": {"currentReplicas": 2, "currentMetrics": [{"resource": {"name": "cpu", "current": {"averageUtilization": 40}}}]}}),
+        );
+        AUTOSCALER.default(&mut scaler);
+        let cells = AUTOSCALER.cells(&scaler, Timestamp::UNIX_EPOCH);
+        assert_eq!(Value::from(cells[1..6].to_vec()), json!(["Deployment/web", "cpu: 40%/80%", "1", 3, 2]));
+    }
+
+    #[test]
+    fn a_quota_shows_what_is_used_of_what_is_allowed() {
+        let quota = object(json!({"status": {"hard": {"pods": "5", "limits.cpu": "2"}, "used": {"pods": "1"}}}));
+        let cells = RESOURCE_QUOTA.cells(&quota, Timestamp::UNIX_EPOCH);
+        assert_eq!(Value::from(cells[1..3].to_vec()), json!(["pods: 1/5", "limits.cpu: 0/2"]));
+    }
+
+    #[test]
+    fn a_signing_request_is_pending_until_somebody_decides() {
+        let show = |status: Value| {
+            CERTIFICATE_REQUEST.cells(&object(json!({"status": status})), Timestamp::UNIX_EPOCH)[5].clone()
+        };
+        assert_eq!(show(json!({})), "Pending");
+        assert_eq!(show(json!({"conditions": [{"type": "Approved"}], "certificate": "eA=="})), "Approved,Issued");
+    }
+
+    #[test]
+    fn a_controller_revision_names_its_controller() {
+        let revision = object(json!({"revision": 2, "metadata": {"name": "s-1", "ownerReferences": [
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "s", "controller": true}]}}));
+        let cells = CONTROLLER_REVISION.cells(&revision, Timestamp::UNIX_EPOCH);
+        assert_eq!(Value::from(cells[..3].to_vec()), json!(["s-1", "statefulset.apps/s", 2]));
+    }
 }

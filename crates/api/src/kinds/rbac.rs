@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::doc::{Doc, child, children, fill, list, text};
 use super::print::{self, Col, Number, Text, Wide};
 use super::simple::Simple;
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::status::FieldError;
 
@@ -15,6 +16,7 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 pub(super) const ROLE: Simple = Simple {
     columns: &[print::NAME, Col("Created At", Text, "When it was made.")],
     cells: |object, _| vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()],
+    names: NameRule::PathSegment,
     ..Simple::PLAIN
 };
 
@@ -31,6 +33,7 @@ pub(super) const BINDING: Simple = Simple {
     cells: binding_cells,
     default: default_binding,
     validate: validate_binding,
+    names: NameRule::PathSegment,
     ..Simple::PLAIN
 };
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::doc::{Doc, child, child_made, children, fill, has, list, number, text};
 use super::pod_spec::port_name;
 use super::print::{self, Col, Columns, Text};
-use crate::meta;
+use crate::meta::{self, NameRule};
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -120,6 +120,10 @@ impl Manners for Service {
             "spec.type" => Some(object.str_at(&["spec", "type"]).to_owned()),
             _ => None,
         }
+    }
+
+    fn name_rule(&self) -> NameRule {
+        NameRule::ServiceLabel
     }
 
     fn has_generation(&self) -> bool {

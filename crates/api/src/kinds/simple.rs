@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::doc::Doc;
 use super::print::{self, Columns};
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -21,6 +22,8 @@ pub(super) struct Simple {
     pub(super) validate: fn(&Object, Option<&Object>) -> Vec<FieldError>,
     /// Which writes the status and the generation know.
     pub(super) parts: Parts,
+    /// What its names must look like.
+    pub(super) names: NameRule,
 }
 
 /// Which parts of an object have lives of their own.
@@ -44,6 +47,7 @@ impl Simple {
         default: |_| {},
         validate: |_, _| Vec::new(),
         parts: Parts::Data,
+        names: NameRule::Subdomain,
     };
 }
 
@@ -70,6 +74,10 @@ impl Manners for Simple {
 
     fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         (self.cells)(object, now)
+    }
+
+    fn name_rule(&self) -> NameRule {
+        self.names
     }
 
     fn has_generation(&self) -> bool {

@@ -58,6 +58,22 @@ fn rows_are_found_by_url_and_by_kind() {
 }
 
 #[test]
+fn names_follow_the_rule_of_their_kind() {
+    let is_good = |group: &str, plural: &str, name: &str| {
+        let row = find(group, "v1", plural).unwrap();
+        let namespace = if row.is_namespaced() { "d" } else { "" };
+        let mut object = crate::Object::default();
+        object.set(&["metadata"], serde_json::json!({"name": name, "namespace": namespace}));
+        !row.validate(&object, None).iter().any(|error| error.field == "metadata.name")
+    };
+    assert!(is_good("", "configmaps", "a.b-1") && !is_good("", "configmaps", "A"));
+    assert!(is_good("", "namespaces", "a-b") && !is_good("", "namespaces", "a.b"));
+    assert!(is_good("", "services", "a1") && !is_good("", "services", "1a"));
+    assert!(is_good("rbac.authorization.k8s.io", "clusterroles", "system:node"));
+    assert!(!is_good("rbac.authorization.k8s.io", "clusterroles", "a/b"));
+}
+
+#[test]
 fn a_review_is_answered_and_not_kept() {
     let review = find("authorization.k8s.io", "v1", "selfsubjectaccessreviews").unwrap();
     assert!(!review.is_stored());

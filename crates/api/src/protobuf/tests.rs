@@ -210,3 +210,20 @@ fn bytes_that_are_no_message_never_panic() {
         let _ = decode_kind("v1", "Pod", &noise);
     }
 }
+
+#[test]
+fn what_kubectl_create_deployment_sends_is_the_manifest_it_would_print() {
+    let body = include_bytes!("../../testdata/kubectl-create-deployment.pb");
+    assert_eq!(
+        decode(body).unwrap(),
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "strategy": {},
+                "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "i", "image": "i:1", "resources": {}}]}},
+            },
+            "status": {},
+        })
+    );
+}

@@ -174,7 +174,7 @@ fn validate_env(container: &Value, path: &str) -> Vec<FieldError> {
         match found.as_slice() {
             [] => errors.push(FieldError::invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`")),
             [only] if !has(&source[*only], "name") => {
-                errors.push(FieldError::required(format!("{path}.{only}.name"), ""))
+                errors.push(FieldError::required(format!("{path}.{only}.name"), ""));
             }
             [_] => {}
             _ => errors.push(FieldError::invalid(&path, "", "may not have more than one field specified at a time")),
@@ -357,7 +357,7 @@ fn validate_handler(handler: &Value, path: &str, kinds: &[&str]) -> Vec<FieldErr
         found += 1;
         match *kind {
             "exec" if list(action, "command").is_empty() => {
-                errors.push(FieldError::required(format!("{path}.command"), ""))
+                errors.push(FieldError::required(format!("{path}.command"), ""));
             }
             "httpGet" => {
                 errors.extend(validate_port(action, &path));
