@@ -95,10 +95,10 @@ fn prepare(
     origin: Origin,
 ) -> Result<(), Status> {
     let resource = &*call.resource;
-    object_rules::prepare_update(new, old, resource, part);
     if origin == Origin::Server {
         return Ok(());
     }
+    object_rules::prepare_update(new, old, resource, part);
     if matches!(part, Part::Main | Part::Whole) {
         resource.manners.prepare_update(new, old);
         admission::on_update(registry, call, new, old)?;

@@ -42,7 +42,8 @@ async fn a_binding_puts_a_pod_on_a_node_once() {
     let bound = server.post(&format!("{PODS}/p/binding"), binding.clone()).await;
     assert_eq!((bound.code, bound.at("status")), (201, "Success".into()), "{bound:?}");
     let read = server.get(&format!("{PODS}/p")).await;
-    assert_eq!(read.at("spec.nodeName"), "n");
+    // The generation counts what users ask for, and the node is not theirs to ask for.
+    assert_eq!((read.at("spec.nodeName"), read.at("metadata.generation")), ("n".into(), "1".into()));
     let conditions = read.body["status"]["conditions"].as_array().expect("conditions");
     assert!(conditions.iter().any(|condition| condition["type"] == "PodScheduled" && condition["status"] == "True"));
     assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 409);
@@ -135,4 +136,33 @@ async fn a_subresource_that_is_not_served_does_not_reach_its_parent() {
     let server = Server::new().await;
     let exec = server.post(&format!("{PODS}/p/exec"), pod("p")).await;
     assert_eq!((exec.code, server.get(&format!("{PODS}/p")).await.code), (405, 404), "{exec:?}");
+}
+
+#[tokio::test]
+async fn logs_and_proxied_requests_reach_the_pods_node() {
+    use http_body_util::Full;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    let server = Server::new().await;
+    let (ours, theirs) = tokio::io::duplex(64 * 1024);
+    let node = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+        let asked = format!("{} {}", request.method(), request.uri().path_and_query().map_or("", |path| path.as_str()));
+        Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(bytes::Bytes::from(asked))))
+    });
+    wkube_base::Tasks::new().spawn_to_end("node", async move {
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(served.serve_connection(TokioIo::new(theirs), node).await);
+    });
+    server.api.nodes().attach("n", ours).await.expect("attached");
+    server.post(PODS, pod("p")).await;
+    let binding = json!({"target": {"kind": "Node", "name": "n"}});
+    assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 201);
+    let status = json!({"status": {"containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "x", "imageID": "", "state": {"running": {}}}]}});
+    let patched = server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(status)).await;
+    assert_eq!(patched.code, 200, "{patched:?}");
+    let logs = server.get(&format!("{PODS}/p/log?follow=true&tailLines=5")).await;
+    assert_eq!((logs.code, logs.body), (200, json!("GET /containerLogs/default/p/main?follow=true&tailLines=5")));
+    assert_eq!(logs.headers["content-type"], "text/plain");
+    let proxied = server.post(&format!("{PODS}/p:8080/proxy/a/b/?x=1"), json!({})).await;
+    assert_eq!(proxied.body, json!("POST /proxy/default/p/8080/a/b/?x=1"));
 }
