@@ -1,3 +1,70 @@
-//! The `wkube` binary.
+//! `wkube`: the command line. Wiring and printing; what is decided is decided in the crates below.
 
-fn main() {}
+mod args;
+mod connect;
+mod data_dir;
+mod logging;
+mod manifest;
+mod node;
+mod print;
+mod ready;
+mod server;
+mod split;
+mod stop;
+mod target;
+mod up;
+mod verbs;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{CommandFactory as _, Parser as _};
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::start(cli.log.as_deref());
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    if let Command::Completion { shell } = command {
+        clap_complete::generate(shell, &mut Cli::command(), "wkube", &mut std::io::stdout());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("failed to start the threads of the runtime")?;
+    let result = runtime.block_on(dispatch(command));
+    // Blocking work that is still under way, such as a compilation, must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Up(args) if args.split => split::run(args).await,
+        Command::Up(args) => up::run(args).await,
+        Command::Server(args) => server::run(args).await,
+        Command::Node(args) => node::run(args).await,
+        Command::Token(args) => verbs::token::run(args).await,
+        Command::Apply(args) => verbs::apply::run(args).await,
+        Command::Get(args) => verbs::get::run(args).await,
+        Command::Describe(args) => verbs::describe::run(args).await,
+        Command::Logs(args) => verbs::logs::run(args).await,
+        Command::Delete(args) => verbs::delete::run(args).await,
+        Command::Scale(args) => verbs::scale::run(args).await,
+        Command::Run(args) => verbs::run::run(args).await,
+        Command::Push(args) => verbs::push::run(args).await,
+        Command::Version(connection) => verbs::version::run(connection).await,
+        Command::Completion { .. } => Ok(()),
+    }
+}

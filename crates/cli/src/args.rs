@@ -1,0 +1,378 @@
+//! The command line: every command, flag and default in one place.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kubernetes for WebAssembly, in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "wkube", version, about, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Log more: `info`, `debug`, or a filter such as `wkube_node=debug` (also `$WKUBE_LOG`)
+    #[arg(long, global = true, env = "WKUBE_LOG", value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a whole cluster in this process and apply manifests
+    Up(Up),
+    /// Start a control plane
+    Server(Server),
+    /// Start a node that joins a control plane
+    Node(Node),
+    /// Manage the tokens with which nodes join
+    #[command(subcommand)]
+    Token(Token),
+    /// Create or change what manifests describe
+    Apply(Apply),
+    /// List objects
+    Get(Get),
+    /// Show one object with its events
+    Describe(Describe),
+    /// Print the logs of a container
+    Logs(Logs),
+    /// Delete objects
+    Delete(Delete),
+    /// Change how many replicas a workload has
+    Scale(Scale),
+    /// Run an image in a pod
+    Run(Run),
+    /// Store a .wasm or .wat file in the built-in registry
+    Push(Push),
+    /// Print the versions of this program and of the server
+    Version(Connection),
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Where a client command finds the cluster.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connection {
+    /// The kubeconfig; default: $KUBECONFIG, then the one in ~/.wkube
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+}
+
+/// The namespace of a client command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Namespace {
+    /// The namespace
+    #[arg(short, long, default_value = "default")]
+    pub(crate) namespace: String,
+}
+
+/// Where a control plane keeps its state and listens.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ControlFlags {
+    /// Where everything is kept [default: ~/.wkube]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where the Kubernetes API listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:6443")]
+    pub(crate) api: SocketAddr,
+    /// Where the built-in registry listens
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5050")]
+    pub(crate) registry: SocketAddr,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NodeFlags {
+    /// Where HTTP requests for services come in
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub(crate) gateway: SocketAddr,
+    /// The node's name [default: the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// The registry for image names without a host that the built-in registry does not have [default: none]
+    #[arg(long, value_name = "HOST")]
+    pub(crate) default_registry: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Up {
+    /// A manifest to apply: a file, a folder, or - for standard input; repeatable
+    #[arg(short, long = "filename", value_name = "PATH")]
+    pub(crate) filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) control: ControlFlags,
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+    /// Run the control plane and the node as two processes
+    #[arg(long)]
+    pub(crate) split: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Server {
+    #[command(flatten)]
+    pub(crate) control: ControlFlags,
+    /// Stop when standard input ends, for a parent process that must not leave it behind
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Node {
+    /// The control plane's URL, such as https://127.0.0.1:6443
+    #[arg(long, value_name = "URL")]
+    pub(crate) server: String,
+    /// The token that `wkube token create` printed; needed only the first time
+    #[arg(long, env = "WKUBE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+    /// Where the node keeps its state [default: ~/.wkube-node]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+    /// Stop when standard input ends, for a parent process that must not leave it behind
+    #[arg(long, hide = true)]
+    pub(crate) stop_with_stdin: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Token {
+    /// Create a token and print it
+    Create {
+        #[command(flatten)]
+        connection: Connection,
+        /// How long it can be used, such as 30m or 24h
+        #[arg(long, default_value = "24h", value_parser = parse_duration)]
+        ttl: std::time::Duration,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Apply {
+    /// A file, a folder, or - for standard input; repeatable
+    #[arg(short, long = "filename", value_name = "PATH", required = true)]
+    pub(crate) filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Return at once; without it, on a terminal, waits until everything is ready
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// Take over fields that somebody else has set
+    #[arg(long)]
+    pub(crate) force_conflicts: bool,
+}
+
+/// The output formats of `get`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// A table with more columns.
+    Wide,
+    /// The whole object as JSON.
+    Json,
+    /// The whole object as YAML.
+    Yaml,
+    /// Only kind and name.
+    Name,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Get {
+    /// What to list: `pods`, `deploy,svc`, `pod web-1`, `deploy/web`, `all`
+    #[arg(required = true)]
+    pub(crate) resources: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// List in all namespaces
+    #[arg(short = 'A', long)]
+    pub(crate) all_namespaces: bool,
+    /// Only objects with these labels, such as app=web
+    #[arg(short = 'l', long, default_value = "")]
+    pub(crate) selector: String,
+    /// Only objects with these fields, such as status.phase=Running
+    #[arg(long, default_value = "")]
+    pub(crate) field_selector: String,
+    /// How to print
+    #[arg(short, long, value_enum)]
+    pub(crate) output: Option<Output>,
+    /// Leave out the headings
+    #[arg(long)]
+    pub(crate) no_headers: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Describe {
+    /// `pod web-1`, `deploy/web`
+    #[arg(required = true)]
+    pub(crate) resources: Vec<String>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Describe all objects with these labels
+    #[arg(short = 'l', long, default_value = "")]
+    pub(crate) selector: String,
+}
+
+#[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are booleans")]
+pub(crate) struct Logs {
+    /// A pod, or a workload such as deploy/web (its first pod)
+    pub(crate) target: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// The container [default: the first]
+    #[arg(short, long)]
+    pub(crate) container: Option<String>,
+    /// Go on printing as the container writes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// The run of the container before this one
+    #[arg(short, long)]
+    pub(crate) previous: bool,
+    /// Begin each line with its time
+    #[arg(long)]
+    pub(crate) timestamps: bool,
+    /// Only the last lines
+    #[arg(long)]
+    pub(crate) tail: Option<u64>,
+    /// Only lines younger than this, such as 5m
+    #[arg(long, value_parser = parse_duration)]
+    pub(crate) since: Option<std::time::Duration>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Delete {
+    /// `pod web-1`, `deploy/web`
+    pub(crate) resources: Vec<String>,
+    /// Delete what these manifests describe
+    #[arg(short, long = "filename", value_name = "PATH")]
+    pub(crate) filenames: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Delete all objects with these labels
+    #[arg(short = 'l', long, default_value = "")]
+    pub(crate) selector: String,
+    /// How many seconds the objects may take to end
+    #[arg(long)]
+    pub(crate) grace_period: Option<u32>,
+    /// Do not complain about objects that do not exist
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
+    /// Return at once; without it, waits until the objects are gone
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Scale {
+    /// `deploy web`, `deploy/web`
+    #[arg(required = true)]
+    pub(crate) resources: Vec<String>,
+    /// How many
+    #[arg(long)]
+    pub(crate) replicas: u32,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+}
+
+/// When a container is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum Restart {
+    /// Whenever it ends.
+    Always,
+    /// When it fails.
+    OnFailure,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Run {
+    /// The pod's name
+    pub(crate) name: String,
+    /// The image: a name in a registry, or ./file.wasm, which is pushed first
+    #[arg(long)]
+    pub(crate) image: String,
+    /// When to start it again
+    #[arg(long, value_enum, default_value = "Always")]
+    pub(crate) restart: Restart,
+    /// An environment variable, such as NAME=value; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) env: Vec<String>,
+    /// The port that it serves
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(flatten)]
+    pub(crate) namespace: Namespace,
+    /// Arguments for the guest
+    #[arg(last = true)]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Push {
+    /// The .wasm or .wat file
+    pub(crate) file: PathBuf,
+    /// NAME:TAG, such as hello:v1
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+/// Parses `90s`, `30m`, `24h`, `2d` or bare seconds.
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration such as 30m or 24h"))?;
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => number,
+        "m" => number.saturating_mul(60),
+        "h" => number.saturating_mul(3600),
+        "d" => number.saturating_mul(86400),
+        unit => return Err(format!("{unit:?} is not a unit of time; use s, m, h or d")),
+    };
+    Ok(std::time::Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(parse_duration("30m").map(|d| d.as_secs()), Ok(1800));
+        assert_eq!(parse_duration("5").map(|d| d.as_secs()), Ok(5));
+        assert!(parse_duration("5y").is_err() && parse_duration("m").is_err());
+    }
+
+    #[test]
+    fn up_has_the_defaults_of_the_readme() {
+        let cli = Cli::parse_from(["wkube", "up", "-f", "a.yaml", "-f", "b"]);
+        let Command::Up(up) = cli.command else { panic!("not up") };
+        assert_eq!(up.filenames.len(), 2);
+        assert_eq!(up.control.api.to_string(), "127.0.0.1:6443");
+        assert_eq!(up.node.gateway.to_string(), "127.0.0.1:8080");
+        assert_eq!(up.control.registry.to_string(), "127.0.0.1:5050");
+    }
+}

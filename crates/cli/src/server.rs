@@ -1,0 +1,68 @@
+//! `wkube server`: a control plane, and how `up` starts one.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use wkube_base::{Clock, Rng, Tasks};
+use wkube_control::{Control, Options};
+use wkube_store::{RedbStore, Store};
+
+use crate::args::{ControlFlags, Server};
+use crate::print::steps::Steps;
+use crate::stop::Stdin;
+use crate::{data_dir, print, stop};
+
+/// The store's file in the data directory.
+const STORE_FILE: &str = "store.redb";
+/// How long the tasks of the control plane may take to stop. All of `up` stops within 10 s of guests' time and this.
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(args: Server) -> Result<()> {
+    let dir = data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
+    let stop_requested = stop::requested(if args.stop_with_stdin { Stdin::Stops } else { Stdin::Ignored });
+    let tasks = Tasks::new();
+    let plane = Plane::start(&args.control, &dir, &tasks, Steps::new()).await?;
+    stop_requested.await?;
+    plane.stop(&tasks).await;
+    Ok(())
+}
+
+/// A running control plane and its store.
+pub(crate) struct Plane {
+    /// The control plane.
+    pub(crate) control: Control,
+    store: Arc<dyn Store>,
+}
+
+impl Plane {
+    /// Opens the store and starts the control plane; prints the step.
+    ///
+    /// # Errors
+    /// If another process uses the data directory, the store is damaged, or an address is taken.
+    pub(crate) async fn start(flags: &ControlFlags, dir: &Path, tasks: &Tasks, steps: Steps) -> Result<Self> {
+        let step = steps.begin("starting the control plane");
+        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.join(STORE_FILE))?);
+        let options = Options {
+            store: Arc::clone(&store),
+            data_dir: dir.to_owned(),
+            listen: flags.api,
+            registry_listen: Some(flags.registry),
+            clock: Clock::system(),
+            rng: Rng::from_entropy(),
+            names: Vec::new(),
+        };
+        let control = Control::start(options, tasks).await.context("failed to start the control plane")?;
+        step.done(&format!("control plane ready  https://{}", control.server().address()));
+        Ok(Self { control, store })
+    }
+
+    /// Stops everything and closes the store.
+    pub(crate) async fn stop(self, tasks: &Tasks) {
+        tasks.stop(STOP_DEADLINE).await;
+        if let Err(error) = self.store.close().await {
+            print::note(format!("warning: the store did not close cleanly: {error}"));
+        }
+    }
+}

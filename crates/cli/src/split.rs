@@ -1,0 +1,144 @@
+//! `wkube up --split`: the control plane and the node as two processes of this binary, watched by this one.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+use wkube_client::{Client, config};
+
+use crate::args::{ControlFlags, NodeFlags, Up};
+use crate::node;
+use crate::print;
+use crate::print::steps::Steps;
+use crate::stop::{self, Stdin};
+use crate::{data_dir, manifest, up, verbs};
+
+/// How long a part may take to start.
+const START_WITHIN: Duration = Duration::from_secs(60);
+/// How long a part may take to stop before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(14);
+/// How often to look whether a part has come up.
+const POLL: Duration = Duration::from_millis(20);
+/// How long the token of the node is good for; it is used at once.
+const TOKEN_TTL: Duration = Duration::from_secs(300);
+
+pub(crate) async fn run(args: Up) -> Result<()> {
+    let documents = manifest::read(&args.filenames)?;
+    let dir = data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
+    let stop_requested = stop::requested(Stdin::Ignored);
+    tokio::pin!(stop_requested);
+    let kubeconfig = dir.join("kubeconfig");
+    let control = ControlFlags { data_dir: Some(dir.clone()), ..args.control.clone() };
+    let mut server = spawn(&server_arguments(&control))?;
+    let client = api_ready(&kubeconfig, &mut server).await?;
+    let ca = verbs::read_text(&client, "/cacerts").await.context("failed to read the cluster's CA certificate")?;
+    let token = verbs::token::create(&client, &ca, TOKEN_TTL).await?;
+    let name = node::name(&args.node);
+    let node_dir = node::dir_in(&dir);
+    let mut arguments = node_arguments(&args.node, &format!("https://{}", args.control.api), &name);
+    arguments.extend(["--data-dir".to_owned(), node_dir.display().to_string(), "--token".to_owned(), token]);
+    let mut node = spawn(&arguments)?;
+    let working = async {
+        node_ready(&client, &name).await?;
+        up::apply_and_report(&client, documents, args.node.gateway, Steps::new()).await
+    };
+    let result = tokio::select! {
+        biased;
+        stopped = &mut stop_requested => stopped.map(|()| true),
+        ended = either_ends(&mut server, &mut node) => ended.map(|()| true),
+        worked = working => worked.map(|()| false).or_else(|error| { print::error(&error); Ok(false) }),
+    };
+    let result = match result {
+        Ok(false) => {
+            print::line("running as two processes; Ctrl-C stops both");
+            tokio::select! {
+                biased;
+                stopped = &mut stop_requested => stopped,
+                ended = either_ends(&mut server, &mut node) => ended,
+            }
+        }
+        Ok(true) => Ok(()),
+        Err(error) => Err(error),
+    };
+    // The node first, so that its last status reaches the control plane.
+    end(&mut node).await;
+    end(&mut server).await;
+    result
+}
+
+fn server_arguments(flags: &ControlFlags) -> Vec<String> {
+    let dir = flags.data_dir.as_deref().map(|dir| dir.display().to_string()).unwrap_or_default();
+    let (api, registry) = (flags.api.to_string(), flags.registry.to_string());
+    ["server", "--stop-with-stdin", "--data-dir", &dir, "--api", &api, "--registry", &registry].map(str::to_owned).to_vec()
+}
+
+fn node_arguments(flags: &NodeFlags, server: &str, name: &str) -> Vec<String> {
+    let gateway = flags.gateway.to_string();
+    let mut arguments = ["node", "--stop-with-stdin", "--server", server, "--gateway", &gateway, "--node-name", name]
+        .map(str::to_owned)
+        .to_vec();
+    arguments.extend(flags.default_registry.iter().flat_map(|host| ["--default-registry".to_owned(), host.clone()]));
+    arguments
+}
+
+/// Starts this binary again. The child stops when our end of its standard input closes, even if we are killed.
+fn spawn(arguments: &[String]) -> Result<Child> {
+    let binary = std::env::current_exe().context("failed to find this program's file")?;
+    let mut command = Command::new(binary);
+    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
+    // Ctrl-C reaches the whole process group of a terminal; the children stop when we say so, in order.
+    command.process_group(0);
+    command.spawn().with_context(|| format!("failed to start `wkube {}`", arguments[0]))
+}
+
+async fn api_ready(kubeconfig: &std::path::Path, server: &mut Child) -> Result<Client> {
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        if let Some(status) = server.try_wait().context("failed to watch the control plane")? {
+            bail!("the control plane ended ({status})");
+        }
+        if kubeconfig.exists()
+            && let Ok(loaded) = config::load(&[kubeconfig.to_owned()], None).await
+            && verbs::read_text(&loaded.client, "/readyz").await.is_ok()
+        {
+            return Ok(loaded.client);
+        }
+        if Instant::now() > deadline {
+            bail!("the control plane was not ready after {} s", START_WITHIN.as_secs());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+async fn node_ready(client: &Client, name: &str) -> Result<()> {
+    let path = format!("/api/v1/nodes/{name}");
+    let deadline = Instant::now() + START_WITHIN;
+    while Instant::now() < deadline {
+        if let Ok(node) = verbs::read(client, &path, "application/json").await {
+            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            if conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True") {
+                return Ok(());
+            }
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    bail!("node \"{name}\" was not ready after {} s", START_WITHIN.as_secs())
+}
+
+async fn either_ends(server: &mut Child, node: &mut Child) -> Result<()> {
+    tokio::select! {
+        biased;
+        status = server.wait() => bail!("the control plane ended ({})", status.context("failed to watch it")?),
+        status = node.wait() => bail!("the node ended ({})", status.context("failed to watch it")?),
+    }
+}
+
+/// Asks a part to stop and waits for it; kills it if that takes too long.
+async fn end(child: &mut Child) {
+    drop(child.stdin.take());
+    if tokio::time::timeout(STOP_WITHIN, child.wait()).await.is_err() {
+        let _ = child.start_kill();
+    }
+}

@@ -1,0 +1,62 @@
+# Sourced by the end-to-end tests. Needs WKUBE and KUBECTL. Everything listens on free loopback ports and lives in
+# temporary folders; at the end only what this test started is stopped.
+set -uo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+: "${WKUBE:?path to the wkube binary}" "${KUBECTL:?path to kubectl}"
+passed=0 failed=0 UP=
+pass() { passed=$((passed + 1)); printf 'ok    %s\n' "$1"; }
+fail() { failed=$((failed + 1)); printf 'FAIL  %s\n' "$1"; printf '%s\n' "${2:-}" | head -c 1500 | sed 's/^/      | /'; }
+
+# holds NAME REGEX COMMAND...: the command succeeds and its output matches
+holds() {
+    local name=$1 regex=$2 out; shift 2
+    if out=$(timeout "${LIMIT:-30}" "$@" 2>&1) && grep -qE -- "$regex" <<<"$out"; then pass "$name"; else fail "$name" "$out"; fi
+}
+# refused NAME REGEX COMMAND...: the command fails and says why
+refused() {
+    local name=$1 regex=$2 out; shift 2
+    if out=$(timeout "${LIMIT:-30}" "$@" 2>&1); then fail "$name (it succeeded)" "$out"
+    elif grep -qE -- "$regex" <<<"$out"; then pass "$name"; else fail "$name" "$out"; fi
+}
+# becomes NAME SECONDS REGEX COMMAND...: the output matches before the time is over
+becomes() {
+    local name=$1 end=$((SECONDS + $2)) regex=$3 out; shift 3
+    while :; do
+        out=$(timeout 15 "$@" 2>&1) && grep -qE -- "$regex" <<<"$out" && { pass "$name"; return; }
+        [ $SECONDS -ge $end ] && { fail "$name" "$out"; return 1; }
+        sleep 0.2
+    done
+}
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+k() { "$KUBECTL" --kubeconfig "$DIR/kubeconfig" "$@"; }
+w() { "$WKUBE" "$@"; }
+# web HOST PATH: a request through the gateway; prints the status code after the body
+web() { curl -s --noproxy '*' -m 10 -w ' %{http_code}' -H "Host: $1" "http://$GATEWAY$2"; }
+start() { # start [UP-FLAGS...]
+    DIR=${DIR:-$(mktemp -d)} API=${API:-127.0.0.1:$(free_port)} GATEWAY=${GATEWAY:-127.0.0.1:$(free_port)}
+    REGISTRY=${REGISTRY:-127.0.0.1:$(free_port)}
+    export DIR API GATEWAY REGISTRY KUBECONFIG=$DIR/kubeconfig KUBECACHEDIR=$DIR/.kubectl-cache
+    "$WKUBE" up --data-dir "$DIR" --api "$API" --gateway "$GATEWAY" --registry "$REGISTRY" ${WKUBE_UP_FLAGS:-} "$@" \
+        >>"$DIR.log" 2>&1 &
+    UP=$!
+    local end=$((SECONDS + 60))
+    until [ -s "$DIR/kubeconfig" ] && k get --raw /readyz >/dev/null 2>&1; do
+        kill -0 $UP 2>/dev/null || { fail "start" "$(tail -5 "$DIR.log")"; return 1; }
+        [ $SECONDS -lt $end ] || { fail "start: not ready in 60 s" "$(tail -5 "$DIR.log")"; return 1; }
+        sleep 0.1
+    done
+}
+stop() { # stop [SIGNAL]
+    [ -n "$UP" ] || return 0
+    kill "-${1:-INT}" "$UP" 2>/dev/null
+    timeout 20 tail --pid="$UP" -f /dev/null || { fail "stops within 20 s"; kill -9 "$UP"; }
+    wait "$UP" 2>/dev/null
+    UP=
+}
+finish() {
+    stop
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    [ "$failed" = 0 ]
+}
+export -f k w web
+trap '[ -n "$UP" ] && kill -9 "$UP" 2>/dev/null' EXIT
