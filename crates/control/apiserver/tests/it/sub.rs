@@ -150,15 +150,15 @@ async fn logs_and_proxied_requests_reach_the_pods_node() {
         Ok::<_, std::convert::Infallible>(http::Response::new(Full::new(bytes::Bytes::from(asked))))
     });
     wkube_base::Tasks::new().spawn_to_end("node", async move {
-        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        drop(served.serve_connection(TokioIo::new(theirs), node).await);
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(connection.serve_connection(TokioIo::new(theirs), node).await);
     });
     server.api.nodes().attach("n", ours).await.expect("attached");
     server.post(PODS, pod("p")).await;
     let binding = json!({"target": {"kind": "Node", "name": "n"}});
     assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 201);
-    let status = json!({"status": {"containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "x", "imageID": "", "state": {"running": {}}}]}});
-    let patched = server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(status)).await;
+    let state = json!({"status": {"containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "x", "imageID": "", "state": {"running": {}}}]}});
+    let patched = server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(state)).await;
     assert_eq!(patched.code, 200, "{patched:?}");
     let logs = server.get(&format!("{PODS}/p/log?follow=true&tailLines=5")).await;
     assert_eq!((logs.code, logs.body), (200, json!("GET /containerLogs/default/p/main?follow=true&tailLines=5")));
