@@ -227,4 +227,6 @@ fn open_error(path: &Path, damage: Damage) -> OpenError {
 }
 
 #[cfg(test)]
+mod power_tests;
+#[cfg(test)]
 mod tests;
