@@ -73,7 +73,8 @@ fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn Node
     let owns = || owner().is_some_and(|owner| owner == node);
     match (wanted.verb, subresource) {
         ("list" | "watch", "") => selects_own_pods(wanted.field_selector, node) || (!wanted.name.is_empty() && owns()),
-        // What does not exist may be asked for: 404 is how a node learns that a pod is gone.
+        // What does not exist may be asked for: 404 is how a node learns that a pod is gone. (A pod that is bound to no
+        // node yet cannot be told from that, and may become anybody's.)
         ("get", "") => owner().is_none_or(|owner| owner == node),
         ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
         _ => false,
