@@ -14,6 +14,8 @@ use wkube_controllers::Context;
 const MASTERS: &str = "system:masters";
 /// The group of nodes (`kubernetes/pkg/apis/rbac`, NodesGroup).
 const NODES: &str = "system:nodes";
+/// Components are known by name.
+const NO_GROUPS: [&str; 0] = [];
 
 /// A running control plane. Clones share it.
 #[derive(Clone)]
@@ -58,8 +60,20 @@ impl Control {
 
 /// Starts the scheduler and the controllers on an API server of this process.
 pub fn start_components(server: &ApiServer, clock: &Clock, rng: &Rng, tasks: &Tasks) {
-    let scheduler = client_as(server, "system:kube-scheduler", &[]);
-    let controllers = client_as(server, "system:kube-controller-manager", &[]);
+    start_components_through(server, &|user| Client::new(server.in_process(user)), clock, rng, tasks);
+}
+
+/// Starts them with clients that `connect` makes, such as ones that lose a request now and then.
+pub fn start_components_through(
+    server: &ApiServer,
+    connect: &dyn Fn(User) -> Client,
+    clock: &Clock,
+    rng: &Rng,
+    tasks: &Tasks,
+) {
+    let named = |user: &str| connect(User::known(user, NO_GROUPS)).named(user);
+    let scheduler = named("system:kube-scheduler");
+    let controllers = named("system:kube-controller-manager");
     // One watch per kind serves them all.
     let informers = Informers::new(&controllers, rng, tasks);
     wkube_scheduler::start(scheduler, &informers, clock.clone(), rng.split(), tasks);

@@ -59,6 +59,7 @@ pub struct Builder {
     labels: BTreeMap<String, String>,
     address: Option<IpAddr>,
     pods_max: u32,
+    machine: Option<Machine>,
     registry_default: Option<String>,
     reverse: Option<Arc<dyn Reverse>>,
     runtime: Option<Arc<dyn Runtime>>,
@@ -94,6 +95,11 @@ impl Builder {
     /// Sets how many pods the node takes.
     pub fn max_pods(self, pods_max: u32) -> Self {
         Self { pods_max, ..self }
+    }
+
+    /// Sets what the node says it has, instead of what is measured here.
+    pub fn machine(self, machine: Machine) -> Self {
+        Self { machine: Some(machine), ..self }
     }
 
     /// Sets the registry for image names without a host that the built-in registry does not have.
@@ -142,15 +148,14 @@ impl Builder {
     /// If the data directory or the engine cannot be used.
     pub async fn start(self, tasks: &Tasks) -> Result<Node, StartError> {
         let dir = self.data_dir.join("pods");
-        let made = tokio::fs::create_dir_all(&dir).await;
-        made.map_err(|source| StartError::DataDir { path: dir, source })?;
+        std::fs::create_dir_all(&dir).map_err(|source| StartError::DataDir { path: dir, source })?;
         let runtime = self.make_runtime()?;
         let tasks = tasks.child();
         let identity = Identity {
             name: self.name.clone(),
             labels: self.labels.clone(),
             address: self.address,
-            machine: Machine::measure(self.pods_max),
+            machine: self.machine.unwrap_or_else(|| Machine::measure(self.pods_max)),
             runtime: runtime.version(),
             worlds: runtime.worlds(),
         };
@@ -222,6 +227,7 @@ impl Node {
             labels: BTreeMap::new(),
             address: None,
             pods_max: PODS_MAX_DEFAULT,
+            machine: None,
             registry_default: None,
             reverse: None,
             runtime: None,

@@ -51,6 +51,8 @@ pub(crate) struct Api {
     advertised: String,
     /// The cluster CA, for nodes that join.
     ca_pem: Bytes,
+    /// The built-in image registry; none in memory.
+    images: Option<sub::images::Images>,
     /// Set once the objects that every cluster has are there.
     bootstrapped: OnceLock<()>,
 }

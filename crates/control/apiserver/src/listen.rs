@@ -16,14 +16,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use tracing::{debug, warn};
 use wkube_api::Status;
 use wkube_base::Tasks;
 
 use crate::auth::User;
 use crate::auth::authenticate;
-use crate::oci_registry::{OciRegistry, Scheme};
 use crate::respond::{self, Body};
 use crate::{Api, limits, service, tls};
 
@@ -31,13 +29,12 @@ use crate::{Api, limits, service, tls};
 #[derive(Clone)]
 pub(crate) struct Front {
     api: Arc<Api>,
-    images: Option<Router>,
 }
 
 impl Front {
-    /// Returns the API with the image registry beside it under `/v2/`, so that nodes need one port only.
-    pub(crate) fn new(api: Arc<Api>, images: Option<Arc<OciRegistry>>) -> Self {
-        Self { api, images: images.map(|images| images.router(Scheme::Https)) }
+    /// Returns what authenticates and then answers.
+    pub(crate) fn new(api: Arc<Api>) -> Self {
+        Self { api }
     }
 
     /// Answers a request of a connection whose client certificate named `user`.
@@ -47,10 +44,6 @@ impl Front {
             request.extensions_mut().insert(user);
         }
         let path = request.uri().path();
-        if let Some(images) = self.images.filter(|_| path == "/v2" || path.starts_with("/v2/")) {
-            let Ok(response) = images.oneshot(request.map(axum::body::Body::new)).await;
-            return response.map(|body| body.map_err(Into::into).boxed_unsync());
-        }
         let user = match self.api.authenticator.authenticate(request.extensions(), request.headers()) {
             Err(status) => return respond::failure(&status),
             Ok(user) if user.is_anonymous() && !authenticate::is_open(path) => {

@@ -22,6 +22,7 @@ use crate::openapi::Documents;
 use crate::oci_registry::{OciRegistry, Scheme};
 use crate::registry::{Registry, StoredSecrets};
 use crate::service::InProcess;
+use crate::sub::images::Images;
 use crate::tls::{self, CertificateAuthority, TlsError};
 use crate::tunnel::Nodes;
 
@@ -118,13 +119,14 @@ impl ApiServer {
         let api = Arc::new(Api {
             ca_pem: authority.ca_pem().to_owned().into(),
             advertised: bootstrap::reachable(address).to_string(),
+            images: images.clone().map(Images::new),
             ..assemble(store, clock, rng, tasks)
         });
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
             .await
             .map_err(StartError::Bootstrap)?;
         let _ = api.bootstrapped.set(());
-        let front = Front::new(api.clone(), images.clone());
+        let front = Front::new(api.clone());
         listen::serve_tls(listener, config, front, tasks);
         if let (Some(listener), Some(images)) = (images_listener, &images) {
             listen::serve_plain(listener, images.router(Scheme::Http), tasks);
@@ -192,6 +194,7 @@ fn assemble(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Api
         openapi: Documents::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
+        images: None,
         bootstrapped: OnceLock::new(),
     }
 }

@@ -92,6 +92,9 @@ async fn resource(
     if sub::reverse::is_meant(&path) {
         return sub::reverse::accept(api, &path.name, request);
     }
+    if sub::images::is_token(&path) {
+        return sub::images::token(api, &user, verb);
+    }
     let call = understand(api, user, verb, path, query, request.headers())?;
     let accept_encoding = header(request.headers(), "accept-encoding").to_owned();
     let outcome = dispatch(api, &call, request).await;
@@ -227,6 +230,9 @@ async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) 
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if path == "/cacerts" && reads {
         return Ok(respond::response(200, "application/x-pem-file", respond::full(api.ca_pem.clone())));
+    }
+    if sub::images::is_meant(path) {
+        return sub::images::answer(api, request).await;
     }
     api.access.check_path(&api.registry, user, request.method(), path).await?;
     if !reads {

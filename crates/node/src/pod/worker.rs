@@ -312,6 +312,10 @@ async fn materialize(context: &Context, pod: &Arc<Pod>, ip: IpAddr) -> Result<()
     objects.sources.pod_ip = Some(ip);
     objects.sources.host_ip = context.host_ip;
     objects.sources.allocatable = context.allocatable.clone();
+    if !volumes::has_any(pod) {
+        // No thread is bothered with nothing to do.
+        return Ok(());
+    }
     let (pod, dir) = (Arc::clone(pod), volumes::pod_dir(&context.data_dir, pod));
     let made = tokio::task::spawn_blocking(move || volumes::materialize(&pod, &dir, &objects)).await;
     made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())

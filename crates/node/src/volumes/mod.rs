@@ -98,6 +98,11 @@ fn is_writable(volume: &Volume) -> bool {
     volume.empty_dir.is_some()
 }
 
+/// Whether a pod has volumes.
+pub fn has_any(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.volumes.as_ref().is_some_and(|volumes| !volumes.is_empty()))
+}
+
 /// Whether a pod has volumes whose content changes with other objects.
 pub fn follows_objects(pod: &Pod) -> bool {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());

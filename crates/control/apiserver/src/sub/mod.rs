@@ -15,6 +15,7 @@ mod eviction;
 mod log;
 mod node;
 mod proxy;
+pub(crate) mod images;
 pub(crate) mod reverse;
 mod review;
 mod scale;
