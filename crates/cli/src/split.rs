@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 use wkube_client::{Client, config};
 
@@ -83,20 +83,29 @@ fn node_arguments(flags: &NodeFlags, server: &str, name: &str) -> Vec<String> {
     arguments
 }
 
-/// Starts this binary again. The child stops when our end of its standard input closes, even if we are killed.
-fn spawn(arguments: &[String]) -> Result<Child> {
+/// One of the two processes. It stops when our end of its standard input closes, even if we are killed; `Child::wait`
+/// closes that end by itself, so it is kept apart.
+struct Part {
+    child: Child,
+    stdin: Option<ChildStdin>,
+}
+
+/// Starts this binary again.
+fn spawn(arguments: &[String]) -> Result<Part> {
     let binary = std::env::current_exe().context("failed to find this program's file")?;
     let mut command = Command::new(binary);
     command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
     // Ctrl-C reaches the whole process group of a terminal; the children stop when we say so, in order.
     command.process_group(0);
-    command.spawn().with_context(|| format!("failed to start `wkube {}`", arguments[0]))
+    let mut child = command.spawn().with_context(|| format!("failed to start `wkube {}`", arguments[0]))?;
+    let stdin = child.stdin.take();
+    Ok(Part { child, stdin })
 }
 
-async fn api_ready(kubeconfig: &std::path::Path, server: &mut Child) -> Result<Client> {
+async fn api_ready(kubeconfig: &std::path::Path, server: &mut Part) -> Result<Client> {
     let deadline = Instant::now() + START_WITHIN;
     loop {
-        if let Some(status) = server.try_wait().context("failed to watch the control plane")? {
+        if let Some(status) = server.child.try_wait().context("failed to watch the control plane")? {
             bail!("the control plane ended ({status})");
         }
         if kubeconfig.exists()
@@ -127,18 +136,18 @@ async fn node_ready(client: &Client, name: &str) -> Result<()> {
     bail!("node \"{name}\" was not ready after {} s", START_WITHIN.as_secs())
 }
 
-async fn either_ends(server: &mut Child, node: &mut Child) -> Result<()> {
+async fn either_ends(server: &mut Part, node: &mut Part) -> Result<()> {
     tokio::select! {
         biased;
-        status = server.wait() => bail!("the control plane ended ({})", status.context("failed to watch it")?),
-        status = node.wait() => bail!("the node ended ({})", status.context("failed to watch it")?),
+        status = server.child.wait() => bail!("the control plane ended ({})", status.context("failed to watch it")?),
+        status = node.child.wait() => bail!("the node ended ({})", status.context("failed to watch it")?),
     }
 }
 
 /// Asks a part to stop and waits for it; kills it if that takes too long.
-async fn end(child: &mut Child) {
-    drop(child.stdin.take());
-    if tokio::time::timeout(STOP_WITHIN, child.wait()).await.is_err() {
-        let _ = child.start_kill();
+async fn end(part: &mut Part) {
+    drop(part.stdin.take());
+    if tokio::time::timeout(STOP_WITHIN, part.child.wait()).await.is_err() {
+        let _ = part.child.start_kill();
     }
 }

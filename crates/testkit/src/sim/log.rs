@@ -45,9 +45,12 @@ impl Log {
         self.0.lock().clone()
     }
 
-    /// Returns the last lines, for a failure.
+    /// Returns the last lines that are no signs of life, for a failure.
     pub fn tail(&self) -> String {
         let lines = self.0.lock();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+        let mut tail: Vec<&str> =
+            lines.iter().rev().map(String::as_str).filter(|line| !line.contains("/leases/")).take(TAIL_LINES).collect();
+        tail.reverse();
+        tail.join("\n")
     }
 }

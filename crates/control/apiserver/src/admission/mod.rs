@@ -6,6 +6,7 @@ use wkube_api::{Object, Status};
 use crate::call::Call;
 use crate::registry::Registry;
 
+mod certificate_request;
 pub(crate) mod claims;
 mod namespace;
 mod priority;
@@ -24,6 +25,9 @@ pub(crate) async fn on_create(registry: &Registry, call: &Call, object: &mut Obj
     }
     if call.is_for("", "services") {
         service_network::settle(registry, object, None)?;
+    }
+    if call.is_for("certificates.k8s.io", "certificatesigningrequests") {
+        certificate_request::on_create(&call.user, object);
     }
     Ok(())
 }
