@@ -114,9 +114,9 @@ pub(crate) struct Up {
 pub(crate) struct Server {
     #[command(flatten)]
     pub(crate) control: ControlFlags,
-    /// Stop when standard input ends, for a parent process that must not leave it behind
+    /// Obey the parent process: stop at its word on standard input, end when it vanishes
     #[arg(long, hide = true)]
-    pub(crate) stop_with_stdin: bool,
+    pub(crate) obey_stdin: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -132,9 +132,9 @@ pub(crate) struct Node {
     pub(crate) data_dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) node: NodeFlags,
-    /// Stop when standard input ends, for a parent process that must not leave it behind
+    /// Obey the parent process: stop at its word on standard input, end when it vanishes
     #[arg(long, hide = true)]
-    pub(crate) stop_with_stdin: bool,
+    pub(crate) obey_stdin: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -30,7 +30,7 @@ const REVERSE_BUFFER_BYTES: usize = 256 << 10;
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     let dir = data_dir::prepare(args.data_dir.as_deref(), "node")?;
-    let stop_requested = stop::requested(if args.stop_with_stdin { Stdin::Stops } else { Stdin::Ignored });
+    let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored });
     let tasks = Tasks::new();
     let name = name(&args.node);
     let steps = Steps::new();

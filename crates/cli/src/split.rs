@@ -1,9 +1,12 @@
 //! `wkube up --split`: the control plane and the node as two processes of this binary, watched by this one.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 use wkube_client::{Client, config};
@@ -12,13 +15,15 @@ use crate::args::{ControlFlags, NodeFlags, Up};
 use crate::node;
 use crate::print;
 use crate::print::steps::Steps;
-use crate::stop::{self, Stdin};
+use crate::stop::{self, STOP_WORD, Stdin};
 use crate::{data_dir, manifest, up, verbs};
 
 /// How long a part may take to start.
 const START_WITHIN: Duration = Duration::from_secs(60);
 /// How long a part may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(14);
+/// How long the parts of a killed predecessor may take to notice.
+const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(2);
 /// How often to look whether a part has come up.
 const POLL: Duration = Duration::from_millis(20);
 /// How long the token of the node is good for; it is used at once.
@@ -31,6 +36,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     tokio::pin!(stop_requested);
     let kubeconfig = dir.join("kubeconfig");
     let control = ControlFlags { data_dir: Some(dir.clone()), ..args.control.clone() };
+    free_of_predecessor(&[args.control.api, args.control.registry, args.node.gateway]).await;
     let mut server = spawn(&server_arguments(&control))?;
     let client = api_ready(&kubeconfig, &mut server).await?;
     let ca = verbs::read_text(&client, "/cacerts").await.context("failed to read the cluster's CA certificate")?;
@@ -68,22 +74,33 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     result
 }
 
+/// Waits a moment for addresses that the parts of a killed predecessor are about to give up. If they stay taken, the
+/// part that needs them says so.
+async fn free_of_predecessor(addresses: &[SocketAddr]) {
+    let deadline = Instant::now() + PREDECESSOR_GONE_WITHIN;
+    for address in addresses {
+        while TcpListener::bind(address).await.is_err() && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
 fn server_arguments(flags: &ControlFlags) -> Vec<String> {
     let dir = flags.data_dir.as_deref().map(|dir| dir.display().to_string()).unwrap_or_default();
     let (api, registry) = (flags.api.to_string(), flags.registry.to_string());
-    ["server", "--stop-with-stdin", "--data-dir", &dir, "--api", &api, "--registry", &registry].map(str::to_owned).to_vec()
+    ["server", "--obey-stdin", "--data-dir", &dir, "--api", &api, "--registry", &registry].map(str::to_owned).to_vec()
 }
 
 fn node_arguments(flags: &NodeFlags, server: &str, name: &str) -> Vec<String> {
     let gateway = flags.gateway.to_string();
-    let mut arguments = ["node", "--stop-with-stdin", "--server", server, "--gateway", &gateway, "--node-name", name]
+    let mut arguments = ["node", "--obey-stdin", "--server", server, "--gateway", &gateway, "--node-name", name]
         .map(str::to_owned)
         .to_vec();
     arguments.extend(flags.default_registry.iter().flat_map(|host| ["--default-registry".to_owned(), host.clone()]));
     arguments
 }
 
-/// One of the two processes. It stops when our end of its standard input closes, even if we are killed; `Child::wait`
+/// One of the two processes. It ends when our end of its standard input closes, even if we are killed; `Child::wait`
 /// closes that end by itself, so it is kept apart.
 struct Part {
     child: Child,
@@ -146,7 +163,10 @@ async fn either_ends(server: &mut Part, node: &mut Part) -> Result<()> {
 
 /// Asks a part to stop and waits for it; kills it if that takes too long.
 async fn end(part: &mut Part) {
-    drop(part.stdin.take());
+    if let Some(mut stdin) = part.stdin.take() {
+        // If it has ended already, there is nobody to tell.
+        let _ = stdin.write_all(STOP_WORD).await;
+    }
     if tokio::time::timeout(STOP_WITHIN, part.child.wait()).await.is_err() {
         let _ = part.child.start_kill();
     }

@@ -1,19 +1,23 @@
-//! When a long-running command is to stop: Ctrl-C, SIGTERM, or the end of its parent.
+//! When a long-running command is to stop: Ctrl-C, SIGTERM, or a word from its parent.
 
 use anyhow::{Context as _, Result};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Whether the end of standard input means stop.
+/// What a parent writes to the standard input of a part of `up --split` that shall stop.
+pub(crate) const STOP_WORD: &[u8] = b"stop\n";
+
+/// Whether standard input has a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stdin {
-    /// It does: a parent process holds the other end.
-    Stops,
-    /// It does not.
+    /// A parent process holds the other end.
+    FromParent,
+    /// It has none.
     Ignored,
 }
 
-/// Completes when the process has been asked to stop.
+/// Completes when the process has been asked to stop. A process whose parent has vanished ends here and now: somebody
+/// may be starting the cluster again, and everything that was acknowledged is on disk.
 ///
 /// # Errors
 /// If signals cannot be watched.
@@ -24,16 +28,17 @@ pub(crate) async fn requested(stdin: Stdin) -> Result<()> {
         biased;
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = end_of_stdin(stdin) => {}
+        () = word_of_parent(stdin) => {}
     }
     Ok(())
 }
 
-async fn end_of_stdin(stdin: Stdin) {
+async fn word_of_parent(stdin: Stdin) {
     if stdin == Stdin::Ignored {
         return std::future::pending().await;
     }
-    let mut input = tokio::io::stdin();
-    let mut scratch = [0; 64];
-    while matches!(input.read(&mut scratch).await, Ok(read) if read > 0) {}
+    let mut word = [0; STOP_WORD.len()];
+    if tokio::io::stdin().read_exact(&mut word).await.is_err() || word != STOP_WORD {
+        std::process::exit(1);
+    }
 }

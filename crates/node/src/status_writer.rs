@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Tasks};
 use wkube_client::api::{DeleteOptions, Patch};
-use wkube_client::{Api, Client, Error};
+use wkube_client::{Api, Client, Error, Kind as _, Revision};
 
 use crate::pod::{spec, status};
 
@@ -29,8 +29,14 @@ pub struct Statuses(Arc<Shared>);
 
 struct Shared {
     waiting: Mutex<BTreeMap<String, Job>>,
-    written: Mutex<BTreeMap<String, PodStatus>>,
+    written: Mutex<BTreeMap<String, Written>>,
     changed: Notify,
+}
+
+/// What the server was told last about one pod, and at which revision.
+struct Written {
+    status: PodStatus,
+    at: Revision,
 }
 
 /// What is to be told about one pod.
@@ -50,7 +56,7 @@ impl Statuses {
         Self(shared)
     }
 
-    /// Writes a status, unless it is the one that was written last.
+    /// Writes a status, unless it is the one that was written last and `pod` still shows it.
     pub fn publish(&self, pod: &Arc<Pod>, status: PodStatus) {
         self.0.enter(pod, Some(status), false);
     }
@@ -120,7 +126,7 @@ async fn run(pods: Api<Pod>, shared: Arc<Shared>) {
 
 async fn write(pods: &Api<Pod>, shared: &Shared, uid: String, mut job: Job) -> String {
     let Err(error) = try_write(pods, shared, &uid, &mut job).await else { return uid };
-    if is_gone(&error) {
+    if is_gone(pods, &job.pod, &error).await {
         return uid;
     }
     tracing::debug!(pod = %spec::full_name(&job.pod), %error, "pod status not written; trying again");
@@ -135,10 +141,15 @@ async fn write(pods: &Api<Pod>, shared: &Shared, uid: String, mut job: Job) -> S
 async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -> Result<(), Error> {
     let key = ObjectKey::new(spec::namespace(&job.pod), spec::name(&job.pod));
     if let Some(status) = &job.status {
-        let is_news = shared.written.lock().get(uid) != Some(status);
+        let is_news = shared.written.lock().get(uid).is_none_or(|written| {
+            // Somebody else may have written since: the node controller says `Ready: False` of a silent node's pods
+            // (`status_manager.go`, `needsReconcile`).
+            written.status != *status || (job.pod.revision() > written.at && status::is_overruled(&job.pod, status))
+        });
         if is_news {
-            pods.patch_status(&key, &Patch::Strategic(status::patch_of(&job.pod, status))).await?;
-            shared.written.lock().insert(uid.to_owned(), status.clone());
+            let told = pods.patch_status(&key, &Patch::Strategic(status::patch_of(&job.pod, status))).await?;
+            let written = Written { status: status.clone(), at: told.revision() };
+            shared.written.lock().insert(uid.to_owned(), written);
         }
         job.status = None;
     }
@@ -148,7 +159,12 @@ async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -
     Ok(())
 }
 
-/// Another pod has the name now, or none has.
-fn is_gone(error: &Error) -> bool {
-    error.is_not_found() || error.is_conflict()
+/// Whether another pod has the name now, or none has. A conflict may also be mere contention.
+async fn is_gone(pods: &Api<Pod>, pod: &Pod, error: &Error) -> bool {
+    if !error.is_conflict() {
+        return error.is_not_found();
+    }
+    let key = ObjectKey::new(spec::namespace(pod), spec::name(pod));
+    let found = pods.find(&key).await;
+    found.is_ok_and(|found| found.is_none_or(|found| spec::uid(&found) != spec::uid(pod)))
 }

@@ -1,5 +1,6 @@
 //! What the world sees of a pod: one pure function from the phase to `PodStatus`, and the patch that carries it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
@@ -66,6 +67,16 @@ pub fn patch_of(pod: &Pod, status: &PodStatus) -> Value {
         }
     }
     json!({ "metadata": { "uid": spec::uid(pod) }, "status": document })
+}
+
+/// Whether the pod's object says something else than `status` about what is this node's to say.
+pub fn is_overruled(pod: &Pod, status: &PodStatus) -> bool {
+    let own = |status: &PodStatus| -> BTreeSet<(String, String)> {
+        let conditions = status.conditions.iter().flatten();
+        let own = conditions.filter(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
+        own.map(|condition| (condition.type_.clone(), condition.status.clone())).collect()
+    };
+    pod.status.as_ref().is_none_or(|seen| seen.phase != status.phase || own(seen) != own(status))
 }
 
 /// Returns `status.phase` (`kubelet_pods.go`, `getPhase`).

@@ -14,7 +14,7 @@ use super::attempt::Attempt;
 use super::backoff::elapsed;
 use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
 use super::setup::Undo;
-use super::status::status_of;
+use super::status::{is_overruled, status_of};
 use super::{probes, spec};
 use crate::context::Context;
 use crate::volumes::{self, payload};
@@ -159,9 +159,13 @@ impl Worker {
                 self.refresh(&phase);
                 continue;
             };
+            let is_news_of_object = matches!(input, Input::Desired(_));
             let (next, effects) = phase.step(input, self.context.clock.now());
             phase = next;
             self.perform(&phase, effects).await;
+            if is_news_of_object {
+                self.insist(&phase);
+            }
         }
     }
 
@@ -225,6 +229,15 @@ impl Worker {
                 record: Arc::new(move |note| context.record(&about, &note)),
             };
             self.probes.become_wanted(phase.probes_wanted(), pod, ip, &prober);
+        }
+    }
+
+    /// Publishes the status again if the object says otherwise.
+    fn insist(&self, phase: &Phase) {
+        let status = self.view.borrow().status.clone();
+        let pod = &phase.life().pod;
+        if let Some(status) = status.filter(|status| is_overruled(pod, status)) {
+            self.context.statuses.publish(pod, status);
         }
     }
 

@@ -202,7 +202,7 @@ impl Wire {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let fate = network.draw(&method);
-        let log = |what: &str| network.0.log.request(actor, &method, &path, what);
+        let log = |what: &str| network.0.log.request(actor, if is_watch { "WATCH" } else { method.as_str() }, &path, what);
         network.delay().await;
         let response = match fate {
             Fate::Lost => {
@@ -221,40 +221,41 @@ impl Wire {
             log("reply lost");
             return Err("connection reset: the reply is lost".into());
         }
-        if method != Method::GET {
+        if is_watch || method != Method::GET {
             log(response.status().as_str());
         }
         network.delay().await;
         let (head, body) = response.into_parts();
-        let body = if is_watch { self.watch(body) } else { body };
+        let body = if is_watch { self.watch(path, body) } else { body };
         Ok(Response::from_parts(head, body))
     }
 
     /// Passes a watch on until it is cut.
-    fn watch(&self, body: Body) -> Body {
-        let state = (self.clone(), Some(body));
-        let frames = stream::unfold(state, |(wire, body)| async move {
+    fn watch(&self, path: String, body: Body) -> Body {
+        let state = (self.clone(), path, Some(body));
+        let frames = stream::unfold(state, |(wire, path, body)| async move {
             let mut body = body?;
             let Wire { network, actor, .. } = &wire;
+            let log = |what: &str| network.0.log.request(actor, "WATCH", &path, what);
             let frame = tokio::select! {
                 biased;
                 () = network.silenced(actor) => {
                     network.healed(actor).await;
-                    return Some((Err("connection reset: it was cut off".into()), (wire, None)));
+                    return Some((Err("connection reset: it was cut off".into()), (wire, path, None)));
                 }
                 frame = body.frame() => frame?,
             };
             let faults = *network.0.faults.lock();
             let chance = network.0.rng.unit();
             if chance < faults.watch_cut {
-                network.0.log.note(actor, "watch cut");
-                return Some((Err("connection reset: the watch is cut".into()), (wire, None)));
+                log("cut");
+                return Some((Err("connection reset: the watch is cut".into()), (wire, path, None)));
             }
             if chance < faults.watch_cut + faults.watch_expired {
-                network.0.log.note(actor, "watch expired");
-                return Some((Ok(Frame::data(expired())), (wire, None)));
+                log("expired");
+                return Some((Ok(Frame::data(expired())), (wire, path, None)));
             }
-            Some((frame, (wire, Some(body))))
+            Some((frame, (wire, path, Some(body))))
         });
         StreamBody::new(frames.boxed()).boxed_unsync()
     }

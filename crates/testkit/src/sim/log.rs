@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use http::Method;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -25,7 +24,7 @@ impl Log {
     }
 
     /// Adds a request and what became of it.
-    pub(super) fn request(&self, actor: &str, method: &Method, path: &str, outcome: &str) {
+    pub(super) fn request(&self, actor: &str, method: &str, path: &str, outcome: &str) {
         self.line(actor, outcome, &format!("{method} {path}"));
     }
 

@@ -76,12 +76,13 @@ async fn patch_child<K: Kind>(client: &Client, namespace: &str, child: &ObjectRe
     }
 }
 
-/// Deletes exactly this object; `false` if it was gone already, or is another one by now.
+/// Deletes exactly this object; `false` if it was gone already. If the name is another object's by now, the conflict makes
+/// the controller look again.
 pub(crate) async fn delete<K: Kind>(client: &Client, namespace: &str, object: &ObjectRef) -> Result<bool, Error> {
     delete_with::<K>(client, namespace, object, DeleteOptions::default()).await
 }
 
-/// Deletes exactly this object with these options; `false` if it was gone already, or is another one by now.
+/// Deletes exactly this object with these options; `false` if it was gone already.
 pub(crate) async fn delete_with<K: Kind>(
     client: &Client,
     namespace: &str,
@@ -92,7 +93,7 @@ pub(crate) async fn delete_with<K: Kind>(
     let options = DeleteOptions { uid: Some(object.uid.clone()), ..options };
     match Api::<K>::new(client).delete(&key, &options).await {
         Ok(()) => Ok(true),
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(false),
+        Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(error),
     }
 }

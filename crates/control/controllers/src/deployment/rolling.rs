@@ -33,11 +33,17 @@ pub(super) fn shrink_old<'a>(budget: &Budget, sets: &Sets<'a>) -> Vec<(&'a Repli
         *size -= removed;
         left -= removed;
     }
-    let mut left = (sets.available() - budget.min_available()).max(0);
+    let mut left = (sets.all().map(lasting).sum::<i32>() - budget.min_available()).max(0);
     for (_, size) in &mut sizes {
         let removed = (*size).min(left);
         *size -= removed;
         left -= removed;
     }
     sizes.into_iter().filter(|(set, size)| *size != sets::replicas(set)).collect()
+}
+
+/// How many pods of the set are available and will stay. The status may not know yet of those that the set's last
+/// shrinking takes away; counting them would take away others in their place (upstream does, and then has too few).
+fn lasting(set: &ReplicaSet) -> i32 {
+    sets::available(set).min(sets::replicas(set))
 }

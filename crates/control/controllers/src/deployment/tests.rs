@@ -149,6 +149,14 @@ fn new_pods_that_never_become_available_do_not_cost_old_ones() {
     check(&wanted, &[set(&wanted, 1, 4, 4), set(&wanted, 2, 1, 0)], "");
 }
 
+/// Found by a simulated cluster: the old set's status still counted a pod that its last shrinking was taking away.
+#[test]
+fn pods_that_a_set_is_taking_away_do_not_count_as_available() {
+    let mut wanted = deployment(6, "hello:2");
+    wanted.spec.strategy = None;
+    check(&wanted, &[set(&wanted, 1, 3, 4), set(&wanted, 2, 4, 3)], "scale web-1 3 -> 2");
+}
+
 #[test]
 fn scaling_alone_scales_the_only_set() {
     let wanted = deployment(5, "hello:1");

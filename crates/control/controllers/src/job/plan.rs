@@ -191,8 +191,9 @@ fn has_succeeded(job: &Job, buckets: &Buckets<'_>, ledger: &Ledger) -> bool {
 fn manage(observed: &Observed<'_>, buckets: &Buckets<'_>, ledger: &Ledger) -> (Vec<Action>, Option<Timestamp>) {
     let active = buckets.active.len();
     let wanted = wanted_active(observed.job, active, ledger);
-    if active > wanted {
-        return (delete_surplus(buckets, active - wanted, observed.now), None);
+    let surplus = delete_surplus(buckets, active.saturating_sub(wanted), observed.now);
+    if !surplus.is_empty() {
+        return (surplus, None);
     }
     let leaving = if replaces_only_failed(observed.job) { buckets.terminating.len() } else { 0 };
     let missing = wanted.saturating_sub(active + leaving).min(BURST);
@@ -228,14 +229,16 @@ fn wanted_active(job: &Job, active: usize, ledger: &Ledger) -> usize {
     }
 }
 
-/// Deletes pods that are not needed: of an Indexed Job second pods of an index first, else the least useful ones.
+/// Deletes pods that are not needed: of an Indexed Job every second pod of an index, which a lost reply may have made
+/// (`appendDuplicatedIndexPodsForRemoval`), then the least useful ones up to `surplus`.
 fn delete_surplus(buckets: &Buckets<'_>, surplus: usize, now: Timestamp) -> Vec<Action> {
     let mut seen = BTreeSet::new();
     let (unique, twins): (Vec<&Pod>, Vec<&Pod>) =
         buckets.active.iter().partition(|pod| pod_index(pod).is_none_or(|index| seen.insert(index)));
     let mut candidates = unique;
     pods::sort_by_deletion_order(&mut candidates, &pods::count_by_node(buckets.active.iter().copied()), now);
-    let doomed = twins.into_iter().chain(candidates).take(surplus.min(BURST));
+    let others = surplus.saturating_sub(twins.len());
+    let doomed = twins.into_iter().chain(candidates.into_iter().take(others)).take(BURST);
     doomed.map(|pod| Action::Delete(ObjectRef::of(&pod.metadata), Surplus::NotNeeded)).collect()
 }
 

@@ -118,7 +118,7 @@ fn item(object: &Object) -> Item {
 async fn delete(client: &Client, namespace: &str, kind: &ServedKind, object: ObjectRef) -> Result<(), Error> {
     let key = ObjectKey::new(namespace, object.name);
     match kind.api(client).delete(&key, &DeleteOptions::of_uid(object.uid)).await {
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
         other => other,
     }
 }

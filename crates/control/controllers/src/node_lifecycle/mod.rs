@@ -198,7 +198,7 @@ async fn patch_pod_status(client: &Client, key: &PodKey, condition: Value) -> Re
     let object = ObjectKey::new(key.namespace.as_str(), key.pod.name.as_str());
     match Api::<Pod>::new(client).patch_status(&object, &Patch::Strategic(body)).await {
         Ok(_) => Ok(()),
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -105,7 +105,7 @@ async fn sweep(client: &Client, action: Action) -> Result<(), Error> {
         let body = json!({ "metadata": { "uid": action.pod.uid }, "status": { "phase": "Failed", "conditions": [condition] } });
         match Api::<Pod>::new(client).patch_status(&key, &Patch::Strategic(body)).await {
             Ok(_) => {}
-            Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
+            Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         }
     }
