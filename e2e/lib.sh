@@ -28,12 +28,19 @@ becomes() {
     done
 }
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
-k() { "$KUBECTL" --kubeconfig "$DIR/kubeconfig" "$@"; }
-w() { "$WKUBE" "$@"; }
-# web HOST PATH: a request through the gateway; prints the status code after the body
-web() { curl -s --noproxy '*' -m 10 -w ' %{http_code}' -H "Host: $1" "http://$GATEWAY$2"; }
+
+# The words of the tests are programs, not functions, so that `timeout` and `bash -c` can run them.
+SCRATCH=$(mktemp -d)
+trap '[ -n "$UP" ] && kill -9 "$UP" 2>/dev/null; rm -rf "$SCRATCH"' EXIT
+word() { mkdir -p "$SCRATCH/bin"; printf '#!/usr/bin/env bash\n%s\n' "$2" >"$SCRATCH/bin/$1"; chmod +x "$SCRATCH/bin/$1"; }
+export PATH=$SCRATCH/bin:$PATH WKUBE KUBECTL
+word k 'exec "$KUBECTL" --kubeconfig "$KUBECONFIG" "$@"'
+word w 'exec "$WKUBE" "$@"'
+# web HOST PATH: a request through the gateway; prints the body in one line, then the status code
+word web 'curl -s --noproxy "*" -m 10 -w " %{http_code}" -H "Host: $1" "http://$GATEWAY$2" | tr "\n" " "'
+
 start() { # start [UP-FLAGS...]
-    DIR=${DIR:-$(mktemp -d)} API=${API:-127.0.0.1:$(free_port)} GATEWAY=${GATEWAY:-127.0.0.1:$(free_port)}
+    DIR=${DIR:-$SCRATCH/data} API=${API:-127.0.0.1:$(free_port)} GATEWAY=${GATEWAY:-127.0.0.1:$(free_port)}
     REGISTRY=${REGISTRY:-127.0.0.1:$(free_port)}
     export DIR API GATEWAY REGISTRY KUBECONFIG=$DIR/kubeconfig KUBECACHEDIR=$DIR/.kubectl-cache
     "$WKUBE" up --data-dir "$DIR" --api "$API" --gateway "$GATEWAY" --registry "$REGISTRY" ${WKUBE_UP_FLAGS:-} "$@" \
@@ -48,9 +55,11 @@ start() { # start [UP-FLAGS...]
 }
 stop() { # stop [SIGNAL]
     [ -n "$UP" ] || return 0
-    kill "-${1:-INT}" "$UP" 2>/dev/null
-    timeout 20 tail --pid="$UP" -f /dev/null || { fail "stops within 20 s"; kill -9 "$UP"; }
-    wait "$UP" 2>/dev/null
+    {
+        kill "-${1:-INT}" "$UP"
+        timeout 20 tail --pid="$UP" -f /dev/null || { fail "stops within 20 s"; kill -9 "$UP"; }
+        wait "$UP"
+    } 2>/dev/null # the shell's own remark that it was killed
     UP=
 }
 finish() {
@@ -58,5 +67,3 @@ finish() {
     printf '%d passed, %d failed\n' "$passed" "$failed"
     [ "$failed" = 0 ]
 }
-export -f k w web
-trap '[ -n "$UP" ] && kill -9 "$UP" 2>/dev/null' EXIT
