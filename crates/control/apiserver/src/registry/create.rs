@@ -50,8 +50,7 @@ async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: O
     // Admission may have added something that has defaults itself.
     resource.manners.default(&mut object);
     resource.manners.prepare_create(&mut object);
-    let mut errors = object_rules::validate(&object);
-    errors.extend(resource.manners.validate(&object, None));
+    let errors = resource.validate(&object, None);
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, object.name(), errors));
     }

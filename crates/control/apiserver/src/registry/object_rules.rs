@@ -2,7 +2,6 @@
 //! status (`apiserver/pkg/registry/rest`). Pure.
 
 use serde_json::{Map, Value};
-use wkube_api::status::FieldError;
 use wkube_api::{Object, Resource, Scope, Status};
 
 /// Metadata that an update never changes.
@@ -184,19 +183,6 @@ pub(crate) fn may_go(new: &Object) -> bool {
 pub(crate) fn has_namespace_finalizers(object: &Object) -> bool {
     let finalizers = object.at(&["spec", "finalizers"]).and_then(Value::as_array);
     object.kind() == "Namespace" && finalizers.is_some_and(|list| !list.is_empty())
-}
-
-/// Returns what is wrong with the metadata, whatever the kind.
-pub(crate) fn validate(object: &Object) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    if object.name().is_empty() {
-        errors.push(FieldError::required("metadata.name", "name or generateName is required"));
-    }
-    let annotations: usize = object.annotations().iter().map(|(key, value)| key.len() + value.len()).sum();
-    if annotations > crate::limits::ANNOTATIONS_MAX {
-        errors.push(FieldError::too_long("metadata.annotations", crate::limits::ANNOTATIONS_MAX));
-    }
-    errors
 }
 
 /// Returns the metadata for writing; makes it if it is missing.

@@ -104,8 +104,7 @@ fn prepare(
         admission::on_update(registry, call, new, old)?;
     }
     resource.manners.default(new);
-    let mut errors = object_rules::validate(new);
-    errors.extend(resource.manners.validate(new, Some(old)));
+    let errors = resource.validate(new, Some(old));
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
