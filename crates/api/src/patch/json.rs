@@ -30,6 +30,12 @@ pub fn json(object: &Object, patch: &Value) -> Result<Object, Error> {
                 return Err(Error::TooLarge(text));
             }
         }
+        if let PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && is_absent(&document, test.path.as_str())
+        {
+            continue;
+        }
         json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation))
             .map_err(|error| Error::Unprocessable(sentence(operation, &error.kind)))?;
     }
@@ -37,6 +43,13 @@ pub fn json(object: &Object, patch: &Value) -> Result<Object, Error> {
         Value::Object(map) => Ok(Object(map)),
         _ => Err(Error::Unprocessable("the patch does not leave a JSON object".to_owned())),
     }
+}
+
+/// Whether an object has no such field. In Kubernetes a test for `null` then holds, unlike in RFC 6902 (`evanphx/json-patch`,
+/// `Patch.test`); kube-rs' finalizers begin with one.
+fn is_absent(document: &Value, path: &str) -> bool {
+    let Some((parent, _)) = path.rsplit_once('/') else { return false };
+    document.pointer(path).is_none() && document.pointer(parent).is_some_and(Value::is_object)
 }
 
 fn parse(patch: &Value) -> Result<Patch, Error> {
@@ -112,6 +125,22 @@ mod tests {
         let patch = value!([{"op": "test", "path": "/metadata/labels/a", "value": "x"}]);
         let text = "testing value /metadata/labels/a failed: test failed";
         assert_eq!(json(&object(), &patch), Err(Error::Unprocessable(text.into())));
+    }
+
+    #[test]
+    fn a_test_for_null_holds_where_nothing_is() {
+        let patch = value!([
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": ["x"]},
+        ]);
+        check(&patch, &value!({"metadata": {"labels": {"a": "b"}, "finalizers": ["x"]}, "list": [1, 2]}));
+        for patch in [
+            value!([{"op": "test", "path": "/metadata/labels", "value": null}]),
+            value!([{"op": "test", "path": "/no/where", "value": null}]),
+            value!([{"op": "test", "path": "/metadata/finalizers", "value": []}]),
+        ] {
+            assert!(matches!(json(&object(), &patch), Err(Error::Unprocessable(_))), "{patch}");
+        }
     }
 
     #[test]
