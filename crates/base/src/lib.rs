@@ -2,10 +2,12 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod latest;
 pub mod rng;
 pub mod tasks;
 
 pub use backoff::Backoff;
 pub use clock::Clock;
+pub use latest::Latest;
 pub use rng::Rng;
 pub use tasks::Tasks;

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use wkube_api::ObjectKey;
+use wkube_base::Latest;
 
 use crate::kind::{Kind, Revision};
 
@@ -145,9 +146,7 @@ impl<K: Kind> Lister<K> {
 
     /// Completes once this cache has seen the history up to `revision`.
     pub async fn caught_up(&self, revision: Revision) {
-        let mut progress = self.cache.progress.subscribe();
-        // The sender lives as long as `self` does, so this cannot fail.
-        let _ = progress.wait_for(|seen| *seen >= revision).await;
+        self.cache.reached.wait_for(|seen| *seen >= revision).await;
     }
 
     /// Returns a receiver that sees every advance of the cache, for those who rebuild something from the whole.
@@ -178,6 +177,8 @@ pub(crate) struct Cache<K> {
     state: RwLock<State<K>>,
     /// Held over a whole update, so that handlers see changes in order and none is missed while one registers.
     handlers: Mutex<Vec<Handler<K>>>,
+    /// Where the cache is, for those who wait for it in a fixed order.
+    reached: Latest<Revision>,
     progress: watch::Sender<Revision>,
 }
 
@@ -199,6 +200,7 @@ impl<K: Kind> Cache<K> {
         Arc::new(Self {
             state: RwLock::new(State { objects: BTreeMap::new(), indexes, revision: Revision(0) }),
             handlers: Mutex::new(Vec::new()),
+            reached: Latest::default(),
             progress: watch::Sender::new(Revision(0)),
         })
     }
@@ -270,6 +272,7 @@ impl<K: Kind> Cache<K> {
             }
         }
         drop(handlers);
+        self.reached.update(|reached| *reached = revision);
         self.progress.send_replace(revision);
     }
 }

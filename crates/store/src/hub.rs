@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 use futures::StreamExt as _;
 use futures::stream;
-use tokio::sync::watch;
+use wkube_base::Latest;
 
 use crate::history::{self, History, Position};
 use crate::{Entry, Error, Event, Health, Listed, Range, Revision, Signal, Watch};
@@ -22,14 +22,14 @@ const PULL_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Hub {
     current: ArcSwap<History>,
-    /// Wakes the watches. The value is the newest revision, only so that no wake-up is lost.
-    newest: watch::Sender<Revision>,
+    /// Wakes the watches: the newest revision, set after `current`.
+    newest: Latest<Revision>,
     closed: AtomicBool,
 }
 
 impl Hub {
     pub(crate) fn new(history: History) -> Arc<Self> {
-        let newest = watch::Sender::new(history.revision());
+        let newest = Latest::new(history.revision());
         Arc::new(Self { current: ArcSwap::from_pointee(history), newest, closed: AtomicBool::new(false) })
     }
 
@@ -43,13 +43,13 @@ impl Hub {
         debug_assert!(history.revision() >= self.current.load().revision(), "history does not run backwards");
         let newest = history.revision();
         self.current.store(Arc::new(history));
-        self.newest.send_replace(newest);
+        self.newest.update(|revision| *revision = newest);
     }
 
     /// Ends all watches and refuses further reads.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.newest.send_modify(|_| {});
+        self.newest.update(|_| {});
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -74,12 +74,9 @@ impl Hub {
 
     pub(crate) fn watch(self: &Arc<Self>, prefix: &str, after: Revision) -> Result<Watch, Error> {
         self.check_open()?;
-        // Subscribed before looking, so that whatever is published after the look wakes the watch.
-        let wake = self.newest.subscribe();
         self.snapshot().check_window(after)?;
         let watcher = Watcher {
             hub: self.clone(),
-            wake,
             prefix: prefix.to_owned(),
             cursor: history::after(after),
             pulled: VecDeque::new(),
@@ -91,7 +88,6 @@ impl Hub {
 
 struct Watcher {
     hub: Arc<Hub>,
-    wake: watch::Receiver<Revision>,
     prefix: String,
     cursor: Position,
     pulled: VecDeque<Arc<Event>>,
@@ -115,7 +111,6 @@ impl Watcher {
                 return Ok(Signal::Event(event));
             }
             self.hub.check_open()?;
-            self.wake.mark_unchanged();
             let history = self.hub.snapshot();
             self.pulled = history.pull(&mut self.cursor, &self.prefix, PULL_MAX)?.into();
             let caught_up = self.cursor == history::after(history.revision());
@@ -124,8 +119,8 @@ impl Watcher {
                     self.told = history.revision();
                     return Ok(Signal::Progress(self.told));
                 }
-                // The sender lives in the hub that we hold, so this fails only if that ever changes.
-                self.wake.changed().await.map_err(|_| Error::Closed)?;
+                let (hub, seen) = (&self.hub, history.revision());
+                hub.newest.wait_for(|newest| *newest > seen || hub.closed.load(Ordering::Acquire)).await;
             }
         }
     }

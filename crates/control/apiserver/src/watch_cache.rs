@@ -12,10 +12,9 @@ use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::watch;
 use tracing::warn;
 use wkube_api::Object;
-use wkube_base::{Backoff, Tasks};
+use wkube_base::{Backoff, Latest, Tasks};
 use wkube_store::{Entry, Error, Event, Key, Range, Revision, Signal, Store};
 
 use crate::encoding::{self, TypeMeta};
@@ -76,7 +75,7 @@ impl Change {
 pub(crate) struct Cache {
     items: RwLock<BTreeMap<Key, Arc<Item>>>,
     recent: Mutex<Recent>,
-    reached: watch::Sender<Revision>,
+    reached: Latest<Revision>,
     generation: AtomicU64,
 }
 
@@ -86,7 +85,7 @@ impl Cache {
         let cache = Arc::new(Self {
             items: RwLock::default(),
             recent: Mutex::default(),
-            reached: watch::channel(Revision::default()).0,
+            reached: Latest::default(),
             generation: AtomicU64::new(0),
         });
         // The first fill is synchronous, so that the first list does not wait for a task to be scheduled.
@@ -98,9 +97,7 @@ impl Cache {
 
     /// Completes once everything up to `revision` is here.
     pub(crate) async fn reach(&self, revision: Revision) {
-        let mut reached = self.reached.subscribe();
-        // The sender lives as long as `self`.
-        let _ = reached.wait_for(|reached| *reached >= revision).await;
+        self.reached.wait_for(|reached| *reached >= revision).await;
     }
 
     /// Returns the items whose keys start with `prefix` in key order, and the revision at which they are exact.
@@ -110,7 +107,7 @@ impl Cache {
         let range = items.range::<str, _>((from, std::ops::Bound::Unbounded));
         let found = range.take_while(|(key, _)| key.starts_with(prefix)).map(|(_, item)| item.clone()).collect();
         // Read under the lock: `apply` moves both under it.
-        let revision = *self.reached.borrow();
+        let revision = self.reached.get();
         (found, revision)
     }
 
@@ -135,7 +132,7 @@ impl Cache {
         let mut held = self.items.write();
         *held = items;
         self.generation.fetch_add(1, Ordering::Release);
-        self.reached.send_replace(listed.revision);
+        self.reached.update(|reached| *reached = listed.revision);
         Ok(listed.revision)
     }
 
@@ -198,11 +195,7 @@ impl Cache {
                 None => items.remove(&key),
             };
         }
-        self.reached.send_if_modified(|reached| {
-            let moved = *reached < revision;
-            *reached = (*reached).max(revision);
-            moved
-        });
+        self.reached.update(|reached| *reached = (*reached).max(revision));
     }
 }
 
