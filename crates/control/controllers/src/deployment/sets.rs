@@ -51,11 +51,6 @@ impl<'a> Sets<'a> {
     pub(super) fn replicas(&self) -> i32 {
         self.all().map(replicas).sum()
     }
-
-    /// How many pods of all sets are available.
-    pub(super) fn available(&self) -> i32 {
-        self.all().map(available).sum()
-    }
 }
 
 /// How many pods the set wants.

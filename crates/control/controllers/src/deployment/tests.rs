@@ -154,7 +154,7 @@ fn new_pods_that_never_become_available_do_not_cost_old_ones() {
 fn pods_that_a_set_is_taking_away_do_not_count_as_available() {
     let mut wanted = deployment(6, "hello:2");
     wanted.spec.strategy = None;
-    check(&wanted, &[set(&wanted, 1, 3, 4), set(&wanted, 2, 4, 3)], "scale web-1 3 -> 2");
+    check(&wanted, &[set(&wanted, 1, 3, 4), set(&wanted, 2, 5, 4)], "scale web-1 3 -> 1");
 }
 
 #[test]
