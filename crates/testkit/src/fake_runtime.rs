@@ -358,7 +358,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_container_that_does_not_end_in_its_grace_period_is_killed() {
-        let (quick, slow) = (guest(None, Duration::from_secs(1)), guest(None, Duration::from_secs(60)));
+        let (quick, slow) = (guest(None, Duration::from_secs(1)), guest(None, Duration::from_mins(1)));
         quick.stop(Duration::from_secs(30)).await;
         slow.stop(Duration::from_secs(30)).await;
         assert_eq!((quick.ended().await.code, slow.ended().await.code), (STOPPED, KILLED));

@@ -116,13 +116,17 @@ impl Network {
     /// Cuts somebody off: nothing gets through, in neither direction, and no connection breaks.
     pub fn silence(&self, actor: &str) {
         self.0.log.note(actor, "is cut off");
-        self.0.silent.send_modify(|silent| drop(silent.insert(actor.to_owned())));
+        self.0.silent.send_modify(|silent| {
+            silent.insert(actor.to_owned());
+        });
     }
 
     /// Lets somebody take part again; the old connections break.
     pub fn heal(&self, actor: &str) {
         self.0.log.note(actor, "is back");
-        self.0.silent.send_modify(|silent| drop(silent.remove(actor)));
+        self.0.silent.send_modify(|silent| {
+            silent.remove(actor);
+        });
     }
 
     fn draw(&self, method: &Method) -> Fate {

@@ -191,6 +191,11 @@ impl Sim {
         self.network.set(faults);
     }
 
+    /// Returns the log so far.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// Returns what ran where.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

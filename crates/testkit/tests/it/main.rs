@@ -1,4 +1,7 @@
 //! The parts together: simulated clusters, real nodes in one process, and what the workspace promises about itself.
 
+mod kube_runtime;
 mod layering;
 mod simulation;
+mod two_nodes;
+mod wait;

@@ -35,18 +35,29 @@ fn a_rollout_survives_faults_and_a_restart_of_the_control_plane() {
     }
 }
 
+/// Fails at the first line in which two runs of a seed differ.
+fn check_repeats(seed: u64, nodes: usize, scenario: impl AsyncFn(&Sim)) {
+    let (first, second) = (simulate(seed, nodes, &scenario), simulate(seed, nodes, &scenario));
+    if let Some(line) = first.iter().zip(&second).position(|(a, b)| a != b) {
+        let from = line.saturating_sub(5);
+        let show = |log: &[String]| log[from..(line + 5).min(log.len())].join("\n");
+        panic!("SEED={seed}: line {line} differs\n{}\n--- and ---\n{}", show(&first), show(&second));
+    }
+    assert_eq!(first.len(), second.len(), "SEED={seed}");
+}
+
 #[test]
 fn one_seed_gives_one_run() {
     for seed in [3, 11] {
-        let (first, second) = (simulate(seed, 3, rollout), simulate(seed, 3, rollout));
-        let differs = first.iter().zip(&second).position(|(a, b)| a != b);
-        if let Some(line) = differs {
-            let from = line.saturating_sub(5);
-            let show = |log: &[String]| log[from..(line + 5).min(log.len())].join("\n");
-            panic!("SEED={seed}: line {line} differs\n{}\n--- and ---\n{}", show(&first), show(&second));
-        }
-        assert_eq!(first.len(), second.len());
+        check_repeats(seed, 3, rollout);
+        check_repeats(seed, 3, node_loss);
+        check_repeats(seed, 2, job_with_lost_replies);
     }
+}
+
+#[test]
+fn another_seed_gives_another_run() {
+    assert_ne!(simulate(1, 2, rollout), simulate(2, 2, rollout));
 }
 
 #[test]
@@ -101,21 +112,23 @@ async fn is_replaced(sim: &Sim, replicas: usize, lost: &str) -> bool {
         && live.iter().all(|pod| pod["spec"]["nodeName"] != lost && pod["status"]["phase"] == "Running")
 }
 
+async fn node_loss(sim: &Sim) {
+    sim.apply(deployment("web", 6, "web:1")).await;
+    sim.until_deployed("web", 6, "web:1").await;
+    sim.faults(Faults::SOME);
+    sim.crash_node("n2");
+    sim.run_for(Duration::from_mins(4)).await;
+    let bound = sim.pods("web").await.iter().filter(|pod| pod["spec"]["nodeName"] == "n2").count();
+    sim.expect(bound == 2, "pods tolerate five minutes of an unreachable node");
+    sim.until("pods are replaced", Duration::from_mins(4), async || is_replaced(sim, 6, "n2").await).await;
+    sim.start_node("n2").await;
+    sim.until_deployed("web", 6, "web:1").await;
+}
+
 #[test]
 fn pods_of_a_crashed_node_are_replaced_after_their_toleration() {
     for seed in 0..5 {
-        simulate(seed, 3, async |sim| {
-            sim.apply(deployment("web", 6, "web:1")).await;
-            sim.until_deployed("web", 6, "web:1").await;
-            sim.faults(Faults::SOME);
-            sim.crash_node("n2");
-            sim.run_for(Duration::from_mins(4)).await;
-            let bound = sim.pods("web").await.iter().filter(|pod| pod["spec"]["nodeName"] == "n2").count();
-            sim.expect(bound == 2, "pods tolerate five minutes of an unreachable node");
-            sim.until("pods are replaced", Duration::from_mins(4), async || is_replaced(sim, 6, "n2").await).await;
-            sim.start_node("n2").await;
-            sim.until_deployed("web", 6, "web:1").await;
-        });
+        simulate(seed, 3, node_loss);
     }
 }
 
@@ -158,22 +171,29 @@ fn successes(sim: &Sim) -> BTreeMap<String, usize> {
     successes
 }
 
+async fn job_with_lost_replies(sim: &Sim) {
+    let run = Run::Once { takes: Span::millis(200, 3_000), fails: 0.2 };
+    sim.ledger().script("task:1", Script { run, ..Script::TASK });
+    sim.faults(Faults { reply_lost: 0.1, ..Faults::SOME });
+    sim.apply(job("sum", 6, 3, "task:1")).await;
+    sim.run_for(Duration::from_secs(20)).await;
+    sim.faults(Faults::NONE);
+    let is_complete = async || sim.get(&Collection::JOBS, "sum").await["status"]["succeeded"] == json!(6);
+    sim.until("the job is complete", Duration::from_mins(10), is_complete).await;
+    let status = sim.get(&Collection::JOBS, "sum").await["status"].take();
+    sim.expect(status["completedIndexes"] == "0-5", "each index is counted once");
+    // A pod whose creation was answered into the void may have run to its end before its twin was noticed.
+    let is_lost = |line: &&String| line.contains("reply lost") && line.ends_with("POST /api/v1/namespaces/default/pods");
+    let lost = sim.log().lines().iter().filter(is_lost).count();
+    let runs = successes(sim);
+    sim.expect(runs.len() == 6 && runs.values().sum::<usize>() <= 6 + lost, &format!("{lost} lost, {runs:?}"));
+    sim.run_for(Duration::from_mins(1)).await;
+    sim.expect(sim.ledger().running().is_empty(), "nothing runs after the job");
+}
+
 #[test]
-fn a_job_completes_once_per_index_despite_lost_replies() {
+fn a_job_counts_each_index_once_despite_lost_replies() {
     for seed in SEEDS {
-        simulate(seed, 2, async |sim| {
-            let run = Run::Once { takes: Span::millis(200, 3_000), fails: 0.2 };
-            sim.ledger().script("task:1", Script { run, ..Script::TASK });
-            sim.faults(Faults { reply_lost: 0.1, ..Faults::SOME });
-            sim.apply(job("sum", 6, 3, "task:1")).await;
-            sim.run_for(Duration::from_secs(20)).await;
-            sim.faults(Faults::NONE);
-            let is_complete = async || sim.get(&Collection::JOBS, "sum").await["status"]["succeeded"] == json!(6);
-            sim.until("the job is complete", Duration::from_mins(10), is_complete).await;
-            let once: BTreeMap<_, _> = (0..6).map(|index| (index.to_string(), 1)).collect();
-            sim.expect(successes(sim) == once, &format!("each index succeeds once: {:?}", successes(sim)));
-            sim.run_for(Duration::from_mins(1)).await;
-            sim.expect(sim.ledger().running().is_empty(), "nothing runs after the job");
-        });
+        simulate(seed, 2, job_with_lost_replies);
     }
 }
