@@ -30,6 +30,8 @@ struct Told {
     deletes: Vec<Value>,
     events: Vec<String>,
     writes_max: usize,
+    /// How many more writes of a status are refused with 409.
+    conflicts: usize,
 }
 
 impl Server {
@@ -47,7 +49,10 @@ impl Server {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let path = parts.uri.path().to_owned();
         let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default().to_owned();
-        let (code, answer) = if path.ends_with("/status") && parts.method == Method::PATCH {
+        let conflict = json!({ "kind": "Status", "code": 409, "reason": "Conflict", "message": "the object has been modified" });
+        let (code, answer) = if path.ends_with("/status") && self.takes_conflict() {
+            (409, conflict)
+        } else if path.ends_with("/status") && parts.method == Method::PATCH {
             let under_way = self.1.fetch_add(1, Ordering::Relaxed) + 1;
             tokio::time::sleep(Duration::from_millis(5)).await;
             self.1.fetch_sub(1, Ordering::Relaxed);
@@ -65,6 +70,8 @@ impl Server {
                 body["message"].as_str().unwrap()
             ));
             (201, body)
+        } else if path.ends_with(&format!("/pods/{name}")) {
+            (200, json!({ "metadata": { "name": name, "namespace": "n", "uid": format!("uid-{name}") } }))
         } else if path.ends_with("/services") {
             (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
         } else {
@@ -73,6 +80,13 @@ impl Server {
         let mut response = Response::new(Full::from(answer.to_string()));
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
         response
+    }
+
+    fn takes_conflict(&self) -> bool {
+        let mut told = self.0.lock();
+        let is_left = told.conflicts > 0;
+        told.conflicts = told.conflicts.saturating_sub(1);
+        is_left
     }
 
     fn latest(&self, pod: &str) -> Value {
@@ -237,6 +251,38 @@ async fn a_pod_runs_is_deleted_and_leaves_nothing() {
     world.pods.gone(&pod);
     world.until("worker gone", |world| world.pods.all().is_empty()).await;
     world.until("directory gone", |world| !volumes::pod_dir(world.dir.path(), &pod).exists()).await;
+}
+
+/// Found by a simulated cluster: a pod stayed `Ready: False` for ever once its node had been silent for a minute.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_overruled_is_written_again() {
+    let world = World::new();
+    let mut pod = Pod::clone(&pod("p", &one("i:v1", "Always")));
+    world.pods.apply(&Arc::new(pod.clone()));
+    world.until("running", World::is_running).await;
+    let written = |world: &World| world.server.0.lock().statuses.len();
+    let (status, before) = (world.server.latest("p"), written(&world));
+    pod.status = Some(serde_json::from_value(status).unwrap());
+    pod.metadata.resource_version = Some("3".into());
+    world.pods.apply(&Arc::new(pod.clone()));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(written(&world), before, "what shows our own words is no news");
+    let conditions = pod.status.as_mut().and_then(|status| status.conditions.as_mut()).unwrap();
+    conditions.iter_mut().filter(|condition| condition.type_ == "Ready").for_each(|ready| ready.status = "False".into());
+    pod.metadata.resource_version = Some("4".into());
+    world.pods.apply(&Arc::new(pod));
+    world.until("written again", |world| written(world) == before + 1).await;
+    let ready = world.server.latest("p")["conditions"].as_array().unwrap().clone();
+    assert!(ready.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"));
+}
+
+/// Found by a simulated cluster: a 409 was taken for "another pod has the name", and the status was never told.
+#[tokio::test(start_paused = true)]
+async fn a_conflict_that_is_mere_contention_does_not_lose_the_status() {
+    let world = World::new();
+    world.server.0.lock().conflicts = 3;
+    world.pods.apply(&pod("p", &one("i:v1", "Always")));
+    world.until("running", World::is_running).await;
 }
 
 #[tokio::test(start_paused = true)]
