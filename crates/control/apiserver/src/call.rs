@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use wkube_api::status::Cause;
 use wkube_api::{Resource, Status};
 
-use crate::auth::User;
+use crate::auth::{Policy, User};
 use crate::limits;
 use crate::negotiate::Media;
 use crate::router::{Query, Verb};
@@ -51,6 +51,8 @@ pub(crate) struct Call {
     pub(crate) field_validation: FieldValidation,
     /// Whether to answer as if, and write nothing.
     pub(crate) dry_run: bool,
+    /// The roles and bindings, on a write of one of these; `None` for all other calls.
+    pub(crate) policy: Option<Arc<Policy>>,
     /// What the client should be told besides the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
 }
@@ -81,6 +83,7 @@ impl Call {
             field_manager: self.field_manager.clone(),
             field_validation: self.field_validation,
             dry_run: self.dry_run,
+            policy: self.policy.clone(),
             warnings: Mutex::default(),
         }
     }

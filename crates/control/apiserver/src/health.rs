@@ -33,16 +33,26 @@ fn architecture() -> &'static str {
 /// One thing that must be well.
 struct Check {
     name: &'static str,
-    ok: bool,
+    /// What is wrong; `None` if all is well.
+    problem: Option<String>,
 }
 
-/// `readyz` also looks at whether the server is on its way out.
+impl Check {
+    fn new(name: &'static str, ok: bool, problem: &str) -> Self {
+        Self { name, problem: (!ok).then(|| problem.to_owned()) }
+    }
+}
+
+/// `readyz` also looks at whether writes succeed, and whether the server is on its way in or out. A disk that is full
+/// does not make the server dead: reads go on, and a restart would not help.
 fn checks(api: &Api, path: &str) -> Vec<Check> {
     let closed = matches!(api.registry.store.get("/health"), Err(wkube_store::Error::Closed));
-    let mut checks = vec![Check { name: "ping", ok: true }, Check { name: "etcd", ok: !closed }];
+    let mut checks = vec![Check::new("ping", true, ""), Check::new("etcd", !closed, "the store is closed")];
     if path.starts_with("/readyz") {
-        checks.push(Check { name: "bootstrap", ok: api.bootstrapped.get().is_some() });
-        checks.push(Check { name: "shutdown", ok: !api.registry.tasks.stopping().is_cancelled() });
+        let stopping = api.registry.tasks.stopping().is_cancelled();
+        checks.push(Check { name: "etcd-readiness", problem: api.store.failure() });
+        checks.push(Check::new("bootstrap", api.bootstrapped.get().is_some(), "the first objects are not there yet"));
+        checks.push(Check::new("shutdown", !stopping, "the server is shutting down"));
     }
     checks
 }
@@ -51,14 +61,17 @@ fn checks(api: &Api, path: &str) -> Vec<Check> {
 pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Response<Body> {
     let excluded: Vec<_> = query.all("exclude").collect();
     let checks: Vec<_> = checks(api, path).into_iter().filter(|check| !excluded.contains(&check.name)).collect();
-    let well = checks.iter().all(|check| check.ok);
+    let well = checks.iter().all(|check| check.problem.is_none());
     let name = path.trim_start_matches('/');
     if well && !query.has("verbose") {
         return respond::text(200, "ok");
     }
     let mut out = String::new();
-    for Check { name, ok } in &checks {
-        let _ = if *ok { writeln!(out, "[+]{name} ok") } else { writeln!(out, "[-]{name} failed: reason withheld") };
+    for Check { name, problem } in &checks {
+        let _ = match problem {
+            None => writeln!(out, "[+]{name} ok"),
+            Some(problem) => writeln!(out, "[-]{name} failed: {problem}"),
+        };
     }
     let _ = writeln!(out, "{name} check {}", if well { "passed" } else { "failed" });
     respond::text(if well { 200 } else { 500 }, out)
@@ -68,9 +81,8 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query) -> Response<Body> {
 pub(crate) fn one(api: &Api, path: &str) -> Result<Response<Body>, Status> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let check = checks(api, path).into_iter().find(|check| check.name == name).ok_or_else(Status::unknown_path)?;
-    Ok(if check.ok {
-        respond::text(200, "ok")
-    } else {
-        respond::text(500, format!("internal server error: {name} failed: reason withheld\n"))
+    Ok(match check.problem {
+        None => respond::text(200, "ok"),
+        Some(problem) => respond::text(500, format!("internal server error: {name} failed: {problem}\n")),
     })
 }

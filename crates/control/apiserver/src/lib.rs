@@ -1,6 +1,6 @@
 //! The Kubernetes API: one generic registry over a table of kinds, behind TLS or in process.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -11,7 +11,9 @@ mod call;
 mod catalog;
 mod discovery;
 mod encoding;
+mod event_expiry;
 mod health;
+mod inflight;
 mod limits;
 mod listen;
 mod metrics;
@@ -26,6 +28,7 @@ mod service;
 mod sub;
 mod table;
 mod watch_cache;
+mod watched_store;
 
 pub mod auth;
 mod files;
@@ -44,6 +47,9 @@ pub(crate) struct Api {
     registry: registry::Registry,
     access: access::Access,
     metrics: metrics::Metrics,
+    inflight: inflight::Inflight,
+    /// The registry's store.
+    store: Arc<watched_store::WatchedStore>,
     authenticator: auth::Authenticator,
     nodes: tunnel::Nodes,
     openapi: openapi::Documents,

@@ -32,8 +32,6 @@ pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 /// A field manager's name; `FieldManagerMaxLength` in `meta/v1/validation`.
 pub(crate) const FIELD_MANAGER_MAX: usize = 128;
-/// All of an object's annotations together; `TotalAnnotationSizeLimitB`.
-pub(crate) const ANNOTATIONS_MAX: usize = 256 * 1024;
 /// One warning header's text; longer ones are cut (`filters/warning.go`).
 pub(crate) const WARNING_MAX: usize = 256;
 /// All warnings of one response together.
@@ -42,3 +40,21 @@ pub(crate) const WARNINGS_MAX: usize = 4 * 1024;
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often a quiet HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
 pub(crate) const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Events are deleted this long after their last change; `--event-ttl`.
+pub(crate) const EVENT_TTL: Duration = Duration::from_hours(1);
+/// Expired events are collected for this long, so that they go in few commits.
+pub(crate) const EXPIRY_LOOK_MIN: Duration = Duration::from_secs(10);
+/// How late an expiry is noticed after the machine slept.
+pub(crate) const EXPIRY_LOOK_MAX: Duration = Duration::from_mins(10);
+/// Deletions in one commit; more would keep other writers waiting.
+pub(crate) const EXPIRY_BATCH: usize = 256;
+/// Reads answered at once for clients on the network; `--max-requests-inflight`.
+pub(crate) const READS_AT_ONCE: usize = 400;
+/// Writes answered at once for clients on the network; `--max-mutating-requests-inflight`.
+pub(crate) const WRITES_AT_ONCE: usize = 200;
+/// A request waits this long for its turn before it is told to come back later.
+pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
+/// A body must arrive within this; `--request-timeout`.
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_mins(1);
+/// All headers of one HTTP/2 request together; Go's `DefaultMaxHeaderBytes`.
+pub(crate) const HEADERS_MAX: u32 = 1 << 20;

@@ -23,7 +23,7 @@ use wkube_base::Tasks;
 use crate::auth::User;
 use crate::auth::authenticate;
 use crate::respond::{self, Body};
-use crate::{Api, limits, service, tls};
+use crate::{Api, inflight, limits, service, tls};
 
 /// What answers behind the listener.
 #[derive(Clone)]
@@ -50,6 +50,11 @@ impl Front {
                 return respond::failure(&Status::unauthorized());
             }
             Ok(user) => user,
+        };
+        let class = inflight::class(request.method(), request.uri());
+        let _turn = match self.api.inflight.turn(class).await {
+            Ok(turn) => turn,
+            Err(status) => return respond::failure(&status),
         };
         service::answer(&self.api, user, request).await
     }
@@ -107,6 +112,7 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, front: Front, stop
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS);
+    builder.http2().max_header_list_size(limits::HEADERS_MAX);
     builder.http2().keep_alive_interval(limits::KEEP_ALIVE).keep_alive_timeout(limits::KEEP_ALIVE);
     let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let ended = tokio::select! {

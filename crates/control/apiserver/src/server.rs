@@ -15,6 +15,8 @@ use crate::access::Access;
 use crate::auth::{Authenticator, User};
 use crate::bootstrap::{self, Addresses};
 use crate::catalog::Catalog;
+use crate::event_expiry;
+use crate::inflight::Inflight;
 use crate::kubeconfig;
 use crate::listen::{self, Front};
 use crate::metrics::Metrics;
@@ -25,6 +27,7 @@ use crate::service::InProcess;
 use crate::sub::images::Images;
 use crate::tls::{self, CertificateAuthority, TlsError};
 use crate::tunnel::Nodes;
+use crate::watched_store::WatchedStore;
 
 /// How to start.
 pub struct Options {
@@ -184,12 +187,16 @@ impl ApiServer {
 
 fn assemble(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Api {
     let catalog = Catalog::new(kinds::builtin().iter().cloned());
+    let store = Arc::new(WatchedStore::new(store));
+    event_expiry::start(store.clone(), clock.clone(), tasks);
     let secrets = StoredSecrets::new(store.clone(), &catalog);
     Api {
         authenticator: Authenticator::new(Arc::new(secrets), clock.clone()),
-        registry: Registry::new(store, catalog, clock, rng, tasks.clone()),
+        registry: Registry::new(store.clone(), catalog, clock, rng, tasks.clone()),
         access: Access::default(),
         metrics: Metrics::default(),
+        inflight: Inflight::default(),
+        store: store.clone(),
         nodes: Nodes::new(tasks),
         openapi: Documents::default(),
         advertised: "127.0.0.1:6443".to_owned(),

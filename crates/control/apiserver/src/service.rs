@@ -13,6 +13,8 @@ use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use wkube_api::{Object, Scope, Status};
 
+use crate::access::Fresh;
+use crate::admission::escalation;
 use crate::auth::User;
 use crate::call::{self, Call};
 use crate::negotiate;
@@ -95,7 +97,10 @@ async fn resource(
     if sub::images::is_token(&path) {
         return sub::images::token(api, &user, verb);
     }
-    let call = understand(api, user, verb, path, query, request.headers())?;
+    let mut call = understand(api, user, verb, path, query, request.headers())?;
+    if call.resource.group == escalation::GROUP && !matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
+        call.policy = Some(api.access.policy(&api.registry, Fresh::Yes).await);
+    }
     let accept_encoding = header(request.headers(), "accept-encoding").to_owned();
     let outcome = dispatch(api, &call, request).await;
     warnings.lock().append(&mut call.warnings.lock());
@@ -150,6 +155,7 @@ fn understand(
         field_validation: call::field_validation(&query)?,
         dry_run: call::dry_run(&query)?,
         query,
+        policy: None,
         warnings: Mutex::default(),
     })
 }
@@ -167,7 +173,8 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result
         Verb::Get => return read::get(registry, call).await,
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {}
     }
-    let body = read_body(request.into_body()).await?;
+    let late = |_| Status::timeout("the request's body did not arrive in time", 1);
+    let body = tokio::time::timeout(limits::BODY_TIMEOUT, read_body(request.into_body())).await.map_err(late)??;
     let write = async {
         if let Some(outcome) = sub::write(api, call, &body).await? {
             return Ok(outcome);

@@ -8,6 +8,7 @@ use crate::registry::Registry;
 
 mod certificate_request;
 pub(crate) mod claims;
+pub(crate) mod escalation;
 mod namespace;
 mod priority;
 mod quota;
@@ -34,7 +35,13 @@ pub(crate) async fn on_create(registry: &Registry, call: &Call, object: &mut Obj
 
 /// Refuses a new object that is valid but not welcome.
 pub(crate) async fn check_create(registry: &Registry, call: &Call, object: &Object) -> Result<(), Status> {
+    escalation::check(registry, call, object, None)?;
     quota::check(registry, call, object).await
+}
+
+/// Refuses a changed object that is valid but not welcome.
+pub(crate) fn check_update(registry: &Registry, call: &Call, new: &Object, old: &Object) -> Result<(), Status> {
+    escalation::check(registry, call, new, Some(old))
 }
 
 /// Completes or refuses a changed object.

@@ -19,6 +19,7 @@ use crate::auth::Secrets;
 use crate::catalog::Catalog;
 use crate::encoding;
 use crate::watch_cache::{Cache, Item};
+use crate::watched_store::chain;
 
 pub(crate) mod create;
 pub(crate) mod decode;
@@ -150,7 +151,8 @@ pub(crate) fn failed(error: &Error) -> Status {
         Error::Compacted { .. } => Status::expired("The provided resourceVersion is too old."),
         Error::Future { requested, newest } => Status::too_large_resource_version(requested.0, newest.0),
         Error::Closed => Status::unavailable("the server is shutting down"),
-        Error::Conflict { .. } | Error::Engine(_) => Status::internal(error),
+        Error::Conflict { .. } => Status::internal(error),
+        Error::Engine(_) => Status::internal(&format!("the store failed: {}", chain(error))),
     }
 }
 

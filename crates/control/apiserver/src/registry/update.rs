@@ -108,6 +108,7 @@ fn prepare(
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
+    admission::check_update(registry, call, new, old)?;
     if origin == Origin::Client {
         decode::manage(registry, call, new, Some(old));
     }

@@ -20,7 +20,7 @@ use crate::router::{ResourcePath, Verb};
 /// The group of what Kubernetes does not have.
 const GROUP: &str = "wkube.dev";
 /// How long a token for the registry holds: one push of a large file over a slow line.
-const TOKEN_TTL: Duration = Duration::from_secs(3600);
+const TOKEN_TTL: Duration = Duration::from_hours(1);
 
 /// The registry and its routes.
 pub(crate) struct Images {

@@ -123,3 +123,17 @@ async fn a_service_gets_an_address_of_its_own() {
     assert_eq!(server.delete(&format!("{path}/a")).await.code, 200);
     assert_eq!(server.post(path, service("b", &address)).await.code, 201);
 }
+
+#[tokio::test]
+async fn names_and_labels_are_judged_once_and_all_problems_are_told() {
+    let server = Server::new().await;
+    let mut map = config_map("Not_A_Name", json!({"a": "not a value!"}));
+    map["metadata"]["finalizers"] = json!(["mine"]);
+    let refused = server.post(CONFIG_MAPS, map).await;
+    assert_eq!((refused.code, refused.at("reason")), (422, "Invalid".into()));
+    let causes = refused.body["details"]["causes"].as_array().expect("causes");
+    let fields: Vec<_> = causes.iter().map(|cause| cause["field"].as_str().unwrap_or_default()).collect();
+    assert_eq!(fields, ["metadata.name", "metadata.labels", "metadata.finalizers"]);
+    let nameless = server.post(CONFIG_MAPS, json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}})).await;
+    assert_eq!(nameless.body["details"]["causes"].as_array().map(Vec::len), Some(1), "{nameless:?}");
+}

@@ -2,6 +2,9 @@
 
 mod create;
 mod delete;
+mod escalation;
+mod events;
+mod failing;
 mod front;
 mod list;
 mod patch;
@@ -83,12 +86,14 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, request: Request<Full<bytes::Bytes>>) -> Answer {
-        let response = self.stream(request).await;
-        let (code, headers) = (response.status().as_u16(), response.headers().clone());
-        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        let body = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer { code, headers, body }
+        answer(self.stream(request).await).await
+    }
+
+    /// Sends a request with a JSON body as another user.
+    pub(crate) async fn as_user(&self, user: User, method: &str, path: &str, body: Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("content-type", "application/json");
+        let request = request.body(Full::from(body.to_string())).expect("a request");
+        answer(self.api.in_process(user).oneshot(request).await.expect("never fails")).await
     }
 
     pub(crate) async fn stream(&self, request: Request<Full<bytes::Bytes>>) -> http::Response<Body> {
@@ -124,6 +129,14 @@ impl Server {
         let response = self.stream(request).await;
         Watch { code: response.status().as_u16(), body: response.into_body(), buffer: Vec::new() }
     }
+}
+
+async fn answer(response: http::Response<Body>) -> Answer {
+    let (code, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.into_body().collect().await.expect("a body").to_bytes();
+    let body = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    Answer { code, headers, body }
 }
 
 /// An open watch.
