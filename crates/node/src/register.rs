@@ -90,7 +90,7 @@ impl Identity {
         let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
         let os = read("/etc/os-release");
         let pretty = os.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
-        let version = format!("v1.37.0+wkube.{}", env!("CARGO_PKG_VERSION"));
+        let version = format!("v1.37.0+wkube{}", env!("CARGO_PKG_VERSION"));
         NodeSystemInfo {
             architecture: arch().to_owned(),
             operating_system: std::env::consts::OS.to_owned(),

@@ -59,14 +59,19 @@ pub fn patch_of(pod: &Pod, status: &PodStatus) -> Value {
     let mut document = serde_json::to_value(status).unwrap_or_default();
     if let Some(conditions) = document["conditions"].as_array_mut() {
         conditions.retain(|condition| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own));
+        conditions.iter_mut().for_each(say_reason_and_message);
     }
+    say_reason_and_message(&mut document);
+    json!({ "metadata": { "uid": spec::uid(pod) }, "status": document })
+}
+
+/// Turns an absent `reason` or `message` into null: in a merge patch, absent would leave what an earlier status said.
+fn say_reason_and_message(of: &mut Value) {
     for field in ["reason", "message"] {
-        // Absent would leave what an earlier status said.
-        if document[field].is_null() {
-            document[field] = Value::Null;
+        if of[field].is_null() {
+            of[field] = Value::Null;
         }
     }
-    json!({ "metadata": { "uid": spec::uid(pod) }, "status": document })
 }
 
 /// Whether the pod's object says something else than `status` about what is this node's to say.
