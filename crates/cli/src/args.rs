@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::print::template::Template;
 
 /// Kubernetes for WebAssembly, in one binary.
 #[derive(Debug, Parser)]
@@ -63,8 +66,8 @@ pub(crate) struct Connection {
 /// The namespace of a client command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Namespace {
-    /// The namespace
-    #[arg(short, long, default_value = "default")]
+    /// The namespace [default: the kubeconfig's, or `default`]
+    #[arg(short, long, default_value = "", hide_default_value = true)]
     pub(crate) namespace: String,
 }
 
@@ -120,8 +123,9 @@ pub(crate) struct Server {
 }
 
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_field_names, reason = "one field is the part that `up` has too")]
 pub(crate) struct Node {
-    /// The control plane's URL, such as https://127.0.0.1:6443
+    /// The control plane's URL, such as `https://127.0.0.1:6443`
     #[arg(long, value_name = "URL")]
     pub(crate) server: String,
     /// The token that `wkube token create` printed; needed only the first time
@@ -167,7 +171,7 @@ pub(crate) struct Apply {
 }
 
 /// The output formats of `get`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Output {
     /// A table with more columns.
     Wide,
@@ -177,9 +181,29 @@ pub(crate) enum Output {
     Yaml,
     /// Only kind and name.
     Name,
+    /// What a template picks.
+    JsonPath(Template),
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "wide" => Ok(Self::Wide),
+            "json" => Ok(Self::Json),
+            "yaml" => Ok(Self::Yaml),
+            "name" => Ok(Self::Name),
+            _ => match text.strip_prefix("jsonpath=") {
+                Some(template) => Ok(Self::JsonPath(template.parse()?)),
+                None => Err("the formats are wide, json, yaml, name and jsonpath=TEMPLATE".to_owned()),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are booleans")]
 pub(crate) struct Get {
     /// What to list: `pods`, `deploy,svc`, `pod web-1`, `deploy/web`, `all`
     #[arg(required = true)]
@@ -192,14 +216,26 @@ pub(crate) struct Get {
     #[arg(short = 'A', long)]
     pub(crate) all_namespaces: bool,
     /// Only objects with these labels, such as app=web
-    #[arg(short = 'l', long, default_value = "")]
+    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     pub(crate) selector: String,
     /// Only objects with these fields, such as status.phase=Running
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub(crate) field_selector: String,
-    /// How to print
-    #[arg(short, long, value_enum)]
+    /// How to print: wide, json, yaml, name or jsonpath=TEMPLATE
+    #[arg(short, long, value_name = "FORMAT")]
     pub(crate) output: Option<Output>,
+    /// Go on printing a row for each change
+    #[arg(short, long)]
+    pub(crate) watch: bool,
+    /// Add a column with all labels
+    #[arg(long)]
+    pub(crate) show_labels: bool,
+    /// Add a column for each of these labels
+    #[arg(short = 'L', long = "label-columns", value_name = "LABEL", value_delimiter = ',')]
+    pub(crate) label_columns: Vec<String>,
+    /// Do not complain about objects that do not exist
+    #[arg(long)]
+    pub(crate) ignore_not_found: bool,
     /// Leave out the headings
     #[arg(long)]
     pub(crate) no_headers: bool,
@@ -215,7 +251,7 @@ pub(crate) struct Describe {
     #[command(flatten)]
     pub(crate) namespace: Namespace,
     /// Describe all objects with these labels
-    #[arg(short = 'l', long, default_value = "")]
+    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     pub(crate) selector: String,
 }
 
@@ -223,14 +259,27 @@ pub(crate) struct Describe {
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line are booleans")]
 pub(crate) struct Logs {
     /// A pod, or a workload such as deploy/web (its first pod)
-    pub(crate) target: String,
+    #[arg(required_unless_present = "selector", conflicts_with = "selector")]
+    pub(crate) target: Option<String>,
+    /// The container [default: the first]
+    #[arg(value_name = "CONTAINER", conflicts_with = "container")]
+    pub(crate) container_word: Option<String>,
     #[command(flatten)]
     pub(crate) connection: Connection,
     #[command(flatten)]
     pub(crate) namespace: Namespace,
-    /// The container [default: the first]
+    /// All pods with these labels, such as app=web
+    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
+    pub(crate) selector: String,
+    /// The same as the second word
     #[arg(short, long)]
     pub(crate) container: Option<String>,
+    /// All containers of the pod, one after the other
+    #[arg(long, conflicts_with_all = ["container", "container_word"])]
+    pub(crate) all_containers: bool,
+    /// Begin each line with its pod and container
+    #[arg(long)]
+    pub(crate) prefix: bool,
     /// Go on printing as the container writes
     #[arg(short, long)]
     pub(crate) follow: bool,
@@ -240,15 +289,16 @@ pub(crate) struct Logs {
     /// Begin each line with its time
     #[arg(long)]
     pub(crate) timestamps: bool,
-    /// Only the last lines
-    #[arg(long)]
-    pub(crate) tail: Option<u64>,
+    /// Only the last lines; -1 for all
+    #[arg(long, allow_negative_numbers = true)]
+    pub(crate) tail: Option<i64>,
     /// Only lines younger than this, such as 5m
     #[arg(long, value_parser = parse_duration)]
     pub(crate) since: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are booleans")]
 pub(crate) struct Delete {
     /// `pod web-1`, `deploy/web`
     pub(crate) resources: Vec<String>,
@@ -260,8 +310,11 @@ pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) namespace: Namespace,
     /// Delete all objects with these labels
-    #[arg(short = 'l', long, default_value = "")]
+    #[arg(short = 'l', long, default_value = "", hide_default_value = true)]
     pub(crate) selector: String,
+    /// Delete all objects of the kind in the namespace
+    #[arg(long, conflicts_with = "selector")]
+    pub(crate) all: bool,
     /// How many seconds the objects may take to end
     #[arg(long)]
     pub(crate) grace_period: Option<u32>,

@@ -23,7 +23,10 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     logging::start(cli.log.as_deref());
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
@@ -32,6 +35,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints help on standard output, a mistake on standard error. Mistakes end with kubectl's 1, not with clap's 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 fn run(command: Command) -> Result<()> {

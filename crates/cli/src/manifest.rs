@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::Value;
 use wkube_api::Object;
 
-/// The largest manifest file; a ConfigMap may hold 1 MiB, a file many of them.
+/// The largest manifest file; a `ConfigMap` may hold 1 MiB, a file many of them.
 const MANIFEST_BYTES_MAX: u64 = 32 << 20;
 
 /// One object of a manifest, and where it stands.
@@ -51,6 +51,9 @@ pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<Document>> {
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if path != Path::new("-") && !path.exists() {
+        bail!("the path \"{}\" does not exist", path.display());
+    }
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -108,7 +111,9 @@ fn located(file: &Path, error: &serde_saphyr::Error) -> anyhow::Error {
 fn collect(value: Value, file: &Path, number: usize, into: &mut Vec<Document>) -> Result<()> {
     match value {
         Value::Null => Ok(()),
-        Value::Object(mut map) if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) => {
+        Value::Object(mut map)
+            if map.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List")) =>
+        {
             let items = map.remove("items").and_then(|items| items.as_array().cloned()).unwrap_or_default();
             items.into_iter().try_for_each(|item| collect(item, file, number, into))
         }
@@ -228,7 +233,9 @@ mod tests {
 
     #[test]
     fn a_pushed_file_gets_a_valid_name() {
-        for (file, name) in [("./hello-http.wasm", "hello-http"), ("/x/My Guest_2.wat", "my-guest-2"), ("./_.wasm", "guest")] {
+        for (file, name) in
+            [("./hello-http.wasm", "hello-http"), ("/x/My Guest_2.wat", "my-guest-2"), ("./_.wasm", "guest")]
+        {
             assert_eq!(image_name(Path::new(file)), name);
         }
     }

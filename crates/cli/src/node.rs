@@ -126,12 +126,16 @@ fn bytes_to_gib(bytes: u64) -> f64 {
 
 /// Returns the node's name: as given, else the host's as a Kubernetes name.
 pub(crate) fn name(flags: &NodeFlags) -> String {
-    flags.node_name.clone().unwrap_or_else(|| node_name_of(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()))
+    flags
+        .node_name
+        .clone()
+        .unwrap_or_else(|| node_name_of(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()))
 }
 
 /// Makes a host name a DNS-1123 subdomain.
 fn node_name_of(host: &str) -> String {
-    let allowed = |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter.to_ascii_lowercase() } else { '-' };
+    let allowed =
+        |letter: char| if letter.is_ascii_alphanumeric() || letter == '.' { letter.to_ascii_lowercase() } else { '-' };
     let name: String = host.trim().chars().map(allowed).collect();
     let name = name.trim_matches(|letter| letter == '-' || letter == '.');
     if name.is_empty() { "wkube".to_owned() } else { name.to_owned() }

@@ -44,7 +44,11 @@ fn deployment(object: &Object) -> Readiness {
 fn counted(object: &Object, field: &str) -> Readiness {
     let wanted = number(object, &["spec", "replicas"]).unwrap_or(1);
     let ready = number(object, &["status", field]).unwrap_or(0);
-    if ready >= wanted { Readiness::Ready } else { Readiness::Waiting(format!("{ready} of {wanted} replicas are ready")) }
+    if ready >= wanted {
+        Readiness::Ready
+    } else {
+        Readiness::Waiting(format!("{ready} of {wanted} replicas are ready"))
+    }
 }
 
 fn pod(object: &Object) -> Readiness {
@@ -78,8 +82,8 @@ pub(crate) fn pod_trouble(pod: &Object) -> Option<String> {
         return Some(text(condition, "message"));
     }
     let lists = ["initContainerStatuses", "containerStatuses"];
-    let statuses = lists.iter().filter_map(|list| pod.at(&["status", list])?.as_array()).flatten();
-    statuses.filter_map(container_trouble).next()
+    let mut statuses = lists.iter().filter_map(|list| pod.at(&["status", list])?.as_array()).flatten();
+    statuses.find_map(container_trouble)
 }
 
 fn container_trouble(status: &Value) -> Option<String> {
@@ -164,8 +168,10 @@ mod tests {
 
     #[test]
     fn a_job_ends_either_way() {
-        let job = |kind: &str| json!({"kind": "Job", "status": {"conditions": [
-            {"type": kind, "status": "True", "message": "m"}]}});
+        let job = |kind: &str| {
+            json!({"kind": "Job", "status": {"conditions": [
+            {"type": kind, "status": "True", "message": "m"}]}})
+        };
         assert_eq!(judge(&job("Complete")), Readiness::Ready);
         assert_eq!(judge(&job("Failed")), Readiness::Failed("m".into()));
     }

@@ -19,7 +19,7 @@ use crate::stop::{self, STOP_WORD, Stdin};
 use crate::{data_dir, manifest, up, verbs};
 
 /// How long a part may take to start.
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 /// How long a part may take to stop before it is killed.
 const STOP_WITHIN: Duration = Duration::from_secs(14);
 /// How long the parts of a killed predecessor may take to notice.
@@ -27,7 +27,7 @@ const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(2);
 /// How often to look whether a part has come up.
 const POLL: Duration = Duration::from_millis(20);
 /// How long the token of the node is good for; it is used at once.
-const TOKEN_TTL: Duration = Duration::from_secs(300);
+const TOKEN_TTL: Duration = Duration::from_mins(5);
 
 pub(crate) async fn run(args: Up) -> Result<()> {
     let documents = manifest::read(&args.filenames)?;

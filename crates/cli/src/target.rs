@@ -110,9 +110,7 @@ pub(crate) fn title(resource: &Resource, name: &str) -> String {
 /// Returns text with everything escaped that a query must not hold.
 pub(crate) fn escape(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 #[cfg(test)]
@@ -121,7 +119,10 @@ mod tests {
 
     fn words(text: &str) -> Result<Vec<String>> {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        Ok(parse(&words)?.iter().map(|target| format!("{}:{}", target.resource.plural, target.names.join("+"))).collect())
+        Ok(parse(&words)?
+            .iter()
+            .map(|target| format!("{}:{}", target.resource.plural, target.names.join("+")))
+            .collect())
     }
 
     #[test]

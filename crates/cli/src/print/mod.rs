@@ -2,6 +2,7 @@
 
 pub(crate) mod steps;
 pub(crate) mod table;
+pub(crate) mod template;
 
 use std::io::Write as _;
 
@@ -35,7 +36,9 @@ fn message_of(error: &anyhow::Error) -> String {
         let server = format!("Error from server ({}): {}", status.reason, status.message);
         return if context == status.message { server } else { format!("{server}\n({context})") };
     }
-    let mut text = format!("error: {error}");
+    // The client's errors name the step that failed, without the word.
+    let is_step = error.downcast_ref::<wkube_client::Error>().is_some();
+    let mut text = if is_step { format!("error: failed to {error}") } else { format!("error: {error}") };
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();
         // A cause that repeats what was said adds nothing.

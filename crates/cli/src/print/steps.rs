@@ -2,6 +2,7 @@
 //! elsewhere each step is one plain line.
 
 use std::io::IsTerminal as _;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +22,7 @@ pub(crate) struct Steps {
 pub(crate) struct Step {
     began: Instant,
     bar: Option<ProgressBar>,
+    warned: Mutex<String>,
 }
 
 impl Steps {
@@ -31,6 +33,11 @@ impl Steps {
 
     /// Begins a step.
     pub(crate) fn begin(self, what: &str) -> Step {
+        self.begin_at(what, Instant::now())
+    }
+
+    /// Begins a step whose time counts from `began`.
+    pub(crate) fn begin_at(self, what: &str, began: Instant) -> Step {
         let bar = self.on_terminal.then(|| {
             let bar = ProgressBar::new_spinner().with_message(what.to_owned());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} ({elapsed})") {
@@ -39,7 +46,7 @@ impl Steps {
             bar.enable_steady_tick(SPINNER_TICK);
             bar
         });
-        Step { began: Instant::now(), bar }
+        Step { began, bar, warned: Mutex::default() }
     }
 }
 
@@ -48,6 +55,16 @@ impl Step {
     pub(crate) fn tell(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(what.to_owned());
+        }
+    }
+
+    /// Says what holds the step up: beside the spinner, or as a line of its own where there is none, each thing once.
+    pub(crate) fn warn(&self, trouble: &str) {
+        self.tell(trouble);
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.bar.is_none() && *warned != trouble {
+            super::note(format!("… {trouble}"));
+            trouble.clone_into(&mut warned);
         }
     }
 

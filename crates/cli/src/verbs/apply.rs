@@ -14,10 +14,10 @@ use wkube_client::api::Conflicts;
 use wkube_client::{Api, Client, Patch, Scope};
 
 use crate::args::Apply;
-use crate::connect::connect;
+use crate::connect::connect_in;
 use crate::manifest::{self, Document};
 use crate::print;
-use crate::print::steps::Steps;
+use crate::print::steps::{Step, Steps};
 use crate::ready::{self, Readiness};
 use crate::target;
 use crate::verbs::push::Pusher;
@@ -28,7 +28,9 @@ const FIELD_MANAGER: &str = "wkube";
 const POLL_FIRST: Duration = Duration::from_millis(10);
 const POLL_MAX: Duration = Duration::from_millis(250);
 /// How long `apply` waits for everything together; a large component may take tens of seconds to compile.
-const READY_WITHIN: Duration = Duration::from_secs(180);
+const READY_WITHIN: Duration = Duration::from_mins(3);
+/// How often to ask the pods what holds them up, which a quick start never needs.
+const LOOK_CLOSER_EVERY: Duration = Duration::from_secs(1);
 
 /// An object that has been applied.
 #[derive(Debug, Clone)]
@@ -48,9 +50,9 @@ impl Applied {
     }
 }
 
-pub(crate) async fn run(args: Apply) -> Result<()> {
-    let client = connect(&args.connection).await?;
+pub(crate) async fn run(mut args: Apply) -> Result<()> {
     let documents = manifest::read(&args.filenames)?;
+    let client = connect_in(&args.connection, &mut args.namespace).await?;
     let conflicts = if args.force_conflicts { Conflicts::Force } else { Conflicts::Fail };
     let applied = apply(&client, documents, &args.namespace.namespace, conflicts, |applied| {
         print::line(applied.line());
@@ -91,7 +93,7 @@ pub(crate) async fn apply(
 
 /// Pushes the files that images name and puts their digests in; each file once.
 async fn push_images(client: &Client, mut documents: Vec<Document>) -> Result<Vec<Document>> {
-    let mut pusher = None;
+    let mut registry = None;
     let mut pushed: BTreeMap<PathBuf, String> = BTreeMap::new();
     for document in &mut documents {
         let folder = document.folder().to_owned();
@@ -102,13 +104,14 @@ async fn push_images(client: &Client, mut documents: Vec<Document>) -> Result<Ve
                 image.clone_from(pinned);
                 continue;
             }
-            if pusher.is_none() {
-                pusher = Some(Pusher::find(client).await?);
-            }
-            let pinned = match &pusher {
-                Some(pusher) => pusher.push_file(&file).await,
-                None => unreachable!("found above"),
+            let pusher = match &registry {
+                Some(pusher) => pusher,
+                None => registry.insert(Pusher::find(client).await?),
             };
+            // Shown on a terminal while it lasts: interpreters compiled to wasm take a moment.
+            let step = Steps::new().begin(&format!("pushing {}", file.display()));
+            let pinned = pusher.push_file(&file).await;
+            drop(step);
             let pinned = pinned.with_context(|| format!("failed to push the image {image} of {title}"))?;
             image.clone_from(&pinned);
             pushed.insert(file, pinned);
@@ -143,46 +146,69 @@ async fn apply_one(
     Ok(Applied { resource, key, verb })
 }
 
-/// Waits until everything that was applied is ready, one step each.
+/// Waits until everything that was applied is ready, one step each; times count from the beginning of the wait.
 ///
 /// # Errors
 /// Says what is not ready and why.
 pub(crate) async fn wait_until_ready(client: &Client, applied: &[Applied], steps: Steps) -> Result<()> {
-    let deadline = Instant::now() + READY_WITHIN;
+    let began = Instant::now();
     for one in applied {
         let title = target::title(&one.resource, &one.key.name);
-        let step = steps.begin(&format!("waiting for {title}"));
-        let api = Api::dynamic(client, &one.resource);
-        let mut pause = POLL_FIRST;
-        loop {
-            let object = api.get(&one.key).await?;
-            let reason = match ready::of(&object) {
-                Readiness::Ready => break,
-                Readiness::Waiting(reason) => reason,
-                Readiness::Failed(reason) => {
-                    let trouble = trouble(client, &object).await.unwrap_or(reason);
-                    step.failed(&format!("{title} failed: {trouble}"));
-                    bail!("{title} failed: {trouble}");
-                }
-            };
-            if Instant::now() > deadline {
-                let trouble = trouble(client, &object).await.unwrap_or(reason);
-                step.failed(&format!("{title} is not ready: {trouble}"));
-                bail!("{title} is not ready after {} s: {trouble}", READY_WITHIN.as_secs());
+        let step = steps.begin_at(&format!("waiting for {title}"), began);
+        match settle(client, one, &step, began + READY_WITHIN).await? {
+            Ok(()) if has_readiness(&one.resource) => step.done(&format!("{title} ready")),
+            Ok(()) => {}
+            Err(trouble) => {
+                step.failed(&format!("{title} {trouble}"));
+                bail!("{title} is not ready; look closer with `wkube describe {title}`");
             }
-            step.tell(&format!("waiting for {title}: {reason}"));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(POLL_MAX);
-        }
-        if matches!(one.resource.kind.as_ref(), "Deployment" | "ReplicaSet" | "Pod" | "Job") {
-            step.done(&format!("{title} ready"));
         }
     }
     Ok(())
 }
 
-/// Returns what holds up the pods of a workload.
+/// Waits for one object. The inner error says what is wrong with it, the outer one that the server does not answer.
+async fn settle(client: &Client, one: &Applied, step: &Step, deadline: Instant) -> Result<Result<(), String>> {
+    let title = target::title(&one.resource, &one.key.name);
+    let api = Api::<Object>::dynamic(client, &one.resource);
+    let mut pause = POLL_FIRST;
+    let mut look_closer_at = Instant::now() + LOOK_CLOSER_EVERY;
+    loop {
+        let object = api.get(&one.key).await?;
+        let reason = match ready::of(&object) {
+            Readiness::Ready => return Ok(Ok(())),
+            Readiness::Waiting(reason) => reason,
+            Readiness::Failed(reason) => {
+                return Ok(Err(format!("failed: {}", trouble(client, &object).await.unwrap_or(reason))));
+            }
+        };
+        let now = Instant::now();
+        if now > deadline {
+            let trouble = trouble(client, &object).await.unwrap_or(reason);
+            return Ok(Err(format!("is not ready after {} s: {trouble}", READY_WITHIN.as_secs())));
+        }
+        if now > look_closer_at {
+            look_closer_at = now + LOOK_CLOSER_EVERY;
+            match trouble(client, &object).await {
+                Some(trouble) => step.warn(&format!("{title}: {trouble}")),
+                None => step.tell(&format!("waiting for {title}: {reason}")),
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL_MAX);
+    }
+}
+
+/// Whether objects of a kind become ready some time after they are written.
+fn has_readiness(resource: &Resource) -> bool {
+    matches!(resource.kind.as_ref(), "Deployment" | "ReplicaSet" | "Pod" | "Job")
+}
+
+/// Returns what holds up a pod or the pods of a workload.
 async fn trouble(client: &Client, object: &Object) -> Option<String> {
+    if object.kind() == "Pod" {
+        return ready::pod_trouble(object);
+    }
     let labels = object.at(&["spec", "selector", "matchLabels"])?.as_object()?;
     let selector: Vec<String> =
         labels.iter().filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();

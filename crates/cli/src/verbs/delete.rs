@@ -8,29 +8,34 @@ use wkube_api::{Object, ObjectKey, Resource};
 use wkube_client::{Api, Client, DeleteOptions, Propagation, Scope};
 
 use crate::args::Delete;
-use crate::connect::connect;
+use crate::connect::connect_in;
+use crate::verbs::Missing;
 use crate::{manifest, print, target};
 
 /// How often to look whether an object is gone.
 const POLL: Duration = Duration::from_millis(100);
 /// How long to wait for one object; beyond the longest usual grace period.
-const GONE_WITHIN: Duration = Duration::from_secs(120);
+const GONE_WITHIN: Duration = Duration::from_mins(2);
 
-pub(crate) async fn run(args: Delete) -> Result<()> {
-    let client = connect(&args.connection).await?;
+pub(crate) async fn run(mut args: Delete) -> Result<()> {
+    let client = connect_in(&args.connection, &mut args.namespace).await?;
     let objects = objects(&client, &args).await?;
+    if objects.is_empty() {
+        print::line("No resources found");
+    }
+    let mut missing = Missing::new(args.ignore_not_found);
     let mut deleted = Vec::new();
     for (resource, key) in objects {
         let api = Api::dynamic(&client, &resource);
-        let options =
-            DeleteOptions { grace_seconds: args.grace_period, propagation: Some(Propagation::Background), ..DeleteOptions::default() };
-        let uid = match api.get(&key).await {
-            Ok(object) => object.uid().to_owned(),
-            Err(error) if error.is_not_found() && args.ignore_not_found => continue,
-            Err(error) => return Err(error.into()),
+        let options = DeleteOptions {
+            grace_seconds: args.grace_period,
+            propagation: Some(Propagation::Background),
+            ..DeleteOptions::default()
         };
+        let Some(object) = missing.or(api.get(&key).await.map_err(anyhow::Error::from))? else { continue };
+        let uid = object.uid().to_owned();
         api.delete(&key, &options).await?;
-        print::line(format!("{} \"{}\" deleted", qualified(&resource), key.name));
+        print::line(deleted_line(&resource, &key));
         deleted.push((api, key, uid));
     }
     if !args.no_wait {
@@ -38,12 +43,14 @@ pub(crate) async fn run(args: Delete) -> Result<()> {
             wait_until_gone(api, key, uid).await?;
         }
     }
-    Ok(())
+    missing.report()
 }
 
-fn qualified(resource: &Resource) -> String {
+/// Returns `deployment.apps "web" deleted from default namespace`.
+fn deleted_line(resource: &Resource, key: &ObjectKey) -> String {
     let group = if resource.group.is_empty() { String::new() } else { format!(".{}", resource.group) };
-    format!("{}{group}", resource.singular)
+    let place = if key.namespace.is_empty() { String::new() } else { format!(" from {} namespace", key.namespace) };
+    format!("{}{group} \"{}\" deleted{place}", resource.singular, key.name)
 }
 
 async fn objects(client: &Client, args: &Delete) -> Result<Vec<(Arc<Resource>, ObjectKey)>> {
@@ -65,8 +72,8 @@ async fn objects(client: &Client, args: &Delete) -> Result<Vec<(Arc<Resource>, O
     for target in target::parse(&args.resources)? {
         let namespace = target::namespace_for(&target.resource, namespace);
         if target.names.is_empty() {
-            if args.selector.is_empty() {
-                bail!("say which {} to delete: by name or with -l SELECTOR", target.resource.plural);
+            if args.selector.is_empty() && !args.all {
+                bail!("say which {} to delete: by name, with -l SELECTOR or --all", target.resource.plural);
             }
             let scope = Scope::namespace(namespace).labels(args.selector.as_str());
             let list = Api::dynamic(client, &target.resource).list(&scope).await?;
@@ -89,5 +96,19 @@ async fn wait_until_gone(api: &Api<Object>, key: &ObjectKey, uid: &str) -> Resul
     match tokio::time::timeout(GONE_WITHIN, gone).await {
         Ok(result) => Ok(result?),
         Err(_) => bail!("{key} is still there after {} s; look at its finalizers", GONE_WITHIN.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_deleted_is_named_as_kubectl_does() {
+        let line = |kind: &str, namespace: &str| {
+            deleted_line(&target::find(kind).expect("a kind"), &ObjectKey::new(namespace, "a"))
+        };
+        assert_eq!(line("deploy", "x"), "deployment.apps \"a\" deleted from x namespace");
+        assert_eq!(line("node", ""), "node \"a\" deleted");
     }
 }

@@ -7,16 +7,22 @@ use wkube_api::{Object, ObjectKey, Resource};
 use wkube_client::{Api, Client, Scope};
 
 use crate::args::Describe;
-use crate::connect::connect;
+use crate::connect::connect_in;
 use crate::print;
 use crate::print::table::Table;
 use crate::target;
+use crate::verbs::Missing;
+
+/// Fields whose keys are the user's own words, not names of fields.
+const MAPS: [&str; 9] =
+    ["matchLabels", "selector", "labels", "annotations", "nodeSelector", "data", "binaryData", "limits", "requests"];
 
 /// What a reader of `describe` never looks for.
 const HIDDEN_METADATA: [&str; 5] = ["managedFields", "name", "namespace", "labels", "annotations"];
 
-pub(crate) async fn run(args: Describe) -> Result<()> {
-    let client = connect(&args.connection).await?;
+pub(crate) async fn run(mut args: Describe) -> Result<()> {
+    let client = connect_in(&args.connection, &mut args.namespace).await?;
+    let mut missing = Missing::new(false);
     let mut is_first = true;
     for target in target::parse(&args.resources)? {
         let namespace = target::namespace_for(&target.resource, &args.namespace.namespace);
@@ -26,7 +32,8 @@ pub(crate) async fn run(args: Describe) -> Result<()> {
             objects = api.list(&Scope::namespace(namespace).labels(args.selector.as_str())).await?.items;
         }
         for name in &target.names {
-            objects.push(api.get(&ObjectKey::new(namespace, name)).await?);
+            let found = api.get(&ObjectKey::new(namespace, name)).await.map_err(anyhow::Error::from);
+            objects.extend(missing.or(found)?);
         }
         for object in &objects {
             if !std::mem::take(&mut is_first) {
@@ -36,7 +43,10 @@ pub(crate) async fn run(args: Describe) -> Result<()> {
             describe(&target.resource, object, &events).iter().for_each(print::line);
         }
     }
-    Ok(())
+    if is_first && missing.is_empty() {
+        print::note(format!("No resources found in {} namespace.", args.namespace.namespace));
+    }
+    missing.report()
 }
 
 async fn events_of(client: &Client, object: &Object) -> Result<Vec<Object>> {
@@ -59,7 +69,9 @@ fn describe(resource: &Resource, object: &Object, events: &[Object]) -> Vec<Stri
     rest.remove("apiVersion");
     rest.remove("kind");
     if let Some(metadata) = rest.get_mut("metadata").and_then(Value::as_object_mut) {
-        HIDDEN_METADATA.iter().for_each(|field| drop(metadata.remove(*field)));
+        for field in HIDDEN_METADATA {
+            metadata.remove(field);
+        }
     }
     if resource.kind == "Secret" {
         hide_data(&mut rest);
@@ -90,6 +102,10 @@ fn pairs(title: &str, map: Option<&Value>) -> Vec<String> {
 
 /// Writes a document as indented `Title: value` lines; field names become titles.
 fn nested(value: &Value, depth: usize, lines: &mut Vec<String>) {
+    nested_with(value, depth, title_of, lines);
+}
+
+fn nested_with(value: &Value, depth: usize, title_of: fn(&str) -> String, lines: &mut Vec<String>) {
     let indent = "  ".repeat(depth);
     let Value::Object(map) = value else {
         lines.push(format!("{indent}{}", scalar(value)));
@@ -99,7 +115,8 @@ fn nested(value: &Value, depth: usize, lines: &mut Vec<String>) {
         match value {
             Value::Object(inner) if !inner.is_empty() => {
                 lines.push(format!("{indent}{}:", title_of(key)));
-                nested(value, depth + 1, lines);
+                let is_map = MAPS.contains(&key.as_str()) && inner.values().all(Value::is_string);
+                nested_with(value, depth + 1, if is_map { str::to_owned } else { self::title_of }, lines);
             }
             Value::Array(items) if !items.is_empty() => {
                 lines.push(format!("{indent}{}:", title_of(key)));
@@ -191,6 +208,13 @@ mod tests {
         let mut lines = Vec::new();
         nested(&json!({"spec": {"containers": [{"image": "a", "name": "b"}], "x": []}}), 0, &mut lines);
         assert_eq!(lines, ["Spec:", "  Containers:", "    - Image:  a", "      Name:  b", "  X:  []"]);
+    }
+
+    #[test]
+    fn the_keys_of_maps_stay_as_they_are() {
+        let mut lines = Vec::new();
+        nested(&json!({"selector": {"matchLabels": {"app": "a"}}, "data": {"myKey": "b"}}), 0, &mut lines);
+        assert_eq!(lines, ["Data:", "  myKey:  b", "Selector:", "  Match Labels:", "    app:  a"]);
     }
 
     #[test]

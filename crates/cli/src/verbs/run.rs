@@ -8,11 +8,11 @@ use wkube_api::Object;
 use wkube_client::Api;
 
 use crate::args::{Restart, Run};
-use crate::connect::connect;
+use crate::connect::connect_in;
 use crate::{manifest, print, target};
 
-pub(crate) async fn run(args: Run) -> Result<()> {
-    let client = connect(&args.connection).await?;
+pub(crate) async fn run(mut args: Run) -> Result<()> {
+    let client = connect_in(&args.connection, &mut args.namespace).await?;
     let image = if manifest::is_path(&args.image) {
         super::push::Pusher::find(&client).await?.push_file(Path::new(&args.image)).await?
     } else {

@@ -6,11 +6,11 @@ use http::Request;
 use serde_json::json;
 
 use crate::args::Scale;
-use crate::connect::connect;
+use crate::connect::connect_in;
 use crate::{print, target};
 
-pub(crate) async fn run(args: Scale) -> Result<()> {
-    let client = connect(&args.connection).await?;
+pub(crate) async fn run(mut args: Scale) -> Result<()> {
+    let client = connect_in(&args.connection, &mut args.namespace).await?;
     for target in target::parse(&args.resources)? {
         if target.resource.subresource("scale").is_none() {
             bail!("{} cannot be scaled; deployments and replicasets can", target.resource.plural);

@@ -44,5 +44,7 @@ pub(crate) async fn create(client: &Client, ca_pem: &str, ttl: Duration) -> Resu
         },
     });
     Api::dynamic(client, &*target::find("secrets")?).create(&serde_json::from_value(object)?).await?;
-    wkube_node::join::Token::new(ca_pem, &id, &secret).map(|token| token.to_string()).context("the CA is not a certificate")
+    wkube_node::join::Token::new(ca_pem, &id, &secret)
+        .map(|token| token.to_string())
+        .context("the CA is not a certificate")
 }
