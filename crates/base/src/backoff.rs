@@ -13,12 +13,12 @@ pub struct Backoff {
 
 impl Backoff {
     /// Container restarts: 10 s doubling to 5 min (`pkg/kubelet/kubelet.go`, `MaxContainerBackOff`).
-    pub const CONTAINER_RESTART: Self = Self { first: Duration::from_secs(10), max: Duration::from_secs(300) };
+    pub const CONTAINER_RESTART: Self = Self { first: Duration::from_secs(10), max: Duration::from_mins(5) };
     /// Image pulls: 10 s doubling to 5 min.
-    pub const IMAGE_PULL: Self = Self { first: Duration::from_secs(10), max: Duration::from_secs(300) };
+    pub const IMAGE_PULL: Self = Self { first: Duration::from_secs(10), max: Duration::from_mins(5) };
     /// Work-queue retries of controllers: 5 ms doubling to 1000 s in Kubernetes; we stop at 60 s, so that a
     /// repaired cause is noticed within a minute.
-    pub const CONTROLLER: Self = Self { first: Duration::from_millis(5), max: Duration::from_secs(60) };
+    pub const CONTROLLER: Self = Self { first: Duration::from_millis(5), max: Duration::from_mins(1) };
     /// Reconnecting a watch or a tunnel: 100 ms doubling to 10 s.
     pub const RECONNECT: Self = Self { first: Duration::from_millis(100), max: Duration::from_secs(10) };
 
@@ -42,6 +42,6 @@ mod tests {
 
     #[test]
     fn never_overflows() {
-        assert_eq!(Backoff::CONTAINER_RESTART.after(u32::MAX), Duration::from_secs(300));
+        assert_eq!(Backoff::CONTAINER_RESTART.after(u32::MAX), Duration::from_mins(5));
     }
 }

@@ -12,7 +12,7 @@ use wkube_controllers::Context;
 
 /// The group that may do everything; `kubernetes-admin` is in it.
 const MASTERS: &str = "system:masters";
-/// The group of nodes (`kubernetes/pkg/apis/rbac`, NodesGroup).
+/// The group of nodes (`kubernetes/pkg/apis/rbac`, `NodesGroup`).
 const NODES: &str = "system:nodes";
 /// Components are known by name.
 const NO_GROUPS: [&str; 0] = [];
