@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::print::template::Template;
 
@@ -14,9 +14,44 @@ use crate::print::template::Template;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    before: Before,
     /// Log more: `info`, `debug`, or a filter such as `wkube_node=debug` (also `$WKUBE_LOG`)
     #[arg(long, global = true, env = "WKUBE_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
+}
+
+/// Flags that kubectl also takes before the verb.
+#[derive(Debug, Args)]
+struct Before {
+    #[arg(id = "kubeconfig_before", long = "kubeconfig", value_name = "FILE", hide = true)]
+    kubeconfig: Option<PathBuf>,
+    #[arg(id = "namespace_before", short = 'n', long = "namespace", hide = true)]
+    namespace: Option<String>,
+}
+
+impl Cli {
+    /// Returns the command, with what stood before the verb where the verb has a place for it.
+    ///
+    /// # Errors
+    /// If the verb has none.
+    pub(crate) fn into_command(self) -> Result<Command, clap::Error> {
+        let mut command = self.command;
+        let misplaced = |flag: &str| {
+            Cli::command().error(clap::error::ErrorKind::UnknownArgument, format!("this command has no {flag}"))
+        };
+        if let Some(file) = self.before.kubeconfig {
+            let connection = command.connection_mut().ok_or_else(|| misplaced("--kubeconfig"))?;
+            connection.kubeconfig.get_or_insert(file);
+        }
+        if let Some(name) = self.before.namespace {
+            let namespace = command.namespace_mut().ok_or_else(|| misplaced("--namespace"))?;
+            if namespace.namespace.is_empty() {
+                namespace.namespace = name;
+            }
+        }
+        Ok(command)
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +88,37 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    fn connection_mut(&mut self) -> Option<&mut Connection> {
+        match self {
+            Self::Token(Token::Create { connection, .. }) | Self::Version(connection) => Some(connection),
+            Self::Apply(args) => Some(&mut args.connection),
+            Self::Get(args) => Some(&mut args.connection),
+            Self::Describe(args) => Some(&mut args.connection),
+            Self::Logs(args) => Some(&mut args.connection),
+            Self::Delete(args) => Some(&mut args.connection),
+            Self::Scale(args) => Some(&mut args.connection),
+            Self::Run(args) => Some(&mut args.connection),
+            Self::Push(args) => Some(&mut args.connection),
+            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Completion { .. } => None,
+        }
+    }
+
+    fn namespace_mut(&mut self) -> Option<&mut Namespace> {
+        match self {
+            Self::Apply(args) => Some(&mut args.namespace),
+            Self::Get(args) => Some(&mut args.namespace),
+            Self::Describe(args) => Some(&mut args.namespace),
+            Self::Logs(args) => Some(&mut args.namespace),
+            Self::Delete(args) => Some(&mut args.namespace),
+            Self::Scale(args) => Some(&mut args.namespace),
+            Self::Run(args) => Some(&mut args.namespace),
+            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Token(_) | Self::Push(_) => None,
+            Self::Version(_) | Self::Completion { .. } => None,
+        }
+    }
 }
 
 /// Where a client command finds the cluster.
@@ -403,13 +469,23 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn namespace_and_kubeconfig_may_stand_before_the_verb() {
+        let read = |words: &[&str]| Cli::try_parse_from(words).expect("a command").into_command();
+        let Ok(Command::Get(get)) = read(&["wkube", "-n", "a", "--kubeconfig", "k", "get", "po"]) else {
+            panic!("not get")
+        };
+        assert_eq!((get.namespace.namespace.as_str(), get.connection.kubeconfig), ("a", Some(PathBuf::from("k"))));
+        let Ok(Command::Get(get)) = read(&["wkube", "-n", "a", "get", "po", "-n", "b"]) else { panic!("not get") };
+        assert_eq!(get.namespace.namespace, "b");
+        assert!(read(&["wkube", "-n", "a", "up"]).is_err());
     }
 
     #[test]

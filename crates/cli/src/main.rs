@@ -28,7 +28,11 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     logging::start(cli.log.as_deref());
-    match run(cli.command) {
+    let command = match cli.into_command() {
+        Ok(command) => command,
+        Err(error) => return usage(&error),
+    };
+    match run(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&error);

@@ -86,7 +86,7 @@ fn text_of(file: &Path) -> Result<String> {
 
 fn parse(text: &str, file: &Path) -> Result<Vec<Document>> {
     let values = if file.extension().is_some_and(|extension| extension == "json") {
-        vec![serde_json::from_str(text).map_err(|error| anyhow!("{}: {error}", file.display()))?]
+        vec![serde_json::from_str(text).map_err(|error| located_json(file, &error))?]
     } else {
         serde_saphyr::from_multiple::<Value>(text).map_err(|error| located(file, &error))?
     };
@@ -102,10 +102,19 @@ fn located(file: &Path, error: &serde_saphyr::Error) -> anyhow::Error {
     // The library's text repeats the place and adds an excerpt of several lines; its first line is the message.
     let text = error.to_string();
     let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-    match error.location() {
-        Some(place) => anyhow!("{}:{}:{}: {message}", file.display(), place.line(), place.column()),
-        None => anyhow!("{}: {message}", file.display()),
-    }
+    let Some(place) = error.location() else { return anyhow!("{}: {message}", file.display()) };
+    let (line, column) = (place.line(), place.column());
+    let message = message.trim_start_matches(&*format!("line {line} column {column}: "));
+    // What follows is advice to programmers.
+    let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or_default();
+    anyhow!("{}:{line}:{column}: {message}", file.display())
+}
+
+fn located_json(file: &Path, error: &serde_json::Error) -> anyhow::Error {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let message = text.trim_end_matches(&*format!(" at line {line} column {column}"));
+    anyhow!("{}:{line}:{column}: {message}", file.display())
 }
 
 fn collect(value: Value, file: &Path, number: usize, into: &mut Vec<Document>) -> Result<()> {
@@ -210,7 +219,14 @@ mod tests {
     #[test]
     fn bad_yaml_names_file_line_and_column() {
         let message = error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: a\nspec: b\n");
-        assert!(message.starts_with("m.yaml:4:") || message.starts_with("m.yaml:3:"), "{message}");
+        assert_eq!(message, "m.yaml:4:5: while parsing a flow mapping, did not find expected ',' or '}'");
+        assert_eq!(error_of("a: 1\nb:\n  c: 1\n  c: 2\n"), "m.yaml:4:3: duplicate mapping key: c");
+    }
+
+    #[test]
+    fn bad_json_names_file_line_and_column() {
+        let message = parse("{\n\"kind\": }", Path::new("m.json")).expect_err("it is wrong").to_string();
+        assert_eq!(message, "m.json:2:9: expected value");
     }
 
     #[test]

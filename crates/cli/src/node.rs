@@ -30,25 +30,35 @@ const REVERSE_BUFFER_BYTES: usize = 256 << 10;
 
 pub(crate) async fn run(args: Args) -> Result<()> {
     let dir = data_dir::prepare(args.data_dir.as_deref(), "node")?;
-    let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored });
+    let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored })?;
+    tokio::pin!(stop_requested);
     let tasks = Tasks::new();
+    let started = tokio::select! {
+        biased;
+        // A node whose control plane is away waits for it; that must not hold up Ctrl-C.
+        () = &mut stop_requested => return Ok(()),
+        started = join_and_start(&args, dir, &tasks) => started?,
+    };
+    stop_requested.await;
+    started.node.stop(GUESTS_STOP_DEADLINE).await;
+    tasks.stop(crate::server::STOP_DEADLINE).await;
+    Ok(())
+}
+
+async fn join_and_start(args: &Args, dir: PathBuf, tasks: &Tasks) -> Result<Running> {
     let name = name(&args.node);
     let steps = Steps::new();
     let step = steps.begin(&format!("joining {}", args.server));
-    let credentials = credentials(&args, &name, &dir).await?;
+    let credentials = credentials(args, &name, &dir).await?;
     step.done(&format!("joined {}", args.server));
     let plan = Plan {
         client: credentials.client(&args.server)?,
-        reverse: Arc::new(ReverseOverTls::new(&args.server, &name, &credentials, &tasks)),
+        reverse: Arc::new(ReverseOverTls::new(&args.server, &name, &credentials, tasks)),
         name,
         dir,
         flags: &args.node,
     };
-    let running = plan.start(&tasks, steps).await?;
-    stop_requested.await?;
-    running.node.stop(GUESTS_STOP_DEADLINE).await;
-    tasks.stop(crate::server::STOP_DEADLINE).await;
-    Ok(())
+    plan.start(tasks, steps).await
 }
 
 /// Returns the certificate of an earlier join, or joins with the token.

@@ -21,10 +21,10 @@ pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(3);
 
 pub(crate) async fn run(args: Server) -> Result<()> {
     let dir = data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
-    let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored });
+    let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored })?;
     let tasks = Tasks::new();
     let plane = Plane::start(&args.control, &dir, &tasks, Steps::new()).await?;
-    stop_requested.await?;
+    stop_requested.await;
     plane.stop(&tasks).await;
     Ok(())
 }

@@ -32,7 +32,7 @@ const TOKEN_TTL: Duration = Duration::from_mins(5);
 pub(crate) async fn run(args: Up) -> Result<()> {
     let documents = manifest::read(&args.filenames)?;
     let dir = data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
-    let stop_requested = stop::requested(Stdin::Ignored);
+    let stop_requested = stop::requested(Stdin::Ignored)?;
     tokio::pin!(stop_requested);
     let kubeconfig = dir.join("kubeconfig");
     let control = ControlFlags { data_dir: Some(dir.clone()), ..args.control.clone() };
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     };
     let result = tokio::select! {
         biased;
-        stopped = &mut stop_requested => stopped.map(|()| true),
+        () = &mut stop_requested => Ok(true),
         ended = either_ends(&mut server, &mut node) => ended.map(|()| true),
         worked = working => worked.map(|()| false).or_else(|error| { print::error(&error); Ok(false) }),
     };
@@ -61,7 +61,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
             print::line("running as two processes; Ctrl-C stops both");
             tokio::select! {
                 biased;
-                stopped = &mut stop_requested => stopped,
+                () = &mut stop_requested => Ok(()),
                 ended = either_ends(&mut server, &mut node) => ended,
             }
         }

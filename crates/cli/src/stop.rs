@@ -1,5 +1,7 @@
 //! When a long-running command is to stop: Ctrl-C, SIGTERM, or a word from its parent.
 
+use std::future::Future;
+
 use anyhow::{Context as _, Result};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -16,21 +18,23 @@ pub(crate) enum Stdin {
     Ignored,
 }
 
-/// Completes when the process has been asked to stop. A process whose parent has vanished ends here and now: somebody
-/// may be starting the cluster again, and everything that was acknowledged is on disk.
+/// Returns what completes when the process has been asked to stop, counted from this call on, not from the first poll:
+/// a signal during the start must not be lost. A process whose parent has vanished ends here and now: somebody may be
+/// starting the cluster again, and everything that was acknowledged is on disk.
 ///
 /// # Errors
 /// If signals cannot be watched.
-pub(crate) async fn requested(stdin: Stdin) -> Result<()> {
+pub(crate) fn requested(stdin: Stdin) -> Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
-    tokio::select! {
-        biased;
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = word_of_parent(stdin) => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = word_of_parent(stdin) => {}
+        }
+    })
 }
 
 async fn word_of_parent(stdin: Stdin) {

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     // Mistakes in manifests are found before anything is started.
     let documents = manifest::read(&args.filenames)?;
     let dir = crate::data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
-    let stop_requested = stop::requested(Stdin::Ignored);
+    let stop_requested = stop::requested(Stdin::Ignored)?;
     tokio::pin!(stop_requested);
     let tasks = Tasks::new();
     let steps = Steps::new();
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     let applying = apply_and_report(&admin, documents, running.gateway.address(), steps);
     let applied = tokio::select! {
         biased;
-        stopped = &mut stop_requested => stopped.map(|()| true),
+        () = &mut stop_requested => Ok(true),
         applied = applying => applied.map(|()| false),
     };
     // A manifest that the server refuses leaves the cluster running: the user can fix it and apply again.
@@ -59,7 +59,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     };
     if !is_stopped {
         print::line("running; Ctrl-C stops it, and the next `wkube up` goes on where it was");
-        stop_requested.await?;
+        stop_requested.await;
     }
     let step = steps.begin("stopping");
     plane.control.stop_components();

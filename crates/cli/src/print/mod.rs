@@ -47,6 +47,9 @@ fn message_of(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
+    if matches!(client, Some(wkube_client::Error::Transport(_))) {
+        text.push_str("; is `wkube up` running, and is this its kubeconfig?");
+    }
     text
 }
 

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
-/// How wide the gap between columns is.
+/// How wide the gap between columns is, and the narrowest column with its gap (`printers/tabwriter.go`).
 const GAP: usize = 3;
+const CELL_MIN: usize = 6;
 
 /// Which of a server's columns are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Columns {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&self.0) {
             line.push_str(cell);
-            let padding = width.saturating_sub(cell.chars().count()) + GAP;
+            let padding = (width + GAP).max(CELL_MIN).saturating_sub(cell.chars().count()).max(GAP);
             line.extend(std::iter::repeat_n(' ', padding));
         }
         line.truncate(line.trim_end().len());
@@ -95,14 +96,14 @@ impl Table {
 
     /// Returns the lines, with or without headings, without spaces at their ends.
     pub(crate) fn lines(&self, with_headings: bool) -> Vec<String> {
-        let columns = self.columns();
+        let columns = self.columns(with_headings);
         let headings = with_headings.then_some(&self.headings).into_iter();
         headings.chain(&self.rows).map(|row| columns.line(row)).collect()
     }
 
-    /// Returns the widths of the columns; headings count even where they are not printed.
-    pub(crate) fn columns(&self) -> Columns {
-        let all = || std::iter::once(&self.headings).chain(&self.rows);
+    /// Returns the widths of the columns.
+    pub(crate) fn columns(&self, with_headings: bool) -> Columns {
+        let all = || with_headings.then_some(&self.headings).into_iter().chain(&self.rows);
         let count = all().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| all().filter_map(|row| Some(row.get(column)?.chars().count())).max().unwrap_or(0);
         Columns((0..count).map(width).collect())
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_later_row_keeps_the_columns() {
-        let columns = Table::from_server(&server_table(), &Look::new(Width::Normal)).columns();
+        let columns = Table::from_server(&server_table(), &Look::new(Width::Normal)).columns(true);
         assert_eq!(columns.line(&["b".to_owned(), "1".to_owned()]), "b               1");
         assert_eq!(columns.line(&["a-very-very-long-name".to_owned(), "1".to_owned()]), "a-very-very-long-name   1");
     }

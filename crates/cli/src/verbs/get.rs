@@ -93,12 +93,13 @@ fn look(args: &Get, target: &Target, width: Width) -> Look {
 async fn tables(client: &Client, args: &Get, targets: &[Target], width: Width) -> Result<()> {
     let mut printed = 0;
     let mut missing = Missing::new(args.ignore_not_found);
-    for (resource, table) in merged(client, args, targets, width, &mut missing).await? {
+    let tables = merged(client, args, targets, width, &mut missing).await?;
+    let are_several = tables.len() > 1;
+    for (resource, mut table) in tables {
         if table.rows.is_empty() {
             continue;
         }
-        let mut table = table;
-        if targets.len() > 1 {
+        if are_several {
             prefix_names(&mut table, &resource);
             if printed > 0 {
                 print::line("");
@@ -175,7 +176,7 @@ async fn watch(client: &Client, args: &Get, targets: &[Target]) -> Result<()> {
     let collection = collection(args, target);
     let listed = read(client, &format!("{collection}{}", query(args, "", name)), TABLE).await?;
     let first = Table::from_server(&listed, &look);
-    let mut columns = first.columns();
+    let mut columns = first.columns(!args.no_headers);
     if !first.rows.is_empty() {
         first.lines(!args.no_headers).iter().for_each(print::line);
     }
@@ -196,7 +197,7 @@ async fn watch(client: &Client, args: &Get, targets: &[Target]) -> Result<()> {
             }
             let part = Table::from_server(&event["object"], &look);
             if !has_headings {
-                columns = part.columns();
+                columns = part.columns(!args.no_headers);
                 print::line(columns.line(&part.headings));
                 has_headings = true;
             }

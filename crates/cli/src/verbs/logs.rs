@@ -51,21 +51,22 @@ async fn sources(client: &Client, args: &Logs) -> Result<Vec<Source>> {
     let chosen = args.container.as_ref().or(args.container_word.as_ref());
     let mut sources = Vec::new();
     for pod in pods {
-        if !args.all_containers {
+        if chosen.is_some() || !(args.all_containers || args.prefix) {
             sources.push(Source { pod, container: chosen.cloned() });
             continue;
         }
         let key = ObjectKey::new(&args.namespace.namespace, &pod);
         let object = Api::<Object>::dynamic(client, &*target::find("pods")?).get(&key).await?;
-        for container in containers_of(&object) {
+        let lists: &[&str] = if args.all_containers { &["initContainers", "containers"] } else { &["containers"] };
+        let wanted = if args.all_containers { usize::MAX } else { 1 };
+        for container in containers_of(&object, lists).into_iter().take(wanted) {
             sources.push(Source { pod: pod.clone(), container: Some(container) });
         }
     }
     Ok(sources)
 }
 
-fn containers_of(pod: &Object) -> Vec<String> {
-    let lists = ["initContainers", "containers"];
+fn containers_of(pod: &Object, lists: &[&str]) -> Vec<String> {
     let containers = lists.iter().filter_map(|list| pod.at(&["spec", list])?.as_array()).flatten();
     containers.filter_map(|container| Some(container["name"].as_str()?.to_owned())).collect()
 }
@@ -180,6 +181,7 @@ mod tests {
     #[test]
     fn init_containers_come_first() {
         let pod = r#"{"spec": {"containers": [{"name": "b"}], "initContainers": [{"name": "a"}]}}"#;
-        assert_eq!(containers_of(&Object(serde_json::from_str(pod).expect("JSON"))), ["a", "b"]);
+        let pod = Object(serde_json::from_str(pod).expect("JSON"));
+        assert_eq!(containers_of(&pod, &["initContainers", "containers"]), ["a", "b"]);
     }
 }

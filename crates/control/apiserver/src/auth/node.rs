@@ -77,6 +77,8 @@ fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn Node
         // node yet cannot be told from that, and may become anybody's.)
         ("get", "") => owner().is_none_or(|owner| owner == node),
         ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
+        // Traffic to pods of other nodes goes through here. On a pod network every node reaches every pod, too.
+        (_, "proxy") => true,
         _ => false,
     }
 }
@@ -172,6 +174,11 @@ mod tests {
                 "create /pods/exec d/n1",
             ],
         );
+    }
+
+    #[test]
+    fn a_node_passes_requests_on_to_the_pods_of_other_nodes() {
+        check(&["get /pods/proxy d/n2", "create /pods/proxy d/n2:8080"], &["get /services/proxy d/web"]);
     }
 
     #[test]
