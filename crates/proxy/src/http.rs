@@ -11,7 +11,7 @@ use wkube_api::ObjectKey;
 use crate::balance::Pick;
 use crate::ingress::{BackendPort, Target};
 use crate::local::LocalPods;
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::table::{Endpoint, PortRoute, RouteTable, ServiceRoute};
 use crate::{Body, BoxError, name};
 
@@ -20,6 +20,8 @@ const HOSTS_LISTED_MAX: usize = 20;
 /// How many endpoints one request tries. Only endpoints that vanished between the look-up and the call are passed
 /// over, so that a few are plenty.
 const ENDPOINTS_TRIED_MAX: usize = 4;
+/// How many endpoints one request looks at, those of nodes that it has found out of reach included.
+const ENDPOINTS_SEEN_MAX: usize = 256;
 
 /// Why a request reached no pod.
 #[derive(Debug, thiserror::Error)]
@@ -168,28 +170,44 @@ impl Proxy {
         &self,
         service: &ServiceRoute,
         port: &PortRoute,
-        request: Request<Body>,
+        mut request: Request<Body>,
     ) -> Result<Response<Body>, SendError> {
         if let Some(name) = &service.external_name {
             return Err(SendError::External { service: service.key.clone(), name: name.clone() });
         }
+        let failed = |source| SendError::Failed { service: service.key.clone(), source };
         let turn = port.next_turn();
-        for skip in 0..ENDPOINTS_TRIED_MAX {
+        let mut tried = 0;
+        let mut lost: Option<(&str, BoxError)> = None;
+        for skip in 0..ENDPOINTS_SEEN_MAX {
             let endpoint = match port.pick(service.may_wake, turn, skip) {
                 Pick::Endpoint(endpoint) => endpoint,
                 Pick::MayWake => return Err(SendError::Asleep { service: service.key.clone() }),
                 Pick::Nothing => break,
             };
-            let answer = if let Some(backend) = self.local.get(endpoint.address, endpoint.port) {
-                backend.handle(request).await
-            } else if self.is_gone(endpoint) {
+            if lost.as_ref().is_some_and(|(node, _)| endpoint.node.as_deref() == Some(*node)) {
                 continue;
-            } else {
-                self.remote.send(endpoint, request).await
-            };
-            return answer.map_err(|source| SendError::Failed { service: service.key.clone(), source });
+            }
+            tried += 1;
+            if tried > ENDPOINTS_TRIED_MAX {
+                break;
+            }
+            if let Some(backend) = self.local.get(endpoint.address, endpoint.port) {
+                return backend.handle(request).await.map_err(failed);
+            }
+            if self.is_gone(endpoint) {
+                continue;
+            }
+            match self.remote.send(endpoint, request).await {
+                Ok(response) => return Ok(response),
+                Err(RemoteError::Failed(source)) => return Err(failed(source)),
+                Err(RemoteError::Unreached { request: back, source }) => {
+                    request = *back;
+                    lost = Some((endpoint.node.as_deref().unwrap_or_default(), source));
+                }
+            }
         }
-        Err(no_endpoint(service, port))
+        Err(lost.map_or_else(|| no_endpoint(service, port), |(_, source)| failed(source)))
     }
 
     /// Whether a pod of this process has stopped listening on that port (its slice is not updated yet) or never did.
@@ -245,6 +263,7 @@ fn no_endpoint(service: &ServiceRoute, port: &PortRoute) -> SendError {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt as _;
+    use http::Method;
     use http_body_util::BodyExt as _;
 
     use super::*;
@@ -256,17 +275,31 @@ mod tests {
     struct Nowhere;
 
     impl Remote for Nowhere {
-        fn send(&self, _: &Endpoint, _: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-            async { Err("the other node does not answer".into()) }.boxed()
+        fn send(
+            &self,
+            _: &Endpoint,
+            request: Request<Body>,
+        ) -> BoxFuture<'static, Result<Response<Body>, RemoteError>> {
+            let source: BoxError = "the other node does not answer".into();
+            let answer = match *request.method() {
+                Method::GET => RemoteError::Unreached { request: Box::new(request), source },
+                _ => RemoteError::Failed(source),
+            };
+            async { Err(answer) }.boxed()
         }
     }
 
     fn proxy(addresses: &[(&str, bool)]) -> Proxy {
+        spread(addresses, |_| "here")
+    }
+
+    /// Returns a proxy whose endpoints are on the nodes that `node_of` names by their index.
+    fn spread(addresses: &[(&str, bool)], node_of: impl Fn(usize) -> &'static str) -> Proxy {
         let proxy = Proxy::new(LocalPods::on_node("here"), Arc::new(Nowhere));
         let mut table = RouteTable::default();
         let mut slices = [slice("", 8080, addresses)];
-        for endpoint in slices[0].endpoints.iter_mut().flatten() {
-            endpoint.node_name = Some("here".into());
+        for (index, endpoint) in slices[0].endpoints.iter_mut().flatten().enumerate() {
+            endpoint.node_name = Some(node_of(index).into());
         }
         let route = ServiceRoute::new(&service("web", &[("", 80)]), &slices);
         table.set(&ObjectKey::new("default", "web"), Some(route));
@@ -295,6 +328,32 @@ mod tests {
             seen.push(answer(proxy.send_from_outside(request("/", "web.default.localhost:8080")).await).await);
         }
         assert_eq!(seen, ["200 a", "200 b", "200 a", "200 a", "200 b", "200 a"]);
+    }
+
+    #[tokio::test]
+    async fn a_node_out_of_reach_is_passed_over_whole() {
+        let addresses: Vec<String> = (2..12).map(|last| format!("10.42.0.{last}")).collect();
+        let addresses: Vec<_> = addresses.iter().map(|address| (address.as_str(), true)).collect();
+        let proxy = spread(&addresses, |index| if index == 9 { "here" } else { "there" });
+        let _a = proxy.local().register([10, 42, 0, 11].into(), Ports::Any, Arc::new(Says("a")));
+        for _ in 0..10 {
+            assert_eq!(answer(proxy.send_from_outside(request("/", "web.default.localhost")).await).await, "200 a");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_pod_may_have_acted_on_is_not_sent_twice() {
+        let proxy = spread(&[("10.42.0.2", true), ("10.42.0.3", true)], |index| ["there", "here"][index]);
+        let _a = proxy.local().register([10, 42, 0, 3].into(), Ports::Any, Arc::new(Says("a")));
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            let mut request = request("/", "web.default.localhost");
+            *request.method_mut() = Method::POST;
+            seen.push(answer(proxy.send_from_outside(request).await).await);
+        }
+        seen.sort();
+        let failed = "502 the request to service \"default/web\" failed: the other node does not answer";
+        assert_eq!(seen, ["200 a", failed]);
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use bytes::Bytes;
 pub use self::gateway::Gateway;
 pub use self::http::{Proxy, SendError};
 pub use self::local::{Backend, LocalPods, Ports, Registration};
-pub use self::remote::Remote;
+pub use self::remote::{Remote, RemoteError};
 pub use self::table::{Endpoint, RouteTable};
 
 /// An error of any kind, as bodies carry it.

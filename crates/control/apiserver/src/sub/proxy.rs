@@ -37,7 +37,7 @@ async fn pass(api: &Api, node: &str, path: &str, request: Request<Body>) -> Resu
     }
     // The credentials are for this server, not for whoever answers behind it.
     parts.headers.remove(http::header::AUTHORIZATION);
-    let mut response = node::send(api, node, Request::from_parts(parts, body)).await?;
+    let mut response = node::pass(api, node, Request::from_parts(parts, body)).await?;
     for name in &HOP_BY_HOP {
         response.headers_mut().remove(name);
     }
