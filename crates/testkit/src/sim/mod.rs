@@ -219,7 +219,7 @@ impl Sim {
     pub async fn get(&self, collection: &Collection, name: &str) -> Value {
         let api = collection.api(&self.admin());
         let found = api.get(&ObjectKey::new("default", name)).await;
-        found.map(|object| object.0.into()).unwrap_or_else(|error| self.fail(&format!("get {name}: {error}")))
+        found.unwrap_or_else(|error| self.fail(&format!("get {name}: {error}"))).0.into()
     }
 
     /// Returns the pods with the label `app=APP`.
@@ -308,7 +308,8 @@ impl Sim {
     pub fn fail(&self, problem: &str) -> ! {
         let file = std::env::temp_dir().join(format!("wkube-simulation-{}.log", self.seed));
         let _ = std::fs::write(&file, self.log.lines().join("\n"));
-        panic!("{problem}\nSEED={}, whole log in {}\n{}", self.seed, file.display(), self.log.tail());
+        let (seed, next) = (self.seed, self.seed + 1);
+        panic!("{problem}\nSEEDS={seed}..{next} repeats it; whole log in {}\n{}", file.display(), self.log.tail());
     }
 
     /// Fails unless `holds`.

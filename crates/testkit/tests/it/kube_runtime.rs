@@ -86,7 +86,7 @@ async fn a_reflector_follows_what_is_created_changed_and_deleted() {
     world.end().await;
 }
 
-/// Makes a copy of each ConfigMap, which belongs to it.
+/// Makes a copy of each `ConfigMap`, which belongs to it.
 async fn copy(map: Arc<ConfigMap>, maps: Arc<Api<ConfigMap>>) -> Result<Action, kube_client::Error> {
     let mut child = config_map(&format!("{}-copy", map.name_any()), &[], "");
     child.data.clone_from(&map.data);

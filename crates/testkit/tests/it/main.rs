@@ -1,5 +1,6 @@
 //! The parts together: simulated clusters, real nodes in one process, and what the workspace promises about itself.
 
+mod documents;
 mod kube_runtime;
 mod layering;
 mod simulation;

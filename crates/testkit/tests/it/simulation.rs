@@ -9,8 +9,12 @@ use wkube_testkit::sim::faults::Faults;
 use wkube_testkit::sim::objects::{deployment, job};
 use wkube_testkit::sim::{Collection, Sim, simulate};
 
-/// The seeds of every push. A seed that once failed stays, with the name of what it found.
-const SEEDS: std::ops::Range<u64> = 0..20;
+/// Returns the seeds of every push, or those that `SEEDS=100..200` asks for: a longer hunt, or a failure again.
+fn seeds() -> std::ops::Range<u64> {
+    let wanted = std::env::var("SEEDS").ok();
+    let wanted = wanted.as_deref().and_then(|wanted| wanted.split_once(".."));
+    wanted.map_or(0..20, |(from, to)| from.parse().expect("a number")..to.parse().expect("a number"))
+}
 
 /// Servers whose images and starts fail now and then.
 const SHAKY: Script = Script { pull_fails: 0.1, start_fails: 0.1, ..Script::SERVER };
@@ -30,14 +34,14 @@ async fn rollout(sim: &Sim) {
 
 #[test]
 fn a_rollout_survives_faults_and_a_restart_of_the_control_plane() {
-    for seed in SEEDS {
+    for seed in seeds() {
         simulate(seed, 3, rollout);
     }
 }
 
 /// Fails at the first line in which two runs of a seed differ.
-fn check_repeats(seed: u64, nodes: usize, scenario: impl AsyncFn(&Sim)) {
-    let (first, second) = (simulate(seed, nodes, &scenario), simulate(seed, nodes, &scenario));
+fn check_repeats(seed: u64, nodes: usize, scenario: &impl AsyncFn(&Sim)) {
+    let (first, second) = (simulate(seed, nodes, scenario), simulate(seed, nodes, scenario));
     if let Some(line) = first.iter().zip(&second).position(|(a, b)| a != b) {
         let from = line.saturating_sub(5);
         let show = |log: &[String]| log[from..(line + 5).min(log.len())].join("\n");
@@ -49,9 +53,9 @@ fn check_repeats(seed: u64, nodes: usize, scenario: impl AsyncFn(&Sim)) {
 #[test]
 fn one_seed_gives_one_run() {
     for seed in [3, 11] {
-        check_repeats(seed, 3, rollout);
-        check_repeats(seed, 3, node_loss);
-        check_repeats(seed, 2, job_with_lost_replies);
+        check_repeats(seed, 3, &rollout);
+        check_repeats(seed, 3, &node_loss);
+        check_repeats(seed, 2, &job_with_lost_replies);
     }
 }
 
@@ -62,7 +66,7 @@ fn another_seed_gives_another_run() {
 
 #[test]
 fn a_deployment_is_scaled_up_and_down_under_faults() {
-    for seed in SEEDS {
+    for seed in seeds() {
         simulate(seed, 3, async |sim| {
             sim.faults(Faults::SOME);
             for (replicas, seconds) in [(2, 5), (10, 3), (4, 6), (0, 2), (7, 4)] {
@@ -76,7 +80,7 @@ fn a_deployment_is_scaled_up_and_down_under_faults() {
 
 #[test]
 fn two_changes_of_image_in_a_row_end_with_the_last() {
-    for seed in SEEDS {
+    for seed in seeds() {
         simulate(seed, 2, async |sim| {
             sim.faults(Faults::SOME);
             for image in ["web:1", "web:2", "web:3", "web:1"] {
@@ -127,14 +131,14 @@ async fn node_loss(sim: &Sim) {
 
 #[test]
 fn pods_of_a_crashed_node_are_replaced_after_their_toleration() {
-    for seed in 0..5 {
+    for seed in seeds().take(5) {
         simulate(seed, 3, node_loss);
     }
 }
 
 #[test]
 fn a_node_that_was_silent_ends_the_pods_that_were_replaced_meanwhile() {
-    for seed in 0..5 {
+    for seed in seeds().take(5) {
         simulate(seed, 3, async |sim| {
             sim.apply(deployment("web", 6, "web:1")).await;
             sim.until_deployed("web", 6, "web:1").await;
@@ -193,7 +197,7 @@ async fn job_with_lost_replies(sim: &Sim) {
 
 #[test]
 fn a_job_counts_each_index_once_despite_lost_replies() {
-    for seed in SEEDS {
+    for seed in seeds() {
         simulate(seed, 2, job_with_lost_replies);
     }
 }
