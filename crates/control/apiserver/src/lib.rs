@@ -19,6 +19,7 @@ mod listen;
 mod metrics;
 mod negotiate;
 mod openapi;
+mod openid;
 mod registry;
 mod render;
 mod respond;
@@ -51,6 +52,7 @@ pub(crate) struct Api {
     /// The registry's store.
     store: Arc<watched_store::WatchedStore>,
     authenticator: auth::Authenticator,
+    tokens: Arc<auth::token::Tokens>,
     nodes: tunnel::Nodes,
     openapi: openapi::Documents,
     /// `host:port` as clients reach it.

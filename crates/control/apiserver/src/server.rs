@@ -12,6 +12,7 @@ use wkube_store::Store;
 
 use crate::Api;
 use crate::access::Access;
+use crate::auth::token::{Keys, Tokens};
 use crate::auth::{Authenticator, User};
 use crate::bootstrap::{self, Addresses};
 use crate::catalog::Catalog;
@@ -22,7 +23,7 @@ use crate::listen::{self, Front};
 use crate::metrics::Metrics;
 use crate::openapi::Documents;
 use crate::oci_registry::{OciRegistry, Scheme};
-use crate::registry::{Registry, StoredSecrets};
+use crate::registry::{Registry, StoredObjects};
 use crate::service::InProcess;
 use crate::sub::images::Images;
 use crate::tls::{self, CertificateAuthority, TlsError};
@@ -119,11 +120,12 @@ impl ApiServer {
             }
             None => None,
         };
+        let keys = Keys::load_or_create(&data_dir).map_err(tls_error)?;
         let api = Arc::new(Api {
             ca_pem: authority.ca_pem().to_owned().into(),
             advertised: bootstrap::reachable(address).to_string(),
             images: images.clone().map(Images::new),
-            ..assemble(store, clock, rng, tasks)
+            ..assemble(store, keys, clock, rng, tasks)
         });
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
             .await
@@ -142,7 +144,7 @@ impl ApiServer {
     /// Starts a server without network and files, for tests and simulations.
     pub async fn in_memory(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 6443));
-        let api = Arc::new(assemble(store, clock, rng, tasks));
+        let api = Arc::new(assemble(store, Keys::ephemeral(), clock, rng, tasks));
         let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
         first.expect("a store in memory takes the first objects");
         let _ = api.bootstrapped.set(());
@@ -185,13 +187,15 @@ impl ApiServer {
     }
 }
 
-fn assemble(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Api {
+fn assemble(store: Arc<dyn Store>, keys: Keys, clock: Clock, rng: Rng, tasks: &Tasks) -> Api {
     let catalog = Catalog::new(kinds::builtin().iter().cloned());
     let store = Arc::new(WatchedStore::new(store));
     event_expiry::start(store.clone(), clock.clone(), tasks);
-    let secrets = StoredSecrets::new(store.clone(), &catalog);
+    let objects = Arc::new(StoredObjects::new(store.clone(), &catalog));
+    let tokens = Arc::new(Tokens::new(keys, objects.clone(), clock.clone()));
     Api {
-        authenticator: Authenticator::new(Arc::new(secrets), clock.clone()),
+        authenticator: Authenticator::new(objects, clock.clone()).with_tokens(tokens.clone()),
+        tokens,
         registry: Registry::new(store.clone(), catalog, clock, rng, tasks.clone()),
         access: Access::default(),
         metrics: Metrics::default(),

@@ -22,7 +22,7 @@ use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
 use crate::router::{self, Query, ResourcePath, Target, Verb};
-use crate::{Api, discovery, health, limits, metrics, sub};
+use crate::{Api, discovery, health, limits, metrics, openid, sub};
 
 /// The server's router as a tower service with a fixed identity: how components in this process reach the API.
 #[derive(Clone)]
@@ -254,6 +254,9 @@ async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) 
         "/metrics" => Ok(respond::text(200, api.metrics.text(&api.registry.store.health()))),
         _ if trimmed.starts_with("/healthz/") || trimmed.starts_with("/livez/") || trimmed.starts_with("/readyz/") => {
             health::one(api, trimmed)
+        }
+        "/.well-known/openid-configuration" | "/openid/v1/jwks" => {
+            openid::answer(api, trimmed).ok_or_else(Status::unknown_path)
         }
         "" => Ok(respond::json(200, &discovery::paths(&api.registry.catalog))),
         _ => discovery::answer(api, trimmed, &query, headers),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, header};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use tracing::debug;
 use wkube_api::Status;
 use wkube_base::Clock;
 
+use super::token::{self, Tokens};
 use super::{AUTHENTICATED, Attributes, Authorizer, User};
 
 /// Where joining nodes fetch the cluster's CA (they check it against the hash in their token, so no login is needed).
@@ -36,13 +38,35 @@ impl Secrets for () {
 #[derive(Clone)]
 pub struct Authenticator {
     secrets: Arc<dyn Secrets>,
+    tokens: Option<Arc<Tokens>>,
     clock: Clock,
 }
 
 impl Authenticator {
     /// Returns an authenticator that knows bootstrap tokens from `secrets`.
     pub fn new(secrets: Arc<dyn Secrets>, clock: Clock) -> Self {
-        Self { secrets, clock }
+        Self { secrets, tokens: None, clock }
+    }
+
+    /// Returns the same authenticator, which knows service accounts' tokens, too.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Arc<Tokens>) -> Self {
+        Self { tokens: Some(tokens), ..self }
+    }
+
+    /// Returns whose token it is, and for which of `audiences` (none: the API server's own) it holds.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub fn review(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), token::Refusal> {
+        let own = [token::ISSUER.to_owned()];
+        let audiences = if audiences.is_empty() { &own[..] } else { audiences };
+        if let Some((id, secret)) = split_bootstrap_token(token) {
+            // These name no audience and are for the API server.
+            let user = audiences.contains(&own[0]).then(|| self.by_bootstrap_token(id, secret)).flatten();
+            return user.map(|user| (user, own.into())).ok_or(token::Refusal::Unknown);
+        }
+        self.tokens.as_ref().ok_or(token::Refusal::Unknown)?.judge(token, audiences)
     }
 
     /// Returns the user that the transport vouches for (a `User` among the extensions), else the bearer token's, else
@@ -55,13 +79,18 @@ impl Authenticator {
             return Ok(user.clone());
         }
         match bearer_token(headers) {
-            Some(token) => self.by_token(token).ok_or_else(Status::unauthorized),
+            Some(token) => match self.review(token, &[]) {
+                Ok((user, _)) => Ok(user),
+                Err(refusal) => {
+                    debug!(%refusal, "a bearer token was refused");
+                    Err(Status::unauthorized())
+                }
+            },
             None => Ok(User::anonymous()),
         }
     }
 
-    fn by_token(&self, token: &str) -> Option<User> {
-        let (id, secret) = split_bootstrap_token(token)?;
+    fn by_bootstrap_token(&self, id: &str, secret: &str) -> Option<User> {
         let stored = self.secrets.secret(BOOTSTRAP_NAMESPACE, &format!("bootstrap-token-{id}"))?;
         bootstrap_user(&stored, id, secret, self.clock.now())
     }

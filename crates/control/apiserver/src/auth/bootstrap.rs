@@ -264,6 +264,10 @@ const PATH_ROLES: &[(&str, &[&str])] = &[
             "/version/",
         ],
     ),
+    (
+        "system:service-account-issuer-discovery",
+        &["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"],
+    ),
     ("system:public-info-viewer", &["/healthz", "/livez", "/readyz", "/version", "/version/"]),
     (
         "system:monitoring",
@@ -277,6 +281,11 @@ const BINDINGS: &[(&str, &str, Subjects)] = &[
     ("system:basic-user", "system:basic-user", &[("Group", AUTHENTICATED)]),
     ("system:discovery", "system:discovery", &[("Group", AUTHENTICATED)]),
     ("system:public-info-viewer", "system:public-info-viewer", &[("Group", AUTHENTICATED), ("Group", UNAUTHENTICATED)]),
+    (
+        "system:service-account-issuer-discovery",
+        "system:service-account-issuer-discovery",
+        &[("Group", "system:serviceaccounts")],
+    ),
     ("system:monitoring", "system:monitoring", &[("Group", "system:monitoring")]),
     ("system:kube-scheduler", "system:kube-scheduler", &[("User", "system:kube-scheduler")]),
     ("system:kube-controller-manager", "system:kube-controller-manager", &[("User", "system:kube-controller-manager")]),

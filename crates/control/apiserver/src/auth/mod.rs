@@ -1,7 +1,7 @@
 //! Who asks (`authenticate`), and whether they may (`node`, then `rbac`).
 //!
 //! ```text
-//!  headers, certificate --authenticate--> User --impersonate--> User --authorize(Attributes)--> Decision
+//!  headers, certificate, token --authenticate--> User --impersonate--> User --authorize(Attributes)--> Decision
 //! ```
 //! Everything but the look-ups behind two small traits is pure.
 
@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod node;
 pub mod rbac;
 pub mod reviews;
+pub mod token;
 
 pub use authenticate::{Authenticator, Secrets};
 pub use node::NodeGraph;

@@ -15,7 +15,7 @@ use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::{Entry, Error, Store};
 
-use crate::auth::Secrets;
+use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
 use crate::encoding;
 use crate::watch_cache::{Cache, Item};
@@ -100,24 +100,31 @@ impl Registry {
     }
 }
 
-/// The Secrets as the authenticator looks them up: straight from the store, so that a new token works at once.
-pub(crate) struct StoredSecrets {
+/// The objects that the authenticator looks up: straight from the store, so that a new token works at once.
+pub(crate) struct StoredObjects {
     store: Arc<dyn Store>,
-    secrets: Option<Arc<Resource>>,
+    kinds: Vec<Arc<Resource>>,
 }
 
-impl StoredSecrets {
-    /// Returns the Secrets of a store.
+impl StoredObjects {
+    /// Returns the objects of a store.
     pub(crate) fn new(store: Arc<dyn Store>, catalog: &Catalog) -> Self {
-        Self { store, secrets: catalog.core("secrets").cloned() }
+        let plurals = ["secrets", "serviceaccounts", "pods", "nodes"];
+        Self { store, kinds: plurals.iter().filter_map(|plural| catalog.core(plural).cloned()).collect() }
     }
 }
 
-impl Secrets for StoredSecrets {
+impl token::Objects for StoredObjects {
+    fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Object> {
+        let resource = self.kinds.iter().find(|resource| resource.plural == plural)?;
+        let entry = self.store.get(&keys::object(resource, namespace, name)).ok()??;
+        encoding::decode(&entry.value, entry.modified)
+    }
+}
+
+impl Secrets for StoredObjects {
     fn secret(&self, namespace: &str, name: &str) -> Option<Secret> {
-        let key = keys::object(self.secrets.as_ref()?, namespace, name);
-        let entry = self.store.get(&key).ok()??;
-        encoding::decode(&entry.value, entry.modified)?.to_typed().ok()
+        token::Objects::object(self, "secrets", namespace, name)?.to_typed().ok()
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod images;
 pub(crate) mod reverse;
 mod review;
 mod scale;
+mod token;
 
 /// Answers the subresources whose bodies stream: logs and proxies.
 pub(crate) async fn stream(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
@@ -34,6 +35,7 @@ pub(crate) async fn write(api: &Arc<Api>, call: &Call, body: &[u8]) -> Result<Op
     let answered = match (&*resource.group, &*resource.plural, call.subresource.as_str()) {
         (_, _, "scale") => scale::answer(api, call, body).await,
         ("", "pods", "binding") | ("", "bindings", "") => binding::bind(api, call, body).await,
+        ("", "serviceaccounts", "token") => token::answer(api, call, body),
         ("", "pods", "eviction") => eviction::evict(api, call, body).await,
         ("authentication.k8s.io" | "authorization.k8s.io", _, "") => review::answer(api, call, body).await,
         _ => return Ok(None),

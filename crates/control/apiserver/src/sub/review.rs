@@ -1,5 +1,6 @@
 //! Reviews: "may I", "may he", "who am I". Answered, not kept.
 
+use k8s_openapi::api::authentication::v1::{TokenReviewSpec, TokenReviewStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -23,6 +24,7 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
             document(&reviews::local_subject_access(typed(&review)?, &call.namespace, &authorizer)?)
         }
         "selfsubjectrulesreviews" => document(&reviews::self_subject_rules(typed(&review)?, &call.user, &authorizer)),
+        "tokenreviews" => token(api, review),
         "selfsubjectreviews" => {
             let mut answered = review;
             answered.set(&["status"], json!(reviews::self_subject(&call.user)));
@@ -31,6 +33,25 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
         _ => return Err(Status::method_not_allowed(&call.resource, call.verb.as_str())),
     };
     Ok(Outcome::Document { code: 201, object: answered? })
+}
+
+/// Tells whose token it is, or why it is nobody's (`pkg/registry/authentication/tokenreview`).
+fn token(api: &Api, mut review: Object) -> Result<Object, Status> {
+    let spec: TokenReviewSpec = review.at(&["spec"]).cloned().and_then(|spec| serde_json::from_value(spec).ok()).unwrap_or_default();
+    if spec.token.is_empty() {
+        return Err(Status::bad_request("token is required for TokenReview in authentication"));
+    }
+    let status = match api.authenticator.review(&spec.token, &spec.audiences.unwrap_or_default()) {
+        Ok((user, audiences)) => TokenReviewStatus {
+            authenticated: Some(true),
+            user: reviews::self_subject(&user).user_info,
+            audiences: Some(audiences),
+            ..TokenReviewStatus::default()
+        },
+        Err(refusal) => TokenReviewStatus { error: Some(refusal.to_string()), ..TokenReviewStatus::default() },
+    };
+    review.set(&["status"], json!(status));
+    Ok(review)
 }
 
 fn typed<K: DeserializeOwned>(review: &Object) -> Result<K, Status> {

@@ -51,6 +51,12 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
+    /// The key of the service accounts' tokens is there but cannot be used.
+    #[error("{} is no P-256 private key in PEM; restore it from a backup, or remove it to make a new one, which ends all service account tokens", .path.display())]
+    TokenKey {
+        /// The file.
+        path: PathBuf,
+    },
     /// A certificate was asked for that cannot be made.
     #[error("could not make a certificate: {0}")]
     Refused(String),

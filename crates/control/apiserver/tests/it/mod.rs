@@ -10,6 +10,7 @@ mod list;
 mod patch;
 mod sub;
 mod tls;
+mod token;
 mod update;
 mod watch;
 

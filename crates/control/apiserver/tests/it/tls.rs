@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -50,6 +50,11 @@ impl Running {
     }
 
     async fn get(&self, path: &str, admin: bool) -> Response<Incoming> {
+        let request = Request::get(path).header("host", "test").body(Full::default()).expect("a request");
+        self.send(request, admin).await
+    }
+
+    async fn send(&self, request: Request<Full<bytes::Bytes>>, admin: bool) -> Response<Incoming> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&self.kubeconfig("certificate-authority-data")).expect("PEM")).expect("a CA");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -67,7 +72,6 @@ impl Running {
         let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
         Tasks::new().spawn_to_end("client", async move { drop(connection.await) });
-        let request = Request::get(path).header("host", "test").body(Empty::<bytes::Bytes>::new()).expect("a request");
         sender.send_request(request).await.expect("an answer")
     }
 }
@@ -109,4 +113,39 @@ async fn stopping_ends_open_watches() {
     assert_eq!(watch.status(), 200);
     running.tasks.stop(Duration::from_secs(10)).await;
     assert!(watch.body_mut().frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_service_accounts_token_opens_the_door_until_the_account_is_gone() {
+    let running = running().await;
+    let send = |method: &str, path: &str, bearer: Option<String>, body: &str| {
+        let request = Request::builder().method(method).uri(path).header("host", "test");
+        let request = request.header("content-type", "application/json");
+        let request = match &bearer {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        let request = request.body(Full::from(body.to_owned())).expect("a request");
+        let running = &running;
+        async move {
+            let answer = running.send(request, bearer.is_none()).await;
+            let code = answer.status().as_u16();
+            let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+            (code, serde_json::from_slice::<serde_json::Value>(&bytes).expect("JSON"))
+        }
+    };
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(send("POST", accounts, None, r#"{"metadata":{"name":"bot"}}"#).await.0, 201);
+    let (code, made) = send("POST", &format!("{accounts}/bot/token"), None, "{}").await;
+    assert_eq!(code, 201, "{made}");
+    let token = || Some(made["status"]["token"].as_str().expect("a token").to_owned());
+    let review = r#"{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}"#;
+    let (code, me) = send("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", token(), review).await;
+    assert_eq!((code, me["status"]["userInfo"]["username"].as_str()), (201, Some("system:serviceaccount:default:bot")));
+    let (code, refused) = send("GET", "/api/v1/pods", token(), "").await;
+    assert_eq!((code, refused["reason"].as_str()), (403, Some("Forbidden")), "known, but without rights");
+    let (code, keys) = send("GET", "/openid/v1/jwks", token(), "").await;
+    assert_eq!((code, keys["keys"][0]["alg"].as_str()), (200, Some("ES256")), "service accounts may check tokens");
+    assert_eq!(send("DELETE", &format!("{accounts}/bot"), None, "").await.0, 200);
+    assert_eq!(send("GET", "/api/v1/pods", token(), "").await.0, 401);
 }

@@ -1,0 +1,73 @@
+//! Tokens of service accounts: JSON web tokens that this server signs (`jwt`), what they say (`claims`, pure), and
+//! whether what they say still holds.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use wkube_api::Object;
+use wkube_base::Clock;
+
+use super::User;
+
+mod claims;
+mod jwt;
+
+pub use claims::{Bound, Claims, Reference, Refusal, Request};
+pub use jwt::{ALGORITHM, Keys};
+
+/// Who signs (`--service-account-issuer`), and whom tokens are for that name no audience (`--api-audiences`).
+pub const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// Looks up what tokens are bound to; the API server reads it straight from the store.
+pub trait Objects: Send + Sync {
+    /// Returns a core object of the given plural; the namespace is empty for nodes.
+    fn object(&self, plural: &str, namespace: &str, name: &str) -> Option<Object>;
+}
+
+/// A cluster without objects.
+impl Objects for () {
+    fn object(&self, _plural: &str, _namespace: &str, _name: &str) -> Option<Object> {
+        None
+    }
+}
+
+/// Makes tokens and judges them.
+pub struct Tokens {
+    keys: Keys,
+    objects: Arc<dyn Objects>,
+    clock: Clock,
+}
+
+impl Tokens {
+    /// Returns what signs with `keys`.
+    pub fn new(keys: Keys, objects: Arc<dyn Objects>, clock: Clock) -> Self {
+        Self { keys, objects, clock }
+    }
+
+    /// Returns the token that says so.
+    pub fn sign(&self, claims: &Claims) -> String {
+        self.keys.sign(claims)
+    }
+
+    /// Returns the keys for whoever checks tokens himself.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Returns whose token it is, and for which of `audiences` it holds (at least one).
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    pub fn judge(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), Refusal> {
+        let claims = self.keys.verify(token).ok_or(Refusal::Unknown)?;
+        let common: Vec<String> = audiences.iter().filter(|wanted| claims.aud.contains(wanted)).cloned().collect();
+        if common.is_empty() {
+            return Err(Refusal::Audience { held: claims.aud, wanted: audiences.to_vec() });
+        }
+        Ok((claims.user(&*self.objects, self.now())?, common))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
