@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use futures::future::BoxFuture;
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers};
@@ -69,8 +69,13 @@ async fn credentials(args: &Args, name: &str, dir: &Path) -> Result<Credentials>
         });
     };
     let token: Token = token.parse().context("--token is not one that `wkube token create` printed")?;
-    let joined = join::join(&args.server, &token, name, dir).await;
-    joined.with_context(|| format!("node \"{name}\" failed to join {}", args.server))
+    match join::join(&args.server, &token, name, dir).await {
+        Err(join::Error::Api(refusal)) if refusal.status().is_some_and(|status| status.code == 401) => bail!(
+            "{} does not know the token of node \"{name}\" any more; make another with `wkube token create`",
+            args.server
+        ),
+        joined => joined.with_context(|| format!("node \"{name}\" failed to join {}", args.server)),
+    }
 }
 
 /// What a node is started from.

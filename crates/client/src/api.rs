@@ -288,6 +288,17 @@ impl<K: Serialize + DeserializeOwned> Api<K> {
         self.write_patch(&self.collection.object(key), patch).await
     }
 
+    /// Asks whether the server would take a patch, without changing anything (`dryRun=All`); returns what would be.
+    ///
+    /// # Errors
+    /// As [`Api::patch`].
+    pub async fn check_patch(&self, key: &ObjectKey, patch: &Patch) -> Result<K, Error> {
+        let query = patch.query().with("dryRun", "All");
+        let url = self.collection.object(key);
+        let request = request(Method::PATCH, &url, &query, patch.media_type(), encode(patch.body())?)?;
+        serde_json::from_slice(&self.client.call(request).await?).map_err(Error::Decode)
+    }
+
     /// Changes part of an object's status and returns the whole object. The patch is of the form `{"status": ...}`.
     pub async fn patch_status(&self, key: &ObjectKey, patch: &Patch) -> Result<K, Error> {
         self.write_patch(&self.collection.subresource(key, "status"), patch).await

@@ -20,10 +20,11 @@ use crate::print;
 use crate::print::steps::{Step, Steps};
 use crate::ready::{self, Readiness};
 use crate::target;
+use crate::verbs::preflight;
 use crate::verbs::push::Pusher;
 
 /// Who owns the fields that we apply.
-const FIELD_MANAGER: &str = "wkube";
+pub(crate) const FIELD_MANAGER: &str = "wkube";
 /// How often to look at an object that is not ready; short at first, because a warm start takes milliseconds.
 const POLL_FIRST: Duration = Duration::from_millis(10);
 const POLL_MAX: Duration = Duration::from_millis(250);
@@ -67,7 +68,8 @@ pub(crate) async fn run(mut args: Apply) -> Result<()> {
 /// Applies documents in order and calls `tell` after each one.
 ///
 /// # Errors
-/// At the first document that the server refuses; those before it stay applied.
+/// Before anything is written, if the server would refuse a document. If one fails all the same, because the cluster
+/// changed meanwhile, those before it stay applied.
 pub(crate) async fn apply(
     client: &Client,
     documents: Vec<Document>,
@@ -76,10 +78,12 @@ pub(crate) async fn apply(
     mut tell: impl FnMut(&Applied),
 ) -> Result<Vec<Applied>> {
     // Every kind is looked up before anything is written: a typing mistake must not leave half a manifest behind.
-    let resources = documents.iter().map(|document| {
-        target::of_object(&document.object).with_context(|| format!("failed to apply {}", document.title()))
-    });
-    let resources: Vec<Arc<Resource>> = resources.collect::<Result<_>>()?;
+    let mut resources = Vec::with_capacity(documents.len());
+    for document in &documents {
+        let found = target::look_up(client, &document.object).await;
+        resources.push(found.with_context(|| format!("failed to apply {}", document.title()))?);
+    }
+    preflight::check(client, &documents, &resources, namespace, conflicts).await?;
     let documents = push_images(client, documents).await?;
     let mut applied = Vec::new();
     for (document, resource) in documents.into_iter().zip(resources) {
@@ -120,6 +124,17 @@ async fn push_images(client: &Client, mut documents: Vec<Document>) -> Result<Ve
     Ok(documents)
 }
 
+/// Returns where a document's object belongs, and the object with its namespace.
+pub(crate) fn placed(document: &Document, resource: &Resource, namespace: &str) -> (ObjectKey, Object) {
+    let mut object = document.object.clone();
+    let own = object.namespace().to_owned();
+    let namespace = target::namespace_for(resource, if own.is_empty() { namespace } else { &own });
+    if !namespace.is_empty() {
+        object.set(&["metadata", "namespace"], namespace);
+    }
+    (ObjectKey::new(namespace, object.name()), object)
+}
+
 async fn apply_one(
     client: &Client,
     document: &Document,
@@ -127,13 +142,7 @@ async fn apply_one(
     namespace: &str,
     conflicts: Conflicts,
 ) -> Result<Applied> {
-    let mut object = document.object.clone();
-    let own = object.namespace().to_owned();
-    let namespace = target::namespace_for(&resource, if own.is_empty() { namespace } else { &own });
-    if !namespace.is_empty() {
-        object.set(&["metadata", "namespace"], namespace);
-    }
-    let key = ObjectKey::new(namespace, object.name());
+    let (key, object) = placed(document, &resource, namespace);
     let api = Api::dynamic(client, &resource);
     let before = api.find(&key).await?;
     let patch = Patch::Apply { object: Value::Object(object.0), manager: FIELD_MANAGER.into(), conflicts };

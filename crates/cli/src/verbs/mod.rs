@@ -5,6 +5,7 @@ pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod get;
 pub(crate) mod logs;
+pub(crate) mod preflight;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod scale;

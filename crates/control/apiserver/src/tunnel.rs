@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -140,9 +140,11 @@ impl Nodes {
     ///
     /// # Errors
     /// `NotConnected` at once if the node has no connection.
-    pub async fn request(&self, node: &str, request: Request<Body>) -> Result<Response<Incoming>, Unreachable> {
+    pub async fn request(&self, node: &str, mut request: Request<Body>) -> Result<Response<Incoming>, Unreachable> {
         let found = self.connections.lock().by_node.get(node).map(|connection| connection.sender.clone());
         let mut sender = found.ok_or_else(|| Unreachable::NotConnected { node: node.to_owned() })?;
+        // One that came over HTTP/2 says so, and is then refused unless its URI has a scheme and a host.
+        *request.version_mut() = Version::default();
         let broken = |source| Unreachable::Broken { node: node.to_owned(), source };
         sender.ready().await.map_err(broken)?;
         sender.send_request(request).await.map_err(broken)

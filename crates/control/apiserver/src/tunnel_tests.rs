@@ -60,6 +60,16 @@ async fn a_request_reaches_the_node_that_it_names() {
 }
 
 #[tokio::test]
+async fn a_request_that_came_over_http_2_is_passed_on() {
+    let nodes = Nodes::new(&Tasks::new());
+    let _one = attached(&nodes, "n1", "one").await;
+    let request = Request::get("/proxy/default/web/80/").version(Version::HTTP_2).body(Body::empty());
+    let response = nodes.request("n1", request.expect("a request")).await.expect("it reaches the node");
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    assert_eq!(body, "one /proxy/default/web/80/");
+}
+
+#[tokio::test]
 async fn an_unknown_node_is_unreachable_at_once() {
     let nodes = Nodes::new(&Tasks::new());
     let error = ask(&nodes, "n1").await.expect_err("unknown");
