@@ -7,6 +7,7 @@ use super::doc::{at, child, child_made, fill, flag, has, list, number, text};
 use super::pod_spec::{self, Owner};
 use super::print::{self, Col, Columns, Number, Text};
 use super::workload;
+use crate::cron;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -210,6 +211,25 @@ fn duration(object: &Object, now: Timestamp) -> String {
     print::human_duration(time("completionTime").unwrap_or(now).as_second() - start.as_second())
 }
 
+/// `validateScheduleFormat` and `validateTimeZone` in `pkg/apis/batch/validation`. Whether the zone exists is for the
+/// controller to say: another server may have another database.
+fn validate_schedule(schedule: &str, zone: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if schedule.is_empty() {
+        errors.push(FieldError::required("spec.schedule", ""));
+    } else if schedule.contains("TZ") {
+        let why = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.push(FieldError::invalid("spec.schedule", schedule, why));
+    } else if let Err(error) = schedule.parse::<cron::Schedule>() {
+        errors.push(FieldError::invalid("spec.schedule", schedule, &error.to_string()));
+    }
+    if zone.eq_ignore_ascii_case("local") {
+        let why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
+        errors.push(FieldError::invalid("spec.timeZone", zone, why));
+    }
+    errors
+}
+
 impl Manners for CronJob {
     fn default(&self, object: &mut Object) {
         let Some(spec) = child(&mut object.0, "spec") else { return };
@@ -235,9 +255,7 @@ impl Manners for CronJob {
         if object.name().len() > 52 {
             errors.push(FieldError::invalid("metadata.name", object.name(), "must be no more than 52 characters"));
         }
-        if !has(spec, "schedule") {
-            errors.push(FieldError::required("spec.schedule", ""));
-        }
+        errors.extend(validate_schedule(text(spec, "schedule"), text(spec, "timeZone")));
         let (policy, policies) = (text(spec, "concurrencyPolicy"), ["Allow", "Forbid", "Replace"]);
         if !policies.contains(&policy) {
             errors.push(FieldError::not_supported("spec.concurrencyPolicy", policy, &policies));
@@ -367,5 +385,27 @@ mod tests {
         check_errors(&CronJob, &object, None, &[]);
         let cells = CronJob.cells(&object, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[..6].to_vec()), json!(["c", "@hourly", "<none>", "False", 0, "<none>"]));
+    }
+
+    #[test]
+    fn a_cron_jobs_schedule_can_be_read() {
+        let job = |schedule: &str, zone: &str| {
+            let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}});
+            let mut object = object(json!({"metadata": {"name": "c"},
+                "spec": {"schedule": schedule, "timeZone": zone, "jobTemplate": {"spec": {"template": template}}}}));
+            CronJob.default(&mut object);
+            object
+        };
+        check_errors(&CronJob, &job("*/5 * * * *", "Europe/Berlin"), None, &[]);
+        check_errors(&CronJob, &job("", "Local"), None, &[
+            "spec.schedule: Required value",
+            "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        ]);
+        check_errors(&CronJob, &job("61 * * * *", ""), None, &[
+            "spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum (59): 61",
+        ]);
+        check_errors(&CronJob, &job("TZ=UTC * * * * *", ""), None, &[
+            "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+        ]);
     }
 }
