@@ -2,23 +2,29 @@
 //!
 //! ```text
 //!  <dir>/<compatibility>/<digest>.cwasm   mapped, never changed in place
-//!  <dir>/<compatibility>/<digest>.json    what `inspect` found, so that a cached start does not need the wasm
+//!  <dir>/<compatibility>/<digest>.json    what `inspect` found, so that a cached start does not need the wasm, and
+//!                                         the checksum of the code: running damaged code would take the node down
 //! ```
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use tracing::{debug, warn};
 use wasmtime::Engine;
 
 use crate::error::Error;
 use crate::inspect::Inspection;
+
+/// How much of a file is read at once.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Compiled code of one engine configuration.
 #[derive(Debug)]
@@ -33,6 +39,14 @@ pub(crate) struct Cache {
 pub(crate) struct Entry {
     pub(crate) code: PathBuf,
     pub(crate) inspection: Inspection,
+}
+
+/// What is written down about cached code.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    inspection: Inspection,
+    /// Of the code, in hexadecimal.
+    sha256: String,
 }
 
 impl Cache {
@@ -51,14 +65,20 @@ impl Cache {
         Ok(Self { dir, written: AtomicU64::new(0) })
     }
 
+    /// Whether there is an entry for `digest`, be it damaged.
+    pub(crate) fn has(&self, digest: &Digest) -> bool {
+        ["json", "cwasm"].iter().all(|extension| self.path(digest, extension).is_file())
+    }
+
     /// Returns what is cached for `digest`. A damaged entry counts as absent.
     pub(crate) fn find(&self, digest: &Digest) -> Option<Entry> {
         let code = self.path(digest, "cwasm");
-        let inspection = fs::read(self.path(digest, "json")).ok()?;
-        if !code.is_file() {
-            return None;
-        }
-        match serde_json::from_slice(&inspection) {
+        let note = fs::read(self.path(digest, "json")).ok()?;
+        let verified = serde_json::from_slice::<Note>(&note).map_err(io::Error::from).and_then(|note| {
+            let is_whole = checksum(&code)? == note.sha256;
+            is_whole.then_some(note.inspection).ok_or_else(|| io::Error::other("its checksum is wrong"))
+        });
+        match verified {
             Ok(inspection) => Some(Entry { code, inspection }),
             Err(error) => {
                 warn!(digest = digest.0, %error, "the cache entry is damaged; it will be compiled again");
@@ -71,7 +91,8 @@ impl Cache {
     pub(crate) fn save(&self, digest: &Digest, code: &[u8], inspection: &Inspection) -> Result<Entry, Error> {
         let path = self.path(digest, "cwasm");
         self.write(&path, code)?;
-        let described = serde_json::to_vec(inspection).expect("strings and flags serialize");
+        let note = Note { inspection: inspection.clone(), sha256: hex::encode(Sha256::digest(code)) };
+        let described = serde_json::to_vec(&note).expect("strings and flags serialize");
         self.write(&self.path(digest, "json"), &described)?;
         Ok(Entry { code: path, inspection: inspection.clone() })
     }
@@ -150,6 +171,19 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Reads a file once; a gigabyte or two per second.
+fn checksum(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(hex::encode(hasher.finalize())),
+            count => hasher.update(&chunk[..count]),
+        }
+    }
+}
+
 /// A digest as a file name: `sha256:…` with characters that need no escaping.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Digest(String);
@@ -165,6 +199,21 @@ impl Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inspect::Kind;
+
+    #[test]
+    fn damaged_code_counts_as_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path(), &Engine::default()).unwrap();
+        let digest = Digest::parse("sha256:ab12").unwrap();
+        let inspection = Inspection { kind: Kind::Command, is_wasi_0_3: false, imports: vec![], exports: vec![] };
+        let entry = cache.save(&digest, b"machine code", &inspection).unwrap();
+        assert_eq!(cache.find(&digest).map(|found| found.inspection), Some(inspection));
+        for damaged in [&b"machine c0de"[..], b"machine", b""] {
+            fs::write(&entry.code, damaged).unwrap();
+            assert!(cache.find(&digest).is_none(), "{damaged:?}");
+        }
+    }
 
     #[test]
     fn a_digest_cannot_leave_the_directory() {

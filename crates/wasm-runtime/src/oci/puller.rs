@@ -85,7 +85,7 @@ pub enum PullError {
         source: RegistryError,
     },
     /// What came has another digest than what was asked for.
-    #[error("pull {image}: the {what} has digest {found} instead of {wanted}")]
+    #[error("pull {image}: the {what} has digest {found} instead of {wanted}; push it again")]
     Digest {
         /// The image.
         image: String,
@@ -95,6 +95,14 @@ pub enum PullError {
         wanted: Digest,
         /// What came.
         found: Digest,
+    },
+    /// The registry has the manifest, but not what it refers to.
+    #[error("pull {image}: the registry has lost its module {module}; push it again")]
+    Lost {
+        /// The image.
+        image: String,
+        /// The module.
+        module: Digest,
     },
     /// Over the limit.
     #[error("pull {image}: the {what} has more than {limit} bytes")]
@@ -123,7 +131,7 @@ impl PullError {
             Self::Registry { source, .. } => matches!(source, RegistryError::Unavailable(_)),
             // A proxy that cuts a transfer short looks like this, too.
             Self::Digest { .. } => true,
-            Self::TooLarge { .. } | Self::Unusable { .. } => false,
+            Self::Lost { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => false,
         }
     }
 }
@@ -179,7 +187,12 @@ impl Pull<'_> {
         }
         let answer = self.registry.blob(self.reference.name(), &layer.digest).await;
         let mut chunks = answer
-            .map_err(|source| self.failed(what, source))?
+            .map_err(|source| match source {
+                RegistryError::NotFound => {
+                    PullError::Lost { image: self.reference.to_string(), module: layer.digest.clone() }
+                }
+                source => self.failed(what, source),
+            })?
             .map_err(|error| self.failed(what, RegistryError::Unavailable(error.into())));
         let mut bytes = BytesMut::new();
         while let Some(chunk) = chunks.next().await {
@@ -323,9 +336,10 @@ mod tests {
         let mut shelf = Shelf::default();
         assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), "pull app:v1: manifest: not found");
         let layer = shelf.put_wasm(b"\0asm");
+        let lost = Digest::of(b"\0asm");
         shelf.put_manifest("v1", &json!({ "layers": [layer] }));
         shelf.blobs.clear();
-        assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), "pull app:v1: module: not found");
+        assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), format!("pull app:v1: the registry has lost its module {lost}; push it again"));
         let tar =
             json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": Digest::of(b""), "size": 0 });
         shelf.put_manifest("v2", &json!({ "layers": [tar] }));

@@ -23,7 +23,7 @@ pub enum PushError {
         source: Refusal,
     },
     /// The registry did not take it.
-    #[error("push {image} to {host}: {what}")]
+    #[error("push {image} to the registry at {host}: {what}")]
     Registry {
         /// The image.
         image: String,

@@ -141,6 +141,10 @@ fn translate(error: OciDistributionError) -> RegistryError {
         OciDistributionError::UnauthorizedError { .. }
         | OciDistributionError::AuthenticationFailure(_)
         | OciDistributionError::ServerError { code: 401 | 403, .. } => RegistryError::Unauthorized,
+        // The registry's own sentence says more than the request that failed.
+        OciDistributionError::ServerError { message, .. } if sentence(message).is_some() => {
+            RegistryError::Unavailable(sentence(message).unwrap_or_default().into())
+        }
         OciDistributionError::RegistryError { envelope, .. } => {
             let has = |codes: &[Code]| envelope.errors.iter().any(|error| codes.contains(&error.code));
             if has(&[Code::ManifestUnknown, Code::NameUnknown, Code::BlobUnknown, Code::NotFound]) {
@@ -155,6 +159,13 @@ fn translate(error: OciDistributionError) -> RegistryError {
     }
 }
 
+/// Returns what a registry says in the error document of the distribution specification.
+fn sentence(body: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(body).ok()?;
+    let message = document["errors"][0]["message"].as_str().filter(|message| !message.is_empty())?;
+    Some(message.to_owned())
+}
+
 /// The client takes the process's provider; an embedding host may have installed its own.
 fn install_tls_provider() {
     static INSTALLED: Once = Once::new();
@@ -166,6 +177,15 @@ fn install_tls_provider() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_registrys_own_sentence_is_what_users_read() {
+        let body = r#"{"errors":[{"code":"UNKNOWN","message":"the disk is full"}]}"#;
+        let error = OciDistributionError::ServerError { code: 500, url: "http://r/v2/".into(), message: body.into() };
+        let RegistryError::Unavailable(source) = translate(error) else { panic!("not unavailable") };
+        assert_eq!(source.to_string(), "the disk is full");
+        assert_eq!(sentence("<html>oops</html>"), None);
+    }
 
     #[test]
     fn only_this_machine_is_spoken_to_without_tls() {

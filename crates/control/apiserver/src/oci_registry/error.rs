@@ -1,5 +1,7 @@
 //! Errors as the distribution specification words them.
 
+use std::io::ErrorKind;
+
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use serde_json::json;
@@ -74,11 +76,13 @@ impl Refusal {
 impl From<std::io::Error> for Refusal {
     fn from(error: std::io::Error) -> Self {
         tracing::error!(%error, "the registry's storage failed");
-        Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "UNKNOWN",
-            format!("the registry's storage failed: {}", error.kind()),
-        )
+        let message = match error.kind() {
+            ErrorKind::StorageFull => {
+                "no space left on the disk of the registry; free some in the data directory of the control plane".to_owned()
+            }
+            kind => format!("the registry's storage failed: {kind}"),
+        };
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", message)
     }
 }
 
