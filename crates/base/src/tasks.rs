@@ -1,8 +1,10 @@
 //! Background tasks with a name and an owner. Cancellation goes down, completion comes up.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,7 +15,12 @@ use tracing::{Instrument as _, error, info_span, warn};
 pub struct Tasks {
     tracker: TaskTracker,
     stopping: CancellationToken,
+    /// Where they run, if not where they are started.
+    runtime: Option<Handle>,
 }
+
+/// A task on the heap: what wraps it is the same code for all of them, and does not double the space it takes.
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Tasks {
     /// Returns an owner without tasks.
@@ -24,7 +31,13 @@ impl Tasks {
     /// Returns an owner that stops when this one does, and that this one waits for.
     #[must_use]
     pub fn child(&self) -> Self {
-        Self { tracker: self.tracker.clone(), stopping: self.stopping.child_token() }
+        Self { stopping: self.stopping.child_token(), ..self.clone() }
+    }
+
+    /// Returns an owner like [`Tasks::child`] whose tasks run on the threads of another runtime.
+    #[must_use]
+    pub fn on(&self, runtime: Handle) -> Self {
+        Self { runtime: Some(runtime), ..self.child() }
     }
 
     /// Starts a task that may be dropped at any await once the owner stops.
@@ -32,8 +45,8 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let stopping = self.stopping.clone();
-        self.spawn_to_end(name, async move {
+        let (stopping, task): (_, Boxed) = (self.stopping.clone(), Box::pin(task));
+        self.start(name, async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled() => {}
@@ -47,13 +60,22 @@ impl Tasks {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let task: Boxed = Box::pin(task);
+        self.start(name, task)
+    }
+
+    fn start(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let guard = PanicReport(name);
         let task = async move {
             let guard = guard;
             task.await;
             std::mem::forget(guard);
         };
-        self.tracker.spawn(task.instrument(info_span!("task", name)))
+        let task = task.instrument(info_span!("task", name));
+        match &self.runtime {
+            Some(runtime) => self.tracker.spawn_on(task, runtime),
+            None => self.tracker.spawn(task),
+        }
     }
 
     /// Completes when the owner has been told to stop.
@@ -105,6 +127,26 @@ mod tests {
         let child = tasks.child();
         child.cancel();
         assert!(!tasks.stopping().is_cancelled());
+    }
+
+    #[test]
+    fn tasks_run_where_their_owner_says_and_stop_with_its_parent() {
+        let thread = |name| {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            runtime.worker_threads(1).thread_name(name).enable_all().build().expect("a runtime")
+        };
+        let (here, there) = (thread("here"), thread("there"));
+        here.block_on(async {
+            let tasks = Tasks::new();
+            let (say, said) = tokio::sync::oneshot::channel();
+            tasks.on(there.handle().clone()).spawn("traveller", async move {
+                let _ = say.send(std::thread::current().name().map(str::to_owned));
+                std::future::pending::<()>().await;
+            });
+            assert_eq!(said.await.expect("it ran").as_deref(), Some("there"));
+            tasks.stop(Duration::from_secs(10)).await;
+            assert!(tasks.tracker.is_empty());
+        });
     }
 
     #[tokio::test(start_paused = true)]
