@@ -68,6 +68,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
         crate::replica_set::start,
         crate::endpoint_slice::start,
         crate::job::start,
+        crate::cron_job::start,
         crate::service_account::start,
         crate::namespace::start,
         crate::garbage_collector::start,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Deployment -> ReplicaSet -> Pods          deployment, replica_set
-//! Job -> Pods                               job
+//! CronJob -> Jobs -> Pods                    cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
 //! owners and namespaces that go             garbage_collector, namespace
 //! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
@@ -13,6 +13,7 @@
 mod certificates;
 mod common;
 mod context;
+mod cron_job;
 mod deployment;
 mod endpoint_slice;
 mod garbage_collector;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Event, Namespace, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use serde::de::DeserializeOwned;
@@ -337,5 +337,29 @@ async fn nodes_get_addresses_of_their_own() {
     .await;
     ranges.sort();
     assert_eq!(ranges, ["10.42.0.0/24", "10.42.1.0/24", "10.42.2.0/24"]);
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn a_cron_job_makes_jobs_by_the_clock_and_keeps_few() {
+    let cluster = Cluster::start().await;
+    let template = json!({ "spec": { "template": { "spec": {
+        "restartPolicy": "Never", "containers": [{ "name": "main", "image": "job:1" }] } } } });
+    cluster
+        .create::<CronJob>(json!({
+            "apiVersion": "batch/v1", "kind": "CronJob", "metadata": { "name": "tick", "namespace": "default" },
+            "spec": { "schedule": "@every 1s", "successfulJobsHistoryLimit": 1, "jobTemplate": template },
+        }))
+        .await;
+    // Job names have minutes in them, so that a second one comes with the next minute; one is enough here.
+    let status = wait("a job to succeed", async || {
+        cluster.get::<CronJob>("tick").await?.status.filter(|status| status.last_successful_time.is_some())
+    })
+    .await;
+    assert!(status.last_schedule_time.is_some());
+    let jobs = cluster.list::<Job>().await;
+    assert!(jobs.iter().all(|job| job.controller_owner().is_some_and(|owner| owner.name == "tick")), "{jobs:?}");
+    cluster.delete::<CronJob>("tick", Propagation::Background).await;
+    wait("its jobs to go", async || cluster.list::<Job>().await.is_empty().then_some(())).await;
     cluster.stop().await;
 }
