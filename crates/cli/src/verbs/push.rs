@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 use wkube_api::ObjectKey;
 use wkube_client::{Api, Client};
-use wkube_wasm_runtime::oci::{Credentials, pusher};
+use wkube_wasm_runtime::oci::{Credentials, Reference, pusher};
 
 use crate::args::Push;
 use crate::connect::connect;
@@ -25,15 +25,25 @@ const LOCAL_TAG: &str = "local";
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
 pub(crate) async fn run(args: Push) -> Result<()> {
-    let (name, tag) = args.name.rsplit_once(':').unwrap_or((&args.name, "latest"));
-    if name.contains('@') || name.is_empty() {
-        bail!("{:?} is not of the form NAME:TAG, such as hello:v1", args.name);
-    }
+    let (name, tag) = name_and_tag(&args.name)?;
     let wasm = read(&args.file)?;
     let client = connect(&args.connection).await?;
-    let pinned = Pusher::find(&client).await?.push(name, tag, wasm).await?;
+    let pushed = Pusher::find(&client).await?.push(&name, &tag, wasm).await;
+    let pinned = pushed.with_context(|| format!("failed to push {}", args.file.display()))?;
     print::line(pinned);
     Ok(())
+}
+
+/// Splits `NAME:TAG` and refuses what could not be pulled again under that name.
+fn name_and_tag(text: &str) -> Result<(String, String)> {
+    let reference: Reference = text.parse().with_context(|| format!("{text:?} is not of the form NAME:TAG"))?;
+    if reference.digest().is_some() {
+        bail!("{text:?} names a digest, which follows from the file; give a tag, such as hello:v1");
+    }
+    if let Some(host) = reference.host() {
+        bail!("{text:?} names the registry {host}, but push stores in the cluster's own; leave the host out");
+    }
+    Ok((reference.name().to_owned(), reference.tag().unwrap_or("latest").to_owned()))
 }
 
 /// A registry and the right to write to it.
@@ -79,6 +89,13 @@ impl Pusher {
     }
 }
 
+/// Whether the first thing that is neither space nor comment opens a parenthesis.
+fn is_text_form(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let code = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with(";;"));
+    code.is_some_and(|line| line.starts_with('('))
+}
+
 /// Reads a module; text format becomes binary.
 fn read(file: &Path) -> Result<Bytes> {
     let size = std::fs::metadata(file).with_context(|| format!("failed to read {}", file.display()))?.len();
@@ -86,6 +103,43 @@ fn read(file: &Path) -> Result<Bytes> {
         bail!("{} has {} MiB; the largest is {}", file.display(), size >> 20, FILE_BYTES_MAX >> 20);
     }
     let bytes = std::fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
+    if !bytes.starts_with(b"\0asm") && !is_text_form(&bytes) {
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(16)]).into_owned();
+        let found = if start.is_empty() { "it is empty".to_owned() } else { format!("it starts with {start:?}") };
+        bail!(
+            "{} is neither WebAssembly nor its text form: {found}; build for wasm32-wasip1 or wasm32-wasip2",
+            file.display()
+        );
+    }
     let wasm = wkube_wasm_runtime::wat_to_wasm(&bytes).with_context(|| format!("{} cannot be used", file.display()))?;
     Ok(Bytes::from(wasm.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_a_tag_and_no_host() {
+        assert_eq!(name_and_tag("hello:v1").expect("fine"), ("hello".to_owned(), "v1".to_owned()));
+        assert_eq!(name_and_tag("team/hello").expect("fine"), ("team/hello".to_owned(), "latest".to_owned()));
+        for (text, reason) in [
+            ("BAD NAME:v1", "is not of the form NAME:TAG"),
+            ("ghcr.io/team/hello:v1", "leave the host out"),
+            (&*format!("hello@sha256:{}", "0".repeat(64)), "give a tag"),
+        ] {
+            let message = name_and_tag(text).expect_err(text).to_string();
+            assert!(message.contains(reason), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_text_form_may_begin_with_comments() {
+        for text in ["(module)", "\n ;; a comment\n\n(component)", "(; block ;) (module)"] {
+            assert!(is_text_form(text.as_bytes()), "{text}");
+        }
+        for text in ["", "not wasm", ";; nothing else", "#!/bin/sh\n(module)"] {
+            assert!(!is_text_form(text.as_bytes()), "{text}");
+        }
+    }
 }
