@@ -8,6 +8,7 @@ mod manifest;
 mod node;
 mod print;
 mod ready;
+mod served;
 mod server;
 mod split;
 mod stop;

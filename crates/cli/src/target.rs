@@ -5,6 +5,21 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow, bail};
 use wkube_api::kinds::builtin;
 use wkube_api::{Object, Resource, Scope};
+use wkube_client::Client;
+
+use crate::served;
+
+/// A word that is no kind.
+#[derive(Debug)]
+struct UnknownKind(String);
+
+impl std::fmt::Display for UnknownKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the server doesn't have a resource type \"{}\"", self.0)
+    }
+}
+
+impl std::error::Error for UnknownKind {}
 
 /// A kind and the names that were asked for.
 #[derive(Debug, Clone)]
@@ -15,37 +30,52 @@ pub(crate) struct Target {
     pub(crate) names: Vec<String>,
 }
 
-/// Reads the words after a verb as kubectl does.
+/// Reads the words after a verb as kubectl does. Words that mean no built-in kind are looked up at the server.
 ///
 /// # Errors
 /// Names the word that is no kind.
-pub(crate) fn parse(words: &[String]) -> Result<Vec<Target>> {
-    if words.iter().any(|word| word.contains('/')) {
-        return words.iter().map(|word| one(word)).collect();
+pub(crate) async fn parse(client: &Client, words: &[String]) -> Result<Vec<Target>> {
+    match parse_among(words, builtin()) {
+        Err(error) if error.is::<UnknownKind>() => {
+            let mut kinds = builtin().to_vec();
+            kinds.extend(served::kinds(client).await?);
+            parse_among(words, &kinds)
+        }
+        result => result,
     }
-    let Some((kinds, names)) = words.split_first() else { bail!("say which objects, such as pods or deploy/web") };
+}
+
+fn parse_among(words: &[String], kinds: &[Arc<Resource>]) -> Result<Vec<Target>> {
+    if words.iter().any(|word| word.contains('/')) {
+        return words.iter().map(|word| one(word, kinds)).collect();
+    }
+    let Some((wanted, names)) = words.split_first() else { bail!("say which objects, such as pods or deploy/web") };
     let mut targets = Vec::new();
-    for kind in kinds.split(',').filter(|kind| !kind.is_empty()) {
-        let found = if kind == "all" { in_category(kind) } else { vec![find(kind)?] };
+    for kind in wanted.split(',').filter(|kind| !kind.is_empty()) {
+        let found = if kind == "all" { in_category(kind, kinds) } else { vec![find_among(kind, kinds)?] };
         targets.extend(found.into_iter().map(|resource| Target { resource, names: names.to_vec() }));
     }
     Ok(targets)
 }
 
-fn one(word: &str) -> Result<Target> {
+fn one(word: &str, kinds: &[Arc<Resource>]) -> Result<Target> {
     match word.split_once('/') {
         Some((kind, name)) if !name.is_empty() && !name.contains('/') => {
-            Ok(Target { resource: find(kind)?, names: vec![name.to_owned()] })
+            Ok(Target { resource: find_among(kind, kinds)?, names: vec![name.to_owned()] })
         }
         _ => bail!("{word:?} is not of the form KIND/NAME, such as deploy/web"),
     }
 }
 
-/// Returns the kind that a word means: plural, singular, short name or kind, with or without its group.
+/// Returns the built-in kind that a word means: plural, singular, short name or kind, with or without its group.
 ///
 /// # Errors
 /// If there is no such kind.
 pub(crate) fn find(word: &str) -> Result<Arc<Resource>> {
+    find_among(word, builtin())
+}
+
+fn find_among(word: &str, kinds: &[Arc<Resource>]) -> Result<Arc<Resource>> {
     let word = word.to_ascii_lowercase();
     let is_meant = |resource: &&Arc<Resource>| {
         resource.is_stored()
@@ -56,27 +86,41 @@ pub(crate) fn find(word: &str) -> Result<Arc<Resource>> {
                 || word == format!("{}.{}", resource.singular, resource.group)
                 || resource.short_names.iter().any(|short| *short == word))
     };
-    let found = builtin().iter().find(is_meant).cloned();
-    found.ok_or_else(|| anyhow!("the server doesn't have a resource type \"{word}\""))
+    kinds.iter().find(is_meant).cloned().ok_or_else(|| UnknownKind(word.clone()).into())
 }
 
-/// Returns the kind of a document.
+/// Returns the kind of a document. One that is not built in is looked up at the server.
 ///
 /// # Errors
 /// If the server has no such kind.
+pub(crate) async fn look_up(client: &Client, object: &Object) -> Result<Arc<Resource>> {
+    match of_object(object) {
+        Ok(found) => Ok(found),
+        Err(error) => find_kind(object, &served::kinds(client).await?).ok_or(error),
+    }
+}
+
+fn find_kind(object: &Object, kinds: &[Arc<Resource>]) -> Option<Arc<Resource>> {
+    let (version, kind) = (object.api_version(), object.kind());
+    kinds.iter().find(|resource| resource.kind == kind && resource.api_version() == version).cloned()
+}
+
+/// Returns the built-in kind of a document.
+///
+/// # Errors
+/// If there is none; names the right version if only that is wrong.
 pub(crate) fn of_object(object: &Object) -> Result<Arc<Resource>> {
     let (version, kind) = (object.api_version(), object.kind());
-    let is_meant = |resource: &&Arc<Resource>| resource.kind == kind && resource.api_version() == version;
-    builtin().iter().find(is_meant).cloned().ok_or_else(|| {
+    find_kind(object, builtin()).ok_or_else(|| {
         let same_kind = builtin().iter().find(|resource| resource.kind == kind);
         let hint = same_kind.map(|resource| format!("; {kind} is of apiVersion {}", resource.api_version()));
         anyhow!("no matches for kind \"{kind}\" in version \"{version}\"{}", hint.unwrap_or_default())
     })
 }
 
-fn in_category(category: &str) -> Vec<Arc<Resource>> {
+fn in_category(category: &str, kinds: &[Arc<Resource>]) -> Vec<Arc<Resource>> {
     let is_in = |resource: &&Arc<Resource>| resource.categories.iter().any(|name| name == category);
-    builtin().iter().filter(is_in).cloned().collect()
+    kinds.iter().filter(is_in).cloned().collect()
 }
 
 /// Returns the URL path of a collection, in one namespace or in all if it is empty.
@@ -119,7 +163,7 @@ mod tests {
 
     fn words(text: &str) -> Result<Vec<String>> {
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        Ok(parse(&words)?
+        Ok(parse_among(&words, builtin())?
             .iter()
             .map(|target| format!("{}:{}", target.resource.plural, target.names.join("+")))
             .collect())

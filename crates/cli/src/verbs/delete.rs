@@ -57,7 +57,7 @@ async fn objects(client: &Client, args: &Delete) -> Result<Vec<(Arc<Resource>, O
     let namespace = &args.namespace.namespace;
     let mut found = Vec::new();
     for document in manifest::read(&args.filenames)? {
-        let resource = target::of_object(&document.object)?;
+        let resource = target::look_up(client, &document.object).await?;
         let own = document.object.namespace();
         let namespace = target::namespace_for(&resource, if own.is_empty() { namespace } else { own });
         let key = ObjectKey::new(namespace, document.object.name());
@@ -69,7 +69,7 @@ async fn objects(client: &Client, args: &Delete) -> Result<Vec<(Arc<Resource>, O
         }
         return Ok(found);
     }
-    for target in target::parse(&args.resources)? {
+    for target in target::parse(client, &args.resources).await? {
         let namespace = target::namespace_for(&target.resource, namespace);
         if target.names.is_empty() {
             if args.selector.is_empty() && !args.all {

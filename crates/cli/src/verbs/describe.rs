@@ -24,7 +24,7 @@ pub(crate) async fn run(mut args: Describe) -> Result<()> {
     let client = connect_in(&args.connection, &mut args.namespace).await?;
     let mut missing = Missing::new(false);
     let mut is_first = true;
-    for target in target::parse(&args.resources)? {
+    for target in target::parse(&client, &args.resources).await? {
         let namespace = target::namespace_for(&target.resource, &args.namespace.namespace);
         let api = Api::dynamic(&client, &target.resource);
         let mut objects = Vec::new();

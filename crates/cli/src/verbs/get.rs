@@ -21,7 +21,7 @@ const JSON_INDENT: &[u8] = b"    ";
 
 pub(crate) async fn run(mut args: Get) -> Result<()> {
     let client = connect_in(&args.connection, &mut args.namespace).await?;
-    let targets = target::parse(&args.resources)?;
+    let targets = target::parse(&client, &args.resources).await?;
     if args.watch {
         return watch(&client, &args, &targets).await;
     }

@@ -11,7 +11,7 @@ use crate::{print, target};
 
 pub(crate) async fn run(mut args: Scale) -> Result<()> {
     let client = connect_in(&args.connection, &mut args.namespace).await?;
-    for target in target::parse(&args.resources)? {
+    for target in target::parse(&client, &args.resources).await? {
         if target.resource.subresource("scale").is_none() {
             bail!("{} cannot be scaled; deployments and replicasets can", target.resource.plural);
         }
