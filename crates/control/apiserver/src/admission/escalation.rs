@@ -25,21 +25,18 @@ pub(super) fn check(registry: &Registry, call: &Call, new: &Object, old: Option<
             Attributes { verb, group: GROUP, resource, namespace: new.namespace(), name, ..Attributes::default() };
         access::authorizer(registry, policy).decide(&call.user, &attributes).is_allowed()
     };
-    let granted = match &*call.resource.plural {
-        plural @ ("roles" | "clusterroles") => {
-            if may("escalate", plural, new.name()) {
-                return Ok(());
-            }
-            rules_of_role(new)
+    let granted = if let plural @ ("roles" | "clusterroles") = &*call.resource.plural {
+        if may("escalate", plural, new.name()) {
+            return Ok(());
         }
-        _ => {
-            let role = new.str_at(&["roleRef", "name"]);
-            let plural = if new.str_at(&["roleRef", "kind"]) == "Role" { "roles" } else { "clusterroles" };
-            if may("bind", plural, role) {
-                return Ok(());
-            }
-            rules_of_reference(registry, policy, plural, new.namespace(), role)?
+        rules_of_role(new)
+    } else {
+        let role = new.str_at(&["roleRef", "name"]);
+        let plural = if new.str_at(&["roleRef", "kind"]) == "Role" { "roles" } else { "clusterroles" };
+        if may("bind", plural, role) {
+            return Ok(());
         }
+        rules_of_reference(registry, policy, plural, new.namespace(), role)?
     };
     let missing = policy.uncovered(&call.user, new.namespace(), &granted);
     if missing.is_empty() {
