@@ -81,6 +81,10 @@ impl Access {
             return Ok(());
         }
         let policy = self.policy(registry, Fresh::Yes).await;
+        if let Some(pods) = registry.catalog.core("pods").filter(|_| auth::node::node_name(user).is_some()) {
+            // A node asks for what a pod mentions as soon as its own watch shows the pod.
+            registry.cache(pods).reach(registry.store.revision()).await;
+        }
         authorizer(registry, &policy).check(user, wanted)
     }
 
