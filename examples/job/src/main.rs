@@ -21,7 +21,8 @@ fn primes_below(limit: usize) -> usize {
             continue;
         }
         count += 1;
-        for multiple in (number * number..limit).step_by(number) {
+        // A usize of wasm32 has 32 bits, which the square of a larger number does not fit.
+        for multiple in number.checked_mul(number).map_or(limit..limit, |square| square..limit).step_by(number) {
             is_composite[multiple] = true;
         }
     }
