@@ -52,7 +52,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Somebody else listens there, or the address is not this machine's.
-    #[error("listen on {address}; is another server using it? Choose another address with {flag}")]
+    #[error("listen on {address}{}; choose another with {flag} ADDR:PORT", if_taken(.source))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -83,6 +83,14 @@ pub enum StartError {
     /// The objects that every cluster has cannot be made.
     #[error("make the cluster's first objects")]
     Bootstrap(#[source] Status),
+}
+
+/// Returns the likeliest reason for a taken address.
+fn if_taken(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ", which another program uses, perhaps another wkube",
+        _ => "",
+    }
 }
 
 /// A running API server. Clones share it. It stops with the `Tasks` that it was started with.
