@@ -164,7 +164,12 @@ impl<K: Kind> Progress<K> {
             }
             Type::Added | Type::Modified | Type::Deleted => {
                 match serde_json::from_str::<K>(frame.object.get()) {
-                    Ok(object) => self.change(frame.kind, object, cache),
+                    Ok(mut object) => {
+                        // No component reads it, and it is most of a pod (client-go, `TransformStripManagedFields`).
+                        // An update without it keeps what the server has.
+                        object.metadata_mut().managed_fields = None;
+                        self.change(frame.kind, object, cache);
+                    }
                     // One object that we cannot read must not keep us from all the others.
                     Err(error) => warn!(kind = K::KIND, %error, "skipped an object that cannot be decoded"),
                 }

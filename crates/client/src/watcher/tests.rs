@@ -48,6 +48,17 @@ impl Watched {
 }
 
 #[tokio::test(start_paused = true)]
+async fn caches_hold_no_managed_fields() {
+    let mut added = event("ADDED", "a", 3, "1");
+    added["object"]["metadata"]["managedFields"] = json!([{ "manager": "m", "fieldsV1": { "f:data": {} } }]);
+    let server = Server::new([Answer::Hold(vec![added, initial_end(5)])]);
+    let watched = watch(&server);
+    watched.lister.ready().await;
+    assert_eq!(watched.contents(), ["a=1"]);
+    assert!(watched.lister.all()[0].metadata.managed_fields.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_is_shown_only_when_it_is_complete() {
     let (more, receiver) = mpsc::unbounded_channel();
     let server = Server::new([Answer::Live(vec![event("ADDED", "a", 3, "1")], receiver)]);
