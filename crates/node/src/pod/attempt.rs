@@ -51,7 +51,8 @@ impl Attempt {
         let started = tokio::select! {
             biased;
             _ = stop.wait_for(Option::is_some) => Err(Failure::Start(StartFailure::Cancelled)),
-            started = self.start() => started,
+            // On the heap: pulling and compiling need much room for a moment, waiting for the end does not.
+            started = Box::pin(self.start()) => started,
         };
         let event = match started {
             Ok((guest, image_id)) => self.attend(guest, image_id).await,
