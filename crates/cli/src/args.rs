@@ -115,8 +115,13 @@ impl Command {
             Self::Delete(args) => Some(&mut args.namespace),
             Self::Scale(args) => Some(&mut args.namespace),
             Self::Run(args) => Some(&mut args.namespace),
-            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Token(_) | Self::Push(_) => None,
-            Self::Version(_) | Self::Completion { .. } => None,
+            Self::Up(_)
+            | Self::Server(_)
+            | Self::Node(_)
+            | Self::Token(_)
+            | Self::Push(_)
+            | Self::Version(_)
+            | Self::Completion { .. } => None,
         }
     }
 }

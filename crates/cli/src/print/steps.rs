@@ -1,8 +1,8 @@
 //! Named steps with their time: `✓ control plane ready  https://…  (123 ms)`. On a terminal a spinner runs meanwhile;
 //! elsewhere each step is one plain line.
 
+use std::cell::RefCell;
 use std::io::IsTerminal as _;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,7 +22,7 @@ pub(crate) struct Steps {
 pub(crate) struct Step {
     began: Instant,
     bar: Option<ProgressBar>,
-    warned: Mutex<String>,
+    warned: RefCell<String>,
 }
 
 impl Steps {
@@ -46,7 +46,7 @@ impl Steps {
             bar.enable_steady_tick(SPINNER_TICK);
             bar
         });
-        Step { began, bar, warned: Mutex::default() }
+        Step { began, bar, warned: RefCell::default() }
     }
 }
 
@@ -61,7 +61,7 @@ impl Step {
     /// Says what holds the step up: beside the spinner, or as a line of its own where there is none, each thing once.
     pub(crate) fn warn(&self, trouble: &str) {
         self.tell(trouble);
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut warned = self.warned.borrow_mut();
         if self.bar.is_none() && *warned != trouble {
             super::note(format!("… {trouble}"));
             trouble.clone_into(&mut warned);

@@ -108,13 +108,13 @@ async fn push_images(client: &Client, mut documents: Vec<Document>) -> Result<Ve
                 image.clone_from(pinned);
                 continue;
             }
-            let pusher = match &registry {
-                Some(pusher) => pusher,
+            let destination = match &registry {
+                Some(found) => found,
                 None => registry.insert(Pusher::find(client).await?),
             };
             // Shown on a terminal while it lasts: interpreters compiled to wasm take a moment.
             let step = Steps::new().begin(&format!("pushing {}", file.display()));
-            let pinned = pusher.push_file(&file).await;
+            let pinned = destination.push_file(&file).await;
             drop(step);
             let pinned = pinned.with_context(|| format!("failed to push the image {image} of {title}"))?;
             image.clone_from(&pinned);
