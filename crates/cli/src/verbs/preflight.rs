@@ -10,8 +10,8 @@ use wkube_client::api::Conflicts;
 use wkube_client::{Api, Client, Patch};
 
 use crate::manifest::Document;
-use crate::verbs::apply::{FIELD_MANAGER, placed};
 use crate::print;
+use crate::verbs::apply::{FIELD_MANAGER, placed};
 
 /// Applies everything as a dry run and prints what is refused.
 ///
