@@ -1,4 +1,4 @@
-//! OpenID Connect discovery, so that others can check service account tokens
+//! Discovery as `OpenID` Connect has it, so that others can check service account tokens
 //! (`pkg/serviceaccount/openidmetadata.go`).
 
 use http::header::{self, HeaderValue};

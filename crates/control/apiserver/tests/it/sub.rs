@@ -166,19 +166,3 @@ async fn logs_and_proxied_requests_reach_the_pods_node() {
     let proxied = server.post(&format!("{PODS}/p:8080/proxy/a/b/?x=1"), json!({})).await;
     assert_eq!(proxied.body, json!("POST /proxy/default/p/8080/a/b/?x=1"));
 }
-
-#[tokio::test]
-async fn a_node_reads_what_its_pod_mentions_the_moment_the_pod_is_there() {
-    let server = Server::new().await;
-    server.config_map("settings", json!({})).await;
-    for turn in 0..50 {
-        let name = format!("p{turn}");
-        let mut pod = pod(&name);
-        pod["spec"]["nodeName"] = json!(format!("n{turn}"));
-        pod["spec"]["volumes"] = json!([{"name": "v", "configMap": {"name": "settings"}}]);
-        assert_eq!(server.post(PODS, pod).await.code, 201);
-        let node = wkube_apiserver::auth::User::known(format!("system:node:n{turn}"), ["system:nodes"]);
-        let read = server.as_user(node, "GET", &format!("{}/settings", super::CONFIG_MAPS), json!(null)).await;
-        assert_eq!(read.code, 200, "{read:?}");
-    }
-}
