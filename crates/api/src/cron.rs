@@ -141,14 +141,11 @@ fn range(text: &str, bounds: &Bounds) -> Result<Set, ParseError> {
     let is_star = matches!(places, "*" | "?");
     let (first, last) = if is_star {
         (bounds.min, bounds.max)
+    } else if let Some((first, last)) = places.split_once('-') {
+        (value(first, bounds, text)?, value(last, bounds, text)?)
     } else {
-        match places.split_once('-') {
-            Some((first, last)) => (value(first, bounds, text)?, value(last, bounds, text)?),
-            None => {
-                let only = value(places, bounds, text)?;
-                (only, if step.is_some() { bounds.max } else { only })
-            }
-        }
+        let only = value(places, bounds, text)?;
+        (only, if step.is_some() { bounds.max } else { only })
     };
     let step = step.unwrap_or(1);
     let wrong = |why: String| Err(ParseError(format!("{why}: {text}")));
@@ -243,12 +240,12 @@ mod tests {
 
     /// Checks the first times after a moment, in a zone.
     #[track_caller]
-    fn check_in(zone: TimeZone, schedule: &str, after: &str, expected: &[&str]) {
+    fn check_in(zone: &TimeZone, schedule: &str, after: &str, expected: &[&str]) {
         let schedule: Schedule = schedule.parse().expect("a schedule");
         let mut at = after.parse().expect("a time");
         let mut seen = Vec::new();
         for _ in expected {
-            at = schedule.next(at, &zone).expect("comes");
+            at = schedule.next(at, zone).expect("comes");
             seen.push(at.to_string());
         }
         assert_eq!(seen, expected);
@@ -256,7 +253,7 @@ mod tests {
 
     #[track_caller]
     fn check(schedule: &str, after: &str, expected: &[&str]) {
-        check_in(TimeZone::UTC, schedule, after, expected);
+        check_in(&TimeZone::UTC, schedule, after, expected);
     }
 
     #[test]
@@ -292,16 +289,16 @@ mod tests {
 
     #[test]
     fn hours_are_those_of_the_zone() {
-        check_in(berlin(), "0 3 * * *", "2026-01-01T00:00:00Z", &["2026-01-01T02:00:00Z"]);
-        check_in(berlin(), "0 3 * * *", "2026-07-01T00:00:00Z", &["2026-07-01T01:00:00Z"]);
+        check_in(&berlin(), "0 3 * * *", "2026-01-01T00:00:00Z", &["2026-01-01T02:00:00Z"]);
+        check_in(&berlin(), "0 3 * * *", "2026-07-01T00:00:00Z", &["2026-07-01T01:00:00Z"]);
     }
 
     #[test]
     fn times_that_the_clock_jumps_over_never_come_and_those_shown_twice_come_twice() {
         // On 29 March 2026 Berlin has no 02:30.
-        check_in(berlin(), "30 2 * * *", "2026-03-28T12:00:00Z", &["2026-03-30T00:30:00Z"]);
+        check_in(&berlin(), "30 2 * * *", "2026-03-28T12:00:00Z", &["2026-03-30T00:30:00Z"]);
         // On 25 October 2026 it has two.
-        check_in(berlin(), "30 2 * * *", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+        check_in(&berlin(), "30 2 * * *", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
     }
 
     #[test]
