@@ -191,9 +191,13 @@ async fn watch(client: &Client, args: &Get, targets: &[Target]) -> Result<()> {
         buffer.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
         while let Some(end) = buffer.iter().position(|&byte| byte == b'\n') {
             let line: Vec<u8> = buffer.drain(..=end).collect();
-            let event: Value = serde_json::from_slice(&line).context("the server's watch event is not JSON")?;
+            let mut event: Value = serde_json::from_slice(&line).context("the server's watch event is not JSON")?;
             if event["type"] == "ERROR" {
                 bail!("the watch ended: {}", event["object"]["message"].as_str().unwrap_or("the server says no more"));
+            }
+            // Only the first event of a watch says what its columns are.
+            if event["object"]["columnDefinitions"].as_array().is_none_or(Vec::is_empty) {
+                event["object"]["columnDefinitions"] = listed["columnDefinitions"].clone();
             }
             let part = Table::from_server(&event["object"], &look);
             if !has_headings {
