@@ -48,13 +48,17 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Listens on `address` (port 0 takes a free one) and serves until `tasks` stop.
+    /// Listens on `address` (port 0 takes a free one) and serves until `tasks` stop. Connections live on the runtime
+    /// of `tasks`: on the threads of the guests that answer, no request changes threads.
     ///
     /// # Errors
     /// If the address is taken or not ours.
     pub async fn start(address: SocketAddr, proxy: Proxy, tasks: &Tasks) -> Result<Self, BindError> {
-        let listener = TcpListener::bind(address).await.map_err(|source| BindError { address, source })?;
-        let address = listener.local_addr().map_err(|source| BindError { address, source })?;
+        let failed = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        // Out of the reactor that we are called on, and in `serve` into the one where it will be polled.
+        let listener = listener.into_std().map_err(failed)?;
         let connections = tasks.child();
         tasks.spawn_to_end("gateway", serve(listener, proxy, connections));
         info!(%address, "gateway listens");
@@ -67,7 +71,11 @@ impl Gateway {
     }
 }
 
-async fn serve(listener: TcpListener, proxy: Proxy, tasks: Tasks) {
+async fn serve(listener: std::net::TcpListener, proxy: Proxy, tasks: Tasks) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "the gateway cannot wait for connections"),
+    };
     let graceful = GracefulShutdown::new();
     let stopping = tasks.stopping();
     loop {

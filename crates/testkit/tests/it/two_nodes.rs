@@ -54,7 +54,8 @@ async fn start_node(control: &Control, name: &str, engine: &Engine, dir: &Path, 
     let (client, rng) = (control.node(name), Rng::from_entropy());
     let remote = Arc::new(ThroughApi::new(client.named("wkube-proxy")));
     let proxy = Proxy::new(LocalPods::on_node(name), remote);
-    let gateway = Gateway::start(ANY_PORT, proxy.clone(), tasks).await.expect("a free port").address();
+    let beside_guests = tasks.on(engine.guest_threads());
+    let gateway = Gateway::start(ANY_PORT, proxy.clone(), &beside_guests).await.expect("a free port").address();
     let informers = Informers::new(&client.named("wkube-proxy"), &rng, tasks);
     let node = Node::builder(client)
         .name(name)
