@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::Resource;
-use crate::schema::Schema;
+use crate::resource::{Resource, Subresource};
+use crate::schema::{self, Schema};
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
 const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
@@ -87,7 +87,7 @@ fn schemas(rows: &[&Resource], extra: &Extra) -> BTreeMap<String, Value> {
     let mut roots: BTreeSet<String> = [STATUS, DELETE_OPTIONS, LIST_META].map(str::to_owned).into();
     for row in rows {
         roots.insert(row.schema.to_string());
-        roots.extend(row.subresources.iter().map(|sub| schema_name(&sub.api_version, &sub.kind)));
+        roots.extend(row.subresources.iter().map(|sub| schema_name(row, sub)));
     }
     for root in &roots {
         if let Some(schema) = extra.get(root) {
@@ -104,7 +104,7 @@ fn schemas(rows: &[&Resource], extra: &Extra) -> BTreeMap<String, Value> {
         }
         for sub in &row.subresources {
             let (group, version) = sub.api_version.split_once('/').unwrap_or(("", &sub.api_version));
-            if let Some(schema) = found.get_mut(&schema_name(&sub.api_version, &sub.kind)) {
+            if let Some(schema) = found.get_mut(&schema_name(row, sub)) {
                 schema[GVK] = json!([gvk(group, version, &sub.kind)]);
             }
         }
@@ -164,10 +164,13 @@ fn list_of(row: &Resource) -> Value {
     })
 }
 
-/// Returns the name of the schema of a built-in kind.
-fn schema_name(api_version: &str, kind: &str) -> String {
-    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
-    format!("io.k8s.api.{}.{version}.{kind}", group.split('.').next().unwrap_or_default())
+/// Returns the name of a subresource's schema: its parent's, or that of a built-in kind such as `Scale`.
+fn schema_name(row: &Resource, sub: &Subresource) -> String {
+    if sub.kind == row.kind && sub.api_version == row.api_version() {
+        return row.schema.to_string();
+    }
+    let (group, version) = sub.api_version.split_once('/').unwrap_or(("", &sub.api_version));
+    schema::builtin_name(group, version, &sub.kind)
 }
 
 fn reference(schema: &str) -> Value {

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::decode::{self, Problem, Unknown};
 use crate::meta::{self, NameRule};
 use crate::object::Object;
+use crate::schema::{Schema, Type};
 use crate::status::FieldError;
 
 /// Whether objects live in namespaces.
@@ -123,6 +125,25 @@ pub trait Manners: Send + Sync {
     /// Turns what is kept into a document of this row.
     fn to_served(&self, _object: &mut Object) {}
 
+    /// Whether documents of this row differ from what is kept: it shows another row's objects, or it completes them on
+    /// every read.
+    fn is_view(&self) -> bool {
+        self.stored_as().is_some()
+    }
+
+    /// Marks an object whose deletion begins: finalizers and conditions that its kind has of its own.
+    fn prepare_delete(&self, _object: &mut Object, _now: Timestamp) {}
+
+    /// Whether an update may leave its `resourceVersion` out and overwrite what others wrote (`AllowUnconditionalUpdate`).
+    fn updates_unconditionally(&self) -> bool {
+        true
+    }
+
+    /// What a custom resource brings along; `None` for kinds that are built in.
+    fn custom(&self) -> Option<&dyn CustomManners> {
+        None
+    }
+
     /// Whether `metadata.generation` counts changes of `spec`.
     fn has_generation(&self) -> bool {
         true
@@ -132,6 +153,35 @@ pub trait Manners: Send + Sync {
     fn grace_seconds(&self, _object: &Object) -> Option<i64> {
         None
     }
+}
+
+/// What only custom resources have: their own type, and settings that built-in kinds have in code.
+pub trait CustomManners: Send + Sync {
+    /// Returns the type, for server-side apply.
+    fn schema(&self) -> &Type;
+
+    /// Drops what the schema does not name; returns what it dropped.
+    ///
+    /// # Errors
+    /// If the metadata cannot be read.
+    fn fit(&self, document: &mut Value) -> Result<Vec<Problem>, decode::Error>;
+
+    /// Returns where the numbers of its `scale` subresource are, if it has one.
+    fn scale(&self) -> Option<&ScalePaths>;
+
+    /// Returns the name of the list kind.
+    fn list_kind(&self) -> &str;
+}
+
+/// Where a custom resource keeps what its `scale` subresource shows: field names from the root down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScalePaths {
+    /// How many replicas are wanted.
+    pub wanted: Vec<String>,
+    /// How many there are.
+    pub found: Vec<String>,
+    /// The label selector as text, for autoscalers.
+    pub selector: Option<Vec<String>>,
 }
 
 /// The row of the table that keeps another row's objects.
@@ -162,9 +212,31 @@ impl Resource {
         self.manners.stored_as().map_or(&self.group, |stored| stored.group)
     }
 
+    /// Returns the type of its documents; `None` if nothing is known of them.
+    pub fn type_of(&self) -> Option<&Type> {
+        self.manners.custom().map(CustomManners::schema).or_else(|| Schema::of(&self.schema))
+    }
+
+    /// Whether a `CustomResourceDefinition` brought it.
+    pub fn is_custom(&self) -> bool {
+        self.manners.custom().is_some()
+    }
+
+    /// Brings a document into the form of its type; returns the fields that it dropped.
+    ///
+    /// # Errors
+    /// If a value has the wrong type, in the words of Go's decoder.
+    pub fn fit(&self, document: &mut Value) -> Result<Vec<Problem>, decode::Error> {
+        match (self.manners.custom(), Schema::of(&self.schema)) {
+            (Some(custom), _) => custom.fit(document),
+            (None, Some(of)) => decode::check(document, of, Unknown::Prune),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
     /// Returns the name of the list kind, such as `PodList`.
     pub fn list_kind(&self) -> String {
-        format!("{}List", self.kind)
+        self.manners.custom().map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind().to_owned())
     }
 
     /// Whether objects live in namespaces.

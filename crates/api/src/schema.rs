@@ -169,6 +169,18 @@ impl Schema {
     }
 }
 
+/// Returns the `OpenAPI` name of a built-in kind, `group` empty for core.
+pub fn builtin_name(group: &str, version: &str, kind: &str) -> String {
+    match group {
+        "" => format!("io.k8s.api.core.{version}.{kind}"),
+        "apiextensions.k8s.io" => {
+            format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.{version}.{kind}")
+        }
+        "apiregistration.k8s.io" => format!("io.k8s.kube-aggregator.pkg.apis.apiregistration.{version}.{kind}"),
+        _ => format!("io.k8s.api.{}.{version}.{kind}", group.split('.').next().unwrap_or_default()),
+    }
+}
+
 impl Type {
     /// Returns the type that an `OpenAPI` v3 schema describes (a structural schema of a CRD).
     pub fn from_openapi(schema: &Value) -> Self {

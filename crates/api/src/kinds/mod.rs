@@ -2,6 +2,8 @@
 
 mod autoscaling;
 mod config;
+pub mod custom;
+pub mod definition;
 mod deployment;
 mod doc;
 mod endpoints;
@@ -64,6 +66,7 @@ const NODE: Group = ("node.k8s.io", "v1");
 const DISCOVERY: Group = ("discovery.k8s.io", "v1");
 const FLOWCONTROL: Group = ("flowcontrol.apiserver.k8s.io", "v1");
 const RESOURCE: Group = ("resource.k8s.io", "v1");
+const EXTENSIONS: Group = ("apiextensions.k8s.io", "v1");
 
 /// One line of the table: group, kind, plural, short names, categories, scope, verbs, subresources, manners.
 struct Row(
@@ -136,6 +139,7 @@ const TABLE: &[Row] = &[
     Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
     Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
     Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::VALIDATING_WEBHOOK)),
+    Row(EXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(definition::Definition)),
     Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),
     Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LEASE)),
     Row(NODE, "RuntimeClass", "runtimeclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(others::RUNTIME_CLASS)),
@@ -169,7 +173,6 @@ impl Row {
     fn resource(&self) -> Resource {
         let &Row((group, version), kind, plural, short_names, categories, scope, verbs, subresources, manners) = self;
         let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-        let schema_group = if group.is_empty() { "core" } else { group.split('.').next().unwrap_or_default() };
         Resource {
             group: group.into(),
             version: version.into(),
@@ -181,7 +184,7 @@ impl Row {
             scope,
             verbs: verbs.to_vec(),
             subresources: subresources.iter().map(|name| subresource(name, plural, &api_version, kind)).collect(),
-            schema: format!("io.k8s.api.{schema_group}.{version}.{kind}").into(),
+            schema: crate::schema::builtin_name(group, version, kind).into(),
             manners: manners(),
         }
     }

@@ -98,7 +98,7 @@ pub(super) fn add_paths(row: &Resource, paths: &mut BTreeMap<String, Value>) {
     for sub in &row.subresources {
         let (group, version) = sub.api_version.split_once('/').unwrap_or(("", &sub.api_version));
         let kind = gvk(group, version, &sub.kind);
-        let schema = schema_name(&sub.api_version, &sub.kind);
+        let schema = schema_name(row, sub);
         add(paths, &format!("{item}/{}", sub.name), row, &kind, &subresource_operations(row, sub, &schema));
     }
 }

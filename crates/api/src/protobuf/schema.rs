@@ -172,8 +172,9 @@ mod tests {
 
     #[test]
     fn every_built_in_kind_can_be_read() {
-        // The crate that the table is made from does not know these two yet.
-        let missing = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"];
+        // The crate that the table is made from does not know the first two yet; definitions are written as JSON by
+        // everybody, and their schemas have forms (a schema or a boolean) that the table cannot express.
+        let missing = ["MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", "CustomResourceDefinition"];
         for row in builtin().iter().filter(|row| !missing.contains(&row.kind.as_ref())) {
             assert!(Schema::builtin().kind(&row.api_version(), &row.kind).is_some(), "{row:?}");
         }

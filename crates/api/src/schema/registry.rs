@@ -74,7 +74,7 @@ fn wrap_references(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             map.values_mut().for_each(wrap_references);
-            if map.len() > 1 && map.contains_key("$ref") {
+            if map.len() > 1 && map.get("$ref").is_some_and(Value::is_string) {
                 let reference: Map<String, Value> = map.remove_entry("$ref").into_iter().collect();
                 map.insert("allOf".to_owned(), json!([reference]));
             }

@@ -102,6 +102,15 @@ fn published_schemas_refer_to_published_schemas() {
 }
 
 #[test]
+fn a_property_that_is_called_like_a_reference_is_a_property() {
+    // Clients cannot read the whole document if one property is no schema.
+    let props = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+    let properties = &Schema::json(props).unwrap()["properties"];
+    assert_eq!(properties["$ref"]["type"], "string");
+    assert!(properties.get("allOf").is_some_and(|list| list["type"] == "array"));
+}
+
+#[test]
 fn recursive_types_can_be_walked_for_ever() {
     let mut props = Schema::of("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps").unwrap();
     for _ in 0..100 {

@@ -1,0 +1,102 @@
+//! `CustomResourceDefinition`: what makes a definition right, and what the API server says about it in its status.
+//!
+//! A definition that is accepted is served at once: its names are settled in the same write that stores it.
+
+mod rules;
+mod settle;
+mod structural;
+#[cfg(test)]
+mod tests;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::doc::{child, child_made, fill, list, text};
+use super::print::{self, Columns};
+use crate::object::Object;
+use crate::resource::{Column, Manners};
+use crate::status::FieldError;
+pub use settle::settle;
+
+/// The group of the kind.
+pub const GROUP: &str = "apiextensions.k8s.io";
+/// The plural of the kind.
+pub const PLURAL: &str = "customresourcedefinitions";
+/// Keeps a definition until its objects are gone.
+pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
+
+const COLUMNS: Columns = &[print::NAME, print::Col("Created At", print::Text, print::AGE.2)];
+
+/// The manners of definitions.
+pub(super) struct Definition;
+
+impl Manners for Definition {
+    fn default(&self, object: &mut Object) {
+        let Some(spec) = child(&mut object.0, "spec") else { return };
+        if let Some(names) = child(spec, "names") {
+            let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !kind.is_empty() {
+                fill(names, "singular", kind.to_lowercase());
+                fill(names, "listKind", format!("{kind}List"));
+            }
+        }
+        if let Some(conversion) = child_made(spec, "conversion") {
+            fill(conversion, "strategy", "None");
+        }
+    }
+
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate(object, old)
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        print::columns(COLUMNS)
+    }
+
+    fn cells(&self, object: &Object, _now: Timestamp) -> Vec<Value> {
+        vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()]
+    }
+
+    fn prepare_delete(&self, object: &mut Object, now: Timestamp) {
+        let mut finalizers: Vec<String> = object.finalizers().into_iter().map(str::to_owned).collect();
+        if !finalizers.iter().any(|name| name == CLEANUP) {
+            finalizers.push(CLEANUP.to_owned());
+        }
+        object.set_finalizers(finalizers);
+        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will occur as soon as possible";
+        settle::write_condition(object, "Terminating", true, "InstanceDeletionPending", message, now);
+    }
+
+    fn updates_unconditionally(&self) -> bool {
+        false
+    }
+}
+
+/// Whether the API serves the definition's kinds.
+pub fn is_established(definition: &Object) -> bool {
+    condition(definition, "Established") == "True"
+}
+
+/// Whether all names of the definition are its own.
+pub fn has_its_names(definition: &Object) -> bool {
+    condition(definition, "NamesAccepted") == "True"
+}
+
+/// Whether rules in CEL stand anywhere in a definition's schemas.
+pub fn has_cel_rules(definition: &Object) -> bool {
+    fn search(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => {
+                map.get("x-kubernetes-validations").is_some_and(Value::is_array) || map.values().any(search)
+            }
+            Value::Array(items) => items.iter().any(search),
+            _ => false,
+        }
+    }
+    definition.at(&["spec", "versions"]).is_some_and(search)
+}
+
+fn condition<'a>(definition: &'a Object, kind: &str) -> &'a str {
+    let status = definition.0.get("status").unwrap_or(&Value::Null);
+    list(status, "conditions").iter().find(|one| text(one, "type") == kind).map_or("", |one| text(one, "status"))
+}
