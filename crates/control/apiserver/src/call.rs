@@ -58,6 +58,27 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// Returns a call that the server makes itself.
+    pub(crate) fn internal(user: User, verb: Verb, resource: Arc<Resource>, namespace: &str, name: &str) -> Self {
+        Self {
+            user,
+            verb,
+            resource,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            subresource: String::new(),
+            rest: String::new(),
+            query: Query::default(),
+            media: Media::default(),
+            content_type: String::new(),
+            field_manager: "apiserver".to_owned(),
+            field_validation: FieldValidation::default(),
+            dry_run: false,
+            policy: None,
+            warnings: Mutex::default(),
+        }
+    }
+
     /// Adds a warning, once.
     pub(crate) fn warn(&self, text: impl Into<String>) {
         let text = text.into();

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use wkube_api::discovery::{self, AggregatedVersion, Root};
-use wkube_api::{Resource, Status};
+use wkube_api::Status;
 
 use crate::catalog::Catalog;
 use crate::negotiate;
@@ -19,8 +19,8 @@ use crate::{Api, openapi};
 
 /// Answers `/api`, `/apis`, their groups and versions, and `/openapi`. `path` has no trailing slash.
 pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let catalog = &api.registry.catalog;
-    let rows = || catalog.rows().iter().map(AsRef::<Resource>::as_ref);
+    let served = api.registry.catalog.served();
+    let rows = || served.rows();
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let found = match segments.as_slice() {
         ["api" | "apis"] => {
@@ -46,7 +46,7 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) 
 /// Returns the paths that `GET /` lists.
 pub(crate) fn paths(catalog: &Catalog) -> Value {
     let mut paths = vec!["/api".to_owned(), "/api/v1".to_owned(), "/apis".to_owned()];
-    for row in catalog.rows().iter().filter(|row| !row.group.is_empty()) {
+    for row in catalog.served().rows().filter(|row| !row.group.is_empty()) {
         paths.push(format!("/apis/{}", row.group));
         paths.push(format!("/apis/{}/{}", row.group, row.version));
     }

@@ -9,6 +9,7 @@ mod admission;
 mod bootstrap;
 mod call;
 mod catalog;
+mod definitions;
 mod discovery;
 mod encoding;
 mod event_expiry;

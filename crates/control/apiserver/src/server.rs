@@ -16,6 +16,7 @@ use crate::auth::token::{Keys, Tokens};
 use crate::auth::{Authenticator, User};
 use crate::bootstrap::{self, Addresses};
 use crate::catalog::Catalog;
+use crate::definitions;
 use crate::event_expiry;
 use crate::inflight::Inflight;
 use crate::kubeconfig;
@@ -138,6 +139,7 @@ impl ApiServer {
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
             .await
             .map_err(StartError::Bootstrap)?;
+        definitions::start(&api, tasks);
         let _ = api.bootstrapped.set(());
         let front = Front::new(api.clone());
         listen::serve_tls(listener, config, front, tasks);
@@ -155,6 +157,7 @@ impl ApiServer {
         let api = Arc::new(assemble(store, Keys::ephemeral(), clock, rng, tasks));
         let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
         first.expect("a store in memory takes the first objects");
+        definitions::start(&api, tasks);
         let _ = api.bootstrapped.set(());
         Self { api, address, registry_address: None, authority: None, images: None }
     }

@@ -117,7 +117,7 @@ fn understand(
     headers: &HeaderMap,
 ) -> Result<Call, Status> {
     let ResourcePath { group, version, namespace, resource, name, subresource, rest } = path;
-    let row = api.registry.catalog.find(&group, &version, &resource).ok_or_else(Status::unknown_path)?;
+    let row = api.registry.catalog.route(&group, &version, &resource).ok_or_else(Status::unknown_path)?;
     let cluster = row.scope == Scope::Cluster;
     let is_namespace = row.plural == "namespaces" && group.is_empty();
     if cluster && !(namespace.is_empty() || is_namespace) {
@@ -129,7 +129,7 @@ fn understand(
         None => row.verbs.contains(&verb.as_str()) && (verb != Verb::Create || name.is_empty()),
     };
     if !allowed {
-        return Err(Status::method_not_allowed(row, verb.as_str()));
+        return Err(Status::method_not_allowed(&row, verb.as_str()));
     }
     // Objects in namespaces are made and named inside one; only lists and watches go across.
     if !cluster && namespace.is_empty() && (verb == Verb::Create || !name.is_empty()) && row.is_stored() {
@@ -144,7 +144,7 @@ fn understand(
     Ok(Call {
         user,
         verb,
-        resource: row.clone(),
+        resource: row,
         namespace: if cluster { String::new() } else { namespace },
         name,
         subresource,

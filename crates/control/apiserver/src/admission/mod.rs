@@ -4,6 +4,7 @@
 use wkube_api::{Object, Status};
 
 use crate::call::Call;
+use crate::definitions;
 use crate::registry::Registry;
 
 mod certificate_request;
@@ -30,6 +31,10 @@ pub(crate) async fn on_create(registry: &Registry, call: &Call, object: &mut Obj
     if call.is_for("certificates.k8s.io", "certificatesigningrequests") {
         certificate_request::on_create(&call.user, object);
     }
+    if definitions::is_definition(&call.resource) {
+        object.0.remove("status");
+        definitions::settle(registry, call, object)?;
+    }
     Ok(())
 }
 
@@ -48,6 +53,9 @@ pub(crate) fn check_update(registry: &Registry, call: &Call, new: &Object, old: 
 pub(crate) fn on_update(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
     if call.is_for("", "services") {
         service_network::settle(registry, new, Some(old))?;
+    }
+    if definitions::is_definition(&call.resource) {
+        definitions::settle(registry, call, new)?;
     }
     Ok(())
 }

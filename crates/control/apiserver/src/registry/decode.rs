@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use wkube_api::decode::{self, Problem, Unknown};
 use wkube_api::patch::{self, Tracking, Writer};
-use wkube_api::schema::{Schema, Type};
+use wkube_api::schema::{self, Schema, Type};
 use wkube_api::status::FieldError;
 use wkube_api::{Object, Status, protobuf};
 
@@ -20,14 +20,21 @@ pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     let unhandled = |reason: &str| {
         Status::bad_request(decode::unhandled_text(&kind, &call.resource.version, reason))
     };
+    if call.resource.is_custom() && negotiate::body_format(&call.content_type)? == BodyFormat::Protobuf {
+        return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+    }
     let (document, mut problems) = parse(call, bytes, &unhandled)?;
     let mut object = object(document).ok_or_else(|| unhandled("the body is not an object"))?;
     identify(&mut object, &api_version, &kind)?;
-    if let Some(of) = type_of(&api_version, &kind) {
-        problems.extend(fit(&mut object, of).map_err(|error| unhandled(&error))?);
-    }
+    let is_whole = call.resource.api_version() == api_version && call.resource.kind == kind;
+    let fitted = match type_of(&api_version, &kind) {
+        _ if is_whole => fit(&mut object, |document| call.resource.fit(document)),
+        Some(of) => fit(&mut object, |document| decode::check(document, of, Unknown::Prune)),
+        None => Ok(Vec::new()),
+    };
+    problems.extend(fitted.map_err(|error| unhandled(&error))?);
     report(call, &problems, |text| unhandled(text))?;
-    if call.resource.api_version() == api_version && call.resource.kind == kind {
+    if is_whole {
         call.resource.manners.default(&mut object);
     }
     Ok(object)
@@ -63,8 +70,7 @@ pub(crate) fn check_patched(call: &Call, new: &mut Object, patch: &Value) -> Res
         let error = FieldError::invalid("patch", patch.to_string(), text);
         Status::invalid("", "", "", vec![error])
     };
-    let Some(of) = Schema::of(&call.resource.schema) else { return Ok(()) };
-    let problems = fit(new, of).map_err(|error| invalid(&error))?;
+    let problems = fit(new, |document| call.resource.fit(document)).map_err(|error| invalid(&error))?;
     report(call, &problems, |text| invalid(text))
 }
 
@@ -101,7 +107,7 @@ impl Manager {
 /// Records which fields the call's manager owns now.
 pub(crate) fn manage(registry: &Registry, call: &Call, object: &mut Object, old: Option<&Object>) {
     let manager = Manager::new(registry, call);
-    patch::update_managers(old, object, Schema::of(&call.resource.schema), &manager.writer(call));
+    patch::update_managers(old, object, call.resource.type_of(), &manager.writer(call));
 }
 
 /// Returns the `apiVersion` and `kind` that the URL takes.
@@ -130,15 +136,17 @@ fn identify(object: &mut Object, api_version: &str, kind: &str) -> Result<(), St
 
 /// Returns the type of a kind, which need not be one that is kept: `Scale`, `Eviction`.
 fn type_of(api_version: &str, kind: &str) -> Option<&'static Type> {
-    let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
-    let group = group.split('.').next().unwrap_or_default();
-    Schema::of(&format!("io.k8s.api.{group}.{version}.{kind}"))
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    Schema::of(&schema::builtin_name(group, version, kind))
 }
 
 /// Brings the object into its type's form; returns the unknown fields.
-fn fit(object: &mut Object, of: &Type) -> Result<Vec<Problem>, String> {
+fn fit(
+    object: &mut Object,
+    check: impl FnOnce(&mut Value) -> Result<Vec<Problem>, decode::Error>,
+) -> Result<Vec<Problem>, String> {
     let mut document = Value::Object(std::mem::take(&mut object.0));
-    let checked = decode::check(&mut document, of, Unknown::Prune);
+    let checked = check(&mut document);
     if let Value::Object(map) = document {
         object.0 = map;
     }

@@ -116,6 +116,9 @@ pub(crate) enum Deletion {
 pub(crate) fn plan(object: &Object, resource: &Resource, options: &DeleteOptions, now: Timestamp) -> Deletion {
     let mut marked = object.clone();
     set_finalizers(&mut marked, options.propagation);
+    if !object.is_deleting() {
+        resource.manners.prepare_delete(&mut marked, now);
+    }
     let stays = !marked.finalizers().is_empty() || object_rules::has_namespace_finalizers(&marked);
     let grace = grace(object, resource, options);
     let running_out = object.at(&["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0);

@@ -17,6 +17,7 @@ use wkube_store::{Entry, Error, Store};
 
 use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
+use crate::definitions;
 use crate::encoding;
 use crate::watch_cache::{Cache, Item};
 use crate::watched_store::chain;
@@ -47,13 +48,15 @@ pub(crate) struct Registry {
     pub(crate) rng: Rng,
     /// Owns watches and caches.
     pub(crate) tasks: Tasks,
+    /// The custom kinds behind the catalog's.
+    pub(crate) definitions: definitions::Known,
     caches: Mutex<HashMap<String, Arc<Cache>>>,
 }
 
 impl Registry {
     /// Returns a registry over `store`.
     pub(crate) fn new(store: Arc<dyn Store>, catalog: Catalog, clock: Clock, rng: Rng, tasks: Tasks) -> Self {
-        Self { store, catalog, clock, rng, tasks, caches: Mutex::default() }
+        Self { store, catalog, clock, rng, tasks, definitions: definitions::Known::default(), caches: Mutex::default() }
     }
 
     /// Returns the kind's cache; the first call starts it.

@@ -125,7 +125,9 @@ pub(crate) fn prepare_update(new: &mut Object, old: &Object, resource: &Resource
         tidy(metadata);
     }
     new.0.insert("metadata".into(), metadata);
-    if resource.manners.has_generation() && spec_changed(new, old) {
+    // Without a subresource of its own, a custom resource's status is like any other field.
+    let whole_changed = part == Part::Whole && resource.is_custom() && new.0.get("status") != old.0.get("status");
+    if resource.manners.has_generation() && (whole_changed || spec_changed(new, old)) {
         bump_generation(new);
     }
 }

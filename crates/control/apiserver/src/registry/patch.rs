@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 use wkube_api::patch::{self, Force};
-use wkube_api::schema::Schema;
 use wkube_api::{Object, Status};
 
 use super::object_rules::{self, Part};
@@ -11,11 +10,18 @@ use super::{Outcome, Registry, create, decode};
 use crate::call::Call;
 use crate::negotiate::{self, PatchKind};
 
+/// The patches of custom resources, whose lists have no merge keys for a strategic one.
+const CUSTOM_PATCHES: [&str; 3] =
+    ["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 /// Answers PATCH of an object or of one of its parts.
 pub(crate) async fn patch(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
     let kind = negotiate::patch_kind(&call.content_type)?;
     if kind == PatchKind::Apply {
         return apply(registry, call, body).await;
+    }
+    if kind == PatchKind::Strategic && call.resource.is_custom() {
+        return Err(Status::unsupported_media_type(&CUSTOM_PATCHES));
     }
     if call.query.has("force") {
         return Err(options_invalid("force: Forbidden: may not be specified for non-apply patch"));
@@ -32,7 +38,7 @@ pub(crate) fn patched(call: &Call, kind: PatchKind, old: &Object, patch: &Value)
     let mut new = match kind {
         PatchKind::Json => patch::json(old, patch)?,
         PatchKind::Merge => patch::merge(old, patch)?,
-        PatchKind::Strategic => patch::strategic(old, patch, Schema::of(&resource.schema))?,
+        PatchKind::Strategic => patch::strategic(old, patch, resource.type_of())?,
         PatchKind::Apply => unreachable!("applied by `apply`"),
     };
     object_rules::settle_place(&mut new, resource, &call.namespace, &call.name)?;
@@ -49,7 +55,7 @@ async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome,
     object_rules::settle_place(&mut applied, &call.resource, &call.namespace, &call.name)?;
     let force = if call.query.flag("force") { Force::Yes } else { Force::No };
     let writer = decode::Manager::new(registry, call);
-    let of = Schema::of(&call.resource.schema);
+    let of = call.resource.type_of();
     let part = Part::of(&call.resource, &call.subresource);
     let merged = |live: Option<&Object>| -> Result<Object, Status> {
         Ok(patch::apply(live, &applied, of, &writer.writer(call), force)?)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use wkube_api::status::{FieldError, FieldReason};
 use wkube_api::{Object, ObjectKey, Status};
 use wkube_store::Entry;
 
@@ -42,7 +43,11 @@ pub(crate) async fn update(registry: &Registry, call: &Call, body: &[u8]) -> Res
     let mut object = decode::body(call, body)?;
     object_rules::settle_place(&mut object, &call.resource, &call.namespace, &call.name)?;
     let part = Part::of(&call.resource, &call.subresource);
-    let changed = change(registry, call, part, Origin::Client, |_| Ok(object.clone())).await;
+    let changed = change(registry, call, part, Origin::Client, |_| {
+        check_version(call, &object)?;
+        Ok(object.clone())
+    });
+    let changed = changed.await;
     match changed {
         Err(status) if status.is_not_found() && may_create(call) => {
             create::store(registry, call, object, Origin::Client).await
@@ -50,6 +55,18 @@ pub(crate) async fn update(registry: &Registry, call: &Call, body: &[u8]) -> Res
         Err(status) => Err(status),
         Ok(item) => Ok(Outcome::Object { code: 200, item }),
     }
+}
+
+/// Some kinds are only replaced by those who have seen what they replace.
+fn check_version(call: &Call, object: &Object) -> Result<(), Status> {
+    if call.resource.manners.updates_unconditionally() || !matches!(object.resource_version(), "" | "0") {
+        return Ok(());
+    }
+    let path = "metadata.resourceVersion";
+    let message = "Invalid value: 0x0: must be specified for an update".to_owned();
+    let error = FieldError { field: path.to_owned(), reason: FieldReason::Invalid, message };
+    // Named by the plural, as the registry's store does it.
+    Err(Status::invalid(&call.resource.plural, &call.resource.group, object.name(), vec![error]))
 }
 
 fn may_create(call: &Call) -> bool {

@@ -9,6 +9,7 @@ use wkube_store::{Entry, Error, Key, Op, Precondition, Revision, Txn};
 use super::{Registry, failed, keys, view};
 use crate::admission::claims;
 use crate::call::Call;
+use crate::definitions;
 use crate::watch_cache::Item;
 
 /// Why nothing was written.
@@ -74,11 +75,16 @@ async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result
     if call.dry_run {
         return rehearse(registry, &txn, key);
     }
-    registry.store.commit(txn).await.map_err(|error| match error {
+    let committed = registry.store.commit(txn).await.map_err(|error| match error {
         Error::Conflict { key: failed, .. } if failed == *key => WriteError::Raced,
         Error::Conflict { key: failed, .. } => WriteError::Claimed(failed),
         other => WriteError::Failed(failed(&other)),
-    })
+    });
+    if committed.is_ok() && definitions::is_definition(&call.resource) {
+        // Before the answer: its reader may ask for the new kind next.
+        definitions::refresh(registry);
+    }
+    committed
 }
 
 /// Checks a transaction's conditions without writing. The revision is the object's own, zero for a create.

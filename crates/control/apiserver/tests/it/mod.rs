@@ -1,6 +1,7 @@
 //! The suite and its helper.
 
 mod create;
+mod definitions;
 mod delete;
 mod escalation;
 mod events;

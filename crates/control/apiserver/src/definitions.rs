@@ -1,0 +1,197 @@
+//! Custom kinds: keeps the catalog in step with the stored `CustomResourceDefinition`s, and clears up behind those that
+//! go (`apiextensions/controller/finalizer`).
+//!
+//! ```text
+//! write of a definition ─ settle its names ─> store ─> refresh ─> the next request finds its kinds
+//! store.watch(definitions) ─ another server's write ─> refresh
+//!                          └ deleted, with our finalizer ─> delete its objects ─> let it go ─> refresh
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use parking_lot::Mutex;
+use tracing::{info, warn};
+use wkube_api::kinds::custom::{self, Version};
+use wkube_api::kinds::definition::{self, CLEANUP, GROUP, PLURAL};
+use wkube_api::{Object, Resource, Status};
+use wkube_base::{Backoff, Tasks};
+use wkube_store::{Error, Key, Range, Revision, Signal};
+
+use crate::Api;
+use crate::auth::User;
+use crate::call::Call;
+use crate::encoding;
+use crate::registry::delete::{self, DeleteOptions};
+use crate::registry::object_rules::Part;
+use crate::registry::update::{self, Origin};
+use crate::registry::{Registry, failed, keys};
+use crate::router::Verb;
+
+/// What was made of each stored definition, so that a change of one does not read all the others again.
+#[derive(Debug, Default)]
+pub(crate) struct Known(Mutex<BTreeMap<Key, (Revision, Vec<Version>)>>);
+
+/// Whether the kind is that of definitions.
+pub(crate) fn is_definition(resource: &Resource) -> bool {
+    resource.group == GROUP && resource.plural == PLURAL
+}
+
+/// Serves what the stored definitions say now.
+pub(crate) fn refresh(registry: &Registry) {
+    // Held from the list to the swap: an older list must not overwrite a newer one.
+    let mut known = registry.definitions.0.lock();
+    let Some(prefix) = row(registry).map(|row| keys::prefix(row)) else { return };
+    let listed = match registry.store.list(&Range { prefix, ..Range::default() }) {
+        Ok(listed) => listed,
+        Err(error) => {
+            warn!(error = &error as &dyn std::error::Error, "definitions cannot be read; custom kinds stay as they are");
+            return;
+        }
+    };
+    let mut before = std::mem::take(&mut *known);
+    for entry in listed.entries {
+        let versions = match before.remove(&entry.key) {
+            Some((modified, versions)) if modified == entry.modified => versions,
+            _ => encoding::decode(&entry.value, entry.modified).map(|one| custom::versions(&one)).unwrap_or_default(),
+        };
+        known.insert(entry.key, (entry.modified, versions));
+    }
+    registry.catalog.replace_custom(known.values().flat_map(|(_, versions)| versions));
+}
+
+/// Completes the status of a new or changed definition.
+pub(crate) fn settle(registry: &Registry, call: &Call, object: &mut Object) -> Result<(), Status> {
+    let range = Range { prefix: keys::prefix(&call.resource), ..Range::default() };
+    let listed = registry.store.list(&range).map_err(|error| failed(&error))?;
+    let others: Vec<Object> =
+        listed.entries.iter().filter_map(|entry| encoding::decode(&entry.value, entry.modified)).collect();
+    definition::settle(object, &others, registry.clock.now());
+    if definition::has_cel_rules(object) {
+        call.warn("x-kubernetes-validations: the rules are stored, but this server does not enforce them yet");
+    }
+    Ok(())
+}
+
+/// Serves the stored definitions, and follows them.
+pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
+    refresh(&api.registry);
+    let api = api.clone();
+    tasks.spawn("definitions", async move {
+        let mut failures = 0;
+        loop {
+            let error = follow(&api.registry).await;
+            if matches!(error, Some(Error::Closed)) {
+                return;
+            }
+            failures += 1;
+            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
+        }
+    });
+}
+
+/// Looks at everything after every change, until the watch ends; returns why it did.
+async fn follow(registry: &Registry) -> Option<Error> {
+    let resource = row(registry)?.clone();
+    let prefix = keys::prefix(&resource);
+    let mut watch = match registry.store.watch(&prefix, registry.store.revision()) {
+        Ok(watch) => watch,
+        Err(error) => return Some(error),
+    };
+    let mut failures = 0;
+    loop {
+        refresh(registry);
+        let unfinished = tidy(registry, &resource).await;
+        failures = if unfinished { failures + 1 } else { 0 };
+        // Objects with finalizers go when others have done their part; their watch is not ours, so we look again.
+        let again = Backoff::RECONNECT.after(failures.max(1));
+        loop {
+            tokio::select! {
+                biased;
+                signal = watch.next() => match signal? {
+                    Ok(Signal::Event(_)) => break,
+                    Ok(Signal::Progress(_)) => {}
+                    Err(error) => return Some(error),
+                },
+                () = tokio::time::sleep(again), if unfinished => break,
+            }
+        }
+    }
+}
+
+/// Takes the next step for every definition that needs one; returns whether one needs more.
+async fn tidy(registry: &Registry, resource: &Arc<Resource>) -> bool {
+    let definitions = registry.objects(resource, "").await;
+    let mut unfinished = false;
+    for one in &definitions {
+        let call = system_call(resource, one.namespace(), one.name());
+        let step = if one.is_deleting() && one.finalizers().contains(&CLEANUP) {
+            clear(registry, &call, one).await
+        } else if !one.is_deleting() && !definition::has_its_names(one) {
+            settle_again(registry, &call, &definitions).await
+        } else {
+            continue;
+        };
+        match step {
+            Ok(done) => unfinished |= !done,
+            Err(status) if status.is_not_found() => {}
+            Err(status) => {
+                warn!(definition = one.name(), error = status.message, "a definition cannot be tidied up yet");
+                unfinished = true;
+            }
+        }
+    }
+    unfinished
+}
+
+/// Deletes a definition's objects and, once there are none, lets it go. Returns whether it went.
+async fn clear(registry: &Registry, call: &Call, definition: &Object) -> Result<bool, Status> {
+    if let Some(version) = custom::versions(definition).first() {
+        let objects = registry.objects(&version.resource, "").await;
+        for object in &objects {
+            let each = system_call(&version.resource, object.namespace(), object.name());
+            match delete::one(registry, &each, &DeleteOptions::default()).await {
+                Err(status) if !status.is_not_found() => return Err(status),
+                _ => {}
+            }
+        }
+        let left = keys::prefix(&version.resource);
+        let left = registry.store.list(&Range { prefix: left, limit: 1, ..Range::default() });
+        if !left.map_err(|error| failed(&error))?.entries.is_empty() {
+            return Ok(false);
+        }
+    }
+    let without = |old: &Object| {
+        let mut new = old.clone();
+        let kept: Vec<String> = old.finalizers().into_iter().filter(|name| *name != CLEANUP).map(str::to_owned).collect();
+        new.set_finalizers(kept);
+        Ok(new)
+    };
+    update::change(registry, call, Part::Whole, Origin::Server, without).await?;
+    info!(definition = definition.name(), "removed a custom kind and its objects");
+    Ok(true)
+}
+
+/// Names that were taken may be free now.
+async fn settle_again(registry: &Registry, call: &Call, all: &[Arc<Object>]) -> Result<bool, Status> {
+    let now = registry.clock.now();
+    let settled = |old: &Object| {
+        let mut new = old.clone();
+        definition::settle(&mut new, all.iter().map(AsRef::as_ref), now);
+        Ok(new)
+    };
+    update::change(registry, call, Part::Status, Origin::Server, settled).await?;
+    Ok(true)
+}
+
+fn row(registry: &Registry) -> Option<&Arc<Resource>> {
+    registry.catalog.find(GROUP, "v1", PLURAL)
+}
+
+/// The server's own call about one object.
+fn system_call(resource: &Arc<Resource>, namespace: &str, name: &str) -> Call {
+    let user =
+        User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
+    Call::internal(user, Verb::Update, resource.clone(), namespace, name)
+}
