@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::FutureExt as _;
+use futures::future::{self, BoxFuture};
+use tokio::sync::watch;
 use wkube_api::Resource;
 use wkube_api::kinds::custom::{self, Version};
 use wkube_api::openapi::Extra;
@@ -15,7 +18,9 @@ use wkube_api::openapi::Extra;
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     builtin: Table,
-    served: ArcSwap<Served>,
+    served: Arc<ArcSwap<Served>>,
+    /// Says that `served` is new.
+    changed: watch::Sender<()>,
 }
 
 /// What is served at one moment.
@@ -58,7 +63,7 @@ impl Catalog {
         let mut builtin = Table::default();
         rows.into_iter().for_each(|row| builtin.push(row));
         let served = Served { table: builtin.clone(), schemas: Extra::new() };
-        Self { builtin, served: ArcSwap::from_pointee(served) }
+        Self { builtin, served: Arc::new(ArcSwap::from_pointee(served)), changed: watch::Sender::default() }
     }
 
     /// Returns a built-in row.
@@ -102,5 +107,20 @@ impl Catalog {
             }
         }
         self.served.store(Arc::new(served));
+        self.changed.send_replace(());
+    }
+
+    /// Completes when a custom kind is no longer served, or with another schema. Built-in kinds are served for ever.
+    pub(crate) fn replaced(&self, row: &Arc<Resource>) -> BoxFuture<'static, ()> {
+        if !row.is_custom() {
+            return future::pending().boxed();
+        }
+        let (row, served, mut changed) = (row.clone(), self.served.clone(), self.changed.subscribe());
+        let is_served = move || {
+            let served = served.load();
+            let now = served.table.find(&row.group, &row.version, &row.plural);
+            now.is_some_and(|now| Arc::ptr_eq(&now.manners, &row.manners))
+        };
+        async move { while is_served() && changed.changed().await.is_ok() {} }.boxed()
     }
 }

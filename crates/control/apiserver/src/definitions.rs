@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tracing::{info, warn};
 use wkube_api::kinds::custom::{self, Version};
 use wkube_api::kinds::definition::{self, CLEANUP, GROUP, PLURAL};
 use wkube_api::{Object, Resource, Status};
 use wkube_base::{Backoff, Tasks};
-use wkube_store::{Error, Key, Range, Revision, Signal};
+use wkube_store::{Entry, Error, Key, Range, Revision, Signal};
 
 use crate::Api;
 use crate::auth::User;
@@ -31,7 +32,35 @@ use crate::router::Verb;
 
 /// What was made of each stored definition, so that a change of one does not read all the others again.
 #[derive(Debug, Default)]
-pub(crate) struct Known(Mutex<BTreeMap<Key, (Revision, Vec<Version>)>>);
+pub(crate) struct Known(Mutex<BTreeMap<Key, Made>>);
+
+/// The versions of one definition, and what they were made of.
+#[derive(Debug)]
+struct Made {
+    from: Revision,
+    spec: Option<Value>,
+    is_established: bool,
+    versions: Vec<Version>,
+}
+
+impl Made {
+    /// Makes the versions of a stored definition. If it says what it said before, their manners stay the very same: a
+    /// new label or condition ends no watch.
+    fn of(entry: &Entry, before: Option<Self>) -> Self {
+        let object = match before {
+            Some(before) if before.from == entry.modified => return before,
+            _ => encoding::decode(&entry.value, entry.modified).unwrap_or_default(),
+        };
+        let (spec, is_established) = (object.0.get("spec").cloned(), definition::is_established(&object));
+        let kept = before.filter(|before| before.spec == spec && before.is_established == is_established);
+        let versions = match kept {
+            Some(kept) if object.is_deleting() => kept.versions.iter().map(Version::terminating).collect(),
+            Some(kept) => kept.versions,
+            None => custom::versions(&object),
+        };
+        Self { from: entry.modified, spec, is_established, versions }
+    }
+}
 
 /// Whether the kind is that of definitions.
 pub(crate) fn is_definition(resource: &Resource) -> bool {
@@ -52,13 +81,10 @@ pub(crate) fn refresh(registry: &Registry) {
     };
     let mut before = std::mem::take(&mut *known);
     for entry in listed.entries {
-        let versions = match before.remove(&entry.key) {
-            Some((modified, versions)) if modified == entry.modified => versions,
-            _ => encoding::decode(&entry.value, entry.modified).map(|one| custom::versions(&one)).unwrap_or_default(),
-        };
-        known.insert(entry.key, (entry.modified, versions));
+        let made = Made::of(&entry, before.remove(&entry.key));
+        known.insert(entry.key, made);
     }
-    registry.catalog.replace_custom(known.values().flat_map(|(_, versions)| versions));
+    registry.catalog.replace_custom(known.values().flat_map(|made| &made.versions));
 }
 
 /// Completes the status of a new or changed definition.

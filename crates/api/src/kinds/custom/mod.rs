@@ -48,6 +48,15 @@ pub struct Version {
 /// (`customresource_discovery_controller.go`).
 const TERMINATING: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
+impl Version {
+    /// Returns the same version without the means to make new objects.
+    #[must_use]
+    pub fn terminating(&self) -> Self {
+        let resource = Resource { verbs: TERMINATING.to_vec(), ..Resource::clone(&self.resource) };
+        Self { resource: Arc::new(resource), schema: self.schema.clone(), served: self.served }
+    }
+}
+
 /// Returns every version of a definition; none as long as its names are not accepted.
 pub fn versions(definition: &Object) -> Vec<Version> {
     let root = Value::Object(definition.0.clone());

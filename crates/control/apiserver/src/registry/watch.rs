@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
 use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
@@ -41,6 +42,8 @@ pub(crate) struct Watching {
     end: Instant,
     next_bookmark: Instant,
     stopping: CancellationToken,
+    /// The kind is gone, or has another schema: whoever watches has to look again.
+    replaced: BoxFuture<'static, ()>,
 }
 
 /// Answers GET with `watch=true`.
@@ -61,6 +64,7 @@ pub(crate) async fn watch(registry: &Registry, call: &Call) -> Result<Outcome, S
         end: now + timeout,
         next_bookmark: first_bookmark(now, timeout),
         stopping: registry.tasks.stopping(),
+        replaced: registry.catalog.replaced(&call.resource),
     };
     if let Err(status) = start(registry, call, &options, &mut watching).await {
         watching.failure = Some(status);
@@ -147,6 +151,8 @@ impl Watching {
                     Err(Error::Closed) => return None,
                     Err(error) => return Some(Err(ended(&error))),
                 },
+                // After what has happened before it.
+                () = &mut self.replaced => return None,
             }
         }
     }

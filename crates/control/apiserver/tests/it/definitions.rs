@@ -187,6 +187,26 @@ async fn watchers_see_custom_resources_as_they_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_ends_with_the_schema_that_it_started_with() {
+    let server = server().await;
+    let mut watch = server.watch(&format!("{GIZMOS}?watch=true")).await;
+    let label = Some(json!({"metadata": {"labels": {"a": "b"}}}));
+    server.call_as("PATCH", GIZMO, "application/merge-patch+json", label).await;
+    post(&server, "g", json!({"size": 1})).await;
+    assert_eq!(watch.line().await, "ADDED g", "a label changes no schema");
+    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let patch = json!([{"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema", "value": schema},
+        {"op": "remove", "path": "/spec/versions/0/selectableFields"}]);
+    let changed = server.call_as("PATCH", GIZMO, "application/json-patch+json", Some(patch)).await;
+    assert_eq!(changed.code, 200, "{changed:?}");
+    assert_eq!(watch.line().await, "end");
+    let mut watch = server.watch(&format!("{GIZMOS}?watch=true&resourceVersion={}", changed.at("metadata.resourceVersion"))).await;
+    server.delete(GIZMO).await;
+    assert_eq!(watch.line().await, "DELETED g", "a kind that goes shows how its objects go");
+    assert_eq!(watch.line().await, "end");
+}
+
+#[tokio::test(start_paused = true)]
 async fn versions_show_the_same_object() {
     let server = Server::new().await;
     let made = server.post(DEFINITIONS, definition(&[version("v1beta1", false), version("v1", true)])).await;
@@ -234,9 +254,8 @@ async fn server_side_apply_merges_lists_by_the_schema() {
     let second = apply("two", "b").await;
     assert_eq!(second.code, 200, "{second:?}");
     assert_eq!((second.at("spec.ports.0.name"), second.at("spec.ports.1.name")), ("a".into(), "b".into()));
-    let patch = Some(json!({"spec": {"size": 2}}));
-    let path = format!("{GIZMOS}/g");
-    let strategic = server.call_as("PATCH", &path, "application/strategic-merge-patch+json", patch).await;
+    let (path, strategic) = (format!("{GIZMOS}/g"), "application/strategic-merge-patch+json");
+    let strategic = server.call_as("PATCH", &path, strategic, Some(json!({"spec": {"size": 2}}))).await;
     assert_eq!(strategic.code, 415);
 }
 
