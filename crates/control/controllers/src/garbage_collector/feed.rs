@@ -120,6 +120,9 @@ fn take_in(kind: &Arc<ServedKind>, shared: &Shared, line: &[u8], revision: &mut 
     }
     let event: Event = serde_json::from_slice(line).map_err(Error::other)?;
     let meta = event.object.metadata;
+    if kind.kind == "CustomResourceDefinition" && event.kind != "BOOKMARK" {
+        shared.kinds.notify_one();
+    }
     if event.kind != "ERROR" && !meta.resource_version.is_empty() {
         revision.clone_from(&meta.resource_version);
     }

@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use parking_lot::Mutex;
 use serde::Deserialize as _;
 use serde_json::json;
+use tokio::sync::Notify;
 use tracing::{debug, warn};
 use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Rng, Tasks};
@@ -31,6 +32,8 @@ use plan::{Action, FOREGROUND, Observed, Owner};
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
 /// How soon to try again while the server does not say what it serves.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
+/// A chart brings dozens of definitions; they are taken in together.
+const DISCOVERY_PAUSE: Duration = Duration::from_millis(500);
 /// How many absent owners are remembered (`absentOwnerCache`).
 const ABSENT_MAX: usize = 500;
 /// How many objects are worked on at once (`--concurrent-gc-syncs`).
@@ -40,6 +43,8 @@ const WORKERS: usize = 20;
 struct Shared {
     graph: Mutex<Graph>,
     queue: Queue<String>,
+    /// Definitions of custom kinds have changed.
+    kinds: Notify,
 }
 
 impl Shared {
@@ -55,7 +60,7 @@ impl Shared {
 /// Starts the collector.
 pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let queue = Queue::new(Backoff::CONTROLLER, context.rng.split());
-    let shared = Arc::new(Shared { graph: Mutex::default(), queue });
+    let shared = Arc::new(Shared { graph: Mutex::default(), queue, kinds: Notify::new() });
     let client = context.client.named("generic-garbage-collector");
     let collector = Collector { client: client.clone(), shared: Arc::clone(&shared), absent: Mutex::default() };
     tasks.spawn("garbagecollector", async move { collector.run().await });
@@ -84,7 +89,9 @@ async fn follow_kinds(client: Client, shared: Arc<Shared>, rng: Rng, tasks: Task
                 DISCOVERY_RETRY
             }
         };
-        tokio::time::sleep(wait).await;
+        // New kinds are looked for at once, so that owners are known before they go; the period is for the rest.
+        let _ = tokio::time::timeout(wait, shared.kinds.notified()).await;
+        tokio::time::sleep(DISCOVERY_PAUSE).await;
     }
 }
 
