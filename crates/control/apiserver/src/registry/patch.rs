@@ -62,6 +62,10 @@ async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome,
     };
     match update::change(registry, call, part, Origin::Apply, |old| merged(Some(old))).await {
         Err(status) if status.is_not_found() && call.subresource.is_empty() => {
+            if !call.resource.verbs.contains(&"create") {
+                // The kind is going; what an apply makes is a new object, too.
+                return Err(Status::method_not_allowed(&call.resource, "create"));
+            }
             if !applied.uid().is_empty() {
                 let why = "uid mismatch: the provided object specified uid, and no existing object was found";
                 return Err(Status::conflict(&call.resource, &call.name, why));
