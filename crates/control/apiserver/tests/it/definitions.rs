@@ -294,8 +294,8 @@ async fn a_definition_goes_after_its_objects() {
     assert_eq!(watch.line().await, "MODIFIED gizmos.acme.io");
     let late = post(&server, "c", json!({"size": 1})).await;
     assert_eq!(late.code, 405, "{late:?}");
-    let (path, apply) = (format!("{GIZMOS}/c?fieldManager=me"), "application/apply-patch+yaml");
-    let late = server.call_as("PATCH", &path, apply, Some(gizmo("c", json!({"size": 1})))).await;
+    let (url, apply) = (format!("{GIZMOS}/c?fieldManager=me"), "application/apply-patch+yaml");
+    let late = server.call_as("PATCH", &url, apply, Some(gizmo("c", json!({"size": 1})))).await;
     assert_eq!(late.code, 405, "{late:?}");
     // Whoever holds an object may still let it go.
     let patch = Some(json!({"metadata": {"finalizers": null}}));
