@@ -15,7 +15,10 @@ enum Source {
     System,
     Manual(Arc<Mutex<Timestamp>>),
     /// Starts at a given time and advances with tokio's (possibly paused) clock.
-    Simulated { start: Timestamp, since: tokio::time::Instant },
+    Simulated {
+        start: Timestamp,
+        since: tokio::time::Instant,
+    },
 }
 
 impl Clock {

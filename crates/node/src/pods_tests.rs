@@ -49,7 +49,8 @@ impl Server {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let path = parts.uri.path().to_owned();
         let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default().to_owned();
-        let conflict = json!({ "kind": "Status", "code": 409, "reason": "Conflict", "message": "the object has been modified" });
+        let conflict =
+            json!({ "kind": "Status", "code": 409, "reason": "Conflict", "message": "the object has been modified" });
         let (code, answer) = if path.ends_with("/status") && self.takes_conflict() {
             (409, conflict)
         } else if path.ends_with("/status") && parts.method == Method::PATCH {
@@ -268,7 +269,10 @@ async fn a_status_that_somebody_overruled_is_written_again() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(written(&world), before, "what shows our own words is no news");
     let conditions = pod.status.as_mut().and_then(|status| status.conditions.as_mut()).unwrap();
-    conditions.iter_mut().filter(|condition| condition.type_ == "Ready").for_each(|ready| ready.status = "False".into());
+    conditions
+        .iter_mut()
+        .filter(|condition| condition.type_ == "Ready")
+        .for_each(|ready| ready.status = "False".into());
     pod.metadata.resource_version = Some("4".into());
     world.pods.apply(&Arc::new(pod));
     world.until("written again", |world| written(world) == before + 1).await;

@@ -252,7 +252,9 @@ fn no_port(service: &ServiceRoute, port: String) -> SendError {
 fn no_endpoint(service: &ServiceRoute, port: &PortRoute) -> SendError {
     let why = match (port.endpoints.len(), service.selector.as_str()) {
         (0, "") => "it has no selector and no endpoints were added by hand".to_owned(),
-        (0, selector) => format!("its selector {selector} matches no running pod; see `kubectl get pods -l {selector}`"),
+        (0, selector) => {
+            format!("its selector {selector} matches no running pod; see `kubectl get pods -l {selector}`")
+        }
         (count, selector) => {
             format!("{count} pod(s) match its selector, none is ready; see `kubectl describe pods -l {selector}`")
         }

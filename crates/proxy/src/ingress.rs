@@ -211,7 +211,11 @@ mod tests {
 
     #[test]
     fn prefixes_match_whole_elements_and_the_longest_wins() {
-        let rules = [("a.test", "Prefix", "/", "root"), ("a.test", "Prefix", "/foo", "foo"), ("a.test", "Exact", "/foo", "exact")];
+        let rules = [
+            ("a.test", "Prefix", "/", "root"),
+            ("a.test", "Prefix", "/foo", "foo"),
+            ("a.test", "Exact", "/foo", "exact"),
+        ];
         let table = IngressTable::new(&[ingress(&rules, None)]);
         let cases = [("/", "root"), ("/foo", "exact"), ("/foo/", "foo"), ("/foo/bar", "foo"), ("/foobar", "root")];
         for (path, service) in cases {

@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn the_gateway_serves_services_under_localhost() {
         assert_eq!(of_gateway("hello.default.localhost"), Some(ObjectKey::new("default", "hello")));
-        for other in ["localhost", "hello.localhost", "a.b.c.localhost", "hello.default.example", ".default.localhost"] {
+        for other in ["localhost", "hello.localhost", "a.b.c.localhost", "hello.default.example", ".default.localhost"]
+        {
             assert_eq!(of_gateway(other), None, "{other}");
         }
     }

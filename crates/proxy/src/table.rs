@@ -101,12 +101,7 @@ impl ServiceRoute {
         let ports = ports.iter().filter_map(|port| {
             let name = port.name.clone().unwrap_or_default();
             let endpoints = slices.iter().flat_map(|slice| endpoints_of(slice.borrow(), &name)).collect();
-            Some(PortRoute {
-                name,
-                port: u16::try_from(port.port).ok()?,
-                endpoints,
-                turn: AtomicUsize::new(0),
-            })
+            Some(PortRoute { name, port: u16::try_from(port.port).ok()?, endpoints, turn: AtomicUsize::new(0) })
         });
         Self {
             key: ObjectKey::new(

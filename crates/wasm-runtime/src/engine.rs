@@ -123,8 +123,7 @@ impl Engine {
 
     /// Reports whether `digest` can be loaded without its bytes.
     pub fn has_cached(&self, digest: &str) -> bool {
-        Digest::parse(digest)
-            .is_ok_and(|digest| self.in_memory(&digest).is_some() || self.0.cache.has(&digest))
+        Digest::parse(digest).is_ok_and(|digest| self.in_memory(&digest).is_some() || self.0.cache.has(&digest))
     }
 
     /// Removes compiled code from the disk, except that of `digests`; also all code of other versions of the engine.

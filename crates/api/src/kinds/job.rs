@@ -397,15 +397,28 @@ mod tests {
             object
         };
         check_errors(&CronJob, &job("*/5 * * * *", "Europe/Berlin"), None, &[]);
-        check_errors(&CronJob, &job("", "Local"), None, &[
-            "spec.schedule: Required value",
-            "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
-        ]);
-        check_errors(&CronJob, &job("61 * * * *", ""), None, &[
-            "spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum (59): 61",
-        ]);
-        check_errors(&CronJob, &job("TZ=UTC * * * * *", ""), None, &[
-            "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
-        ]);
+        check_errors(
+            &CronJob,
+            &job("", "Local"),
+            None,
+            &[
+                "spec.schedule: Required value",
+                "spec.timeZone: Invalid value: \"Local\": timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+            ],
+        );
+        check_errors(
+            &CronJob,
+            &job("61 * * * *", ""),
+            None,
+            &["spec.schedule: Invalid value: \"61 * * * *\": end of range (61) above maximum (59): 61"],
+        );
+        check_errors(
+            &CronJob,
+            &job("TZ=UTC * * * * *", ""),
+            None,
+            &[
+                "spec.schedule: Invalid value: \"TZ=UTC * * * * *\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+            ],
+        );
     }
 }

@@ -26,7 +26,12 @@ type Generation = [u64; 4];
 
 impl Access {
     /// Returns the user that the request acts as.
-    pub(crate) async fn impersonate(&self, registry: &Registry, asker: User, headers: &HeaderMap) -> Result<User, Status> {
+    pub(crate) async fn impersonate(
+        &self,
+        registry: &Registry,
+        asker: User,
+        headers: &HeaderMap,
+    ) -> Result<User, Status> {
         if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
             return Ok(asker);
         }
@@ -160,9 +165,8 @@ fn mentions(value: &Value, resource: &str, name: &str) -> bool {
     match value {
         Value::Array(list) => list.iter().any(|item| mentions(item, resource, name)),
         Value::Object(map) => map.iter().any(|(key, inner)| match (resource, key.as_str()) {
-            ("configmaps", "configMap" | "configMapRef" | "configMapKeyRef") | ("secrets", "secretRef" | "secretKeyRef") => {
-                names(inner, "name")
-            }
+            ("configmaps", "configMap" | "configMapRef" | "configMapKeyRef")
+            | ("secrets", "secretRef" | "secretKeyRef") => names(inner, "name"),
             ("secrets", "secret") => names(inner, "secretName") || names(inner, "name"),
             ("secrets", "imagePullSecrets") => {
                 inner.as_array().is_some_and(|list| list.iter().any(|item| names(item, "name")))

@@ -58,7 +58,11 @@ fn missing(registry: &Registry, addresses: Addresses) -> Result<Txn, Status> {
 }
 
 fn add(registry: &Registry, txn: &mut Txn, policy: Policy, mut object: Object) -> Result<(), Status> {
-    let row = registry.catalog.rows().iter().find(|row| row.kind == object.kind() && row.api_version() == object.api_version());
+    let row = registry
+        .catalog
+        .rows()
+        .iter()
+        .find(|row| row.kind == object.kind() && row.api_version() == object.api_version());
     let Some(resource) = row else { return Ok(()) };
     resource.manners.default(&mut object);
     let key = keys::of(resource, &object);
@@ -92,8 +96,16 @@ fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
     let mut all: Vec<_> = ["default", "kube-system", "kube-public", "kube-node-lease"].map(namespace).into();
     all.extend(auth::bootstrap::documents());
     all.extend([
-        priority_class("system-cluster-critical", 2_000_000_000, "critical pods that must run in the cluster, but can be moved to another node if necessary."),
-        priority_class("system-node-critical", 2_000_001_000, "critical pods that must not be moved from their current node."),
+        priority_class(
+            "system-cluster-critical",
+            2_000_000_000,
+            "critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        priority_class(
+            "system-node-critical",
+            2_000_001_000,
+            "critical pods that must not be moved from their current node.",
+        ),
     ]);
     let mut all: Vec<_> = all.into_iter().map(|document| (Policy::Keep, document)).collect();
     all.push((Policy::Keep, api_service(addresses.api.port())));

@@ -75,7 +75,10 @@ pub(crate) fn refresh(registry: &Registry) {
     let listed = match registry.store.list(&Range { prefix, ..Range::default() }) {
         Ok(listed) => listed,
         Err(error) => {
-            warn!(error = &error as &dyn std::error::Error, "definitions cannot be read; custom kinds stay as they are");
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "definitions cannot be read; custom kinds stay as they are"
+            );
             return;
         }
     };
@@ -190,7 +193,8 @@ async fn clear(registry: &Registry, call: &Call, definition: &Object) -> Result<
     }
     let without = |old: &Object| {
         let mut new = old.clone();
-        let kept: Vec<String> = old.finalizers().into_iter().filter(|name| *name != CLEANUP).map(str::to_owned).collect();
+        let kept: Vec<String> =
+            old.finalizers().into_iter().filter(|name| *name != CLEANUP).map(str::to_owned).collect();
         new.set_finalizers(kept);
         Ok(new)
     };
@@ -217,7 +221,6 @@ fn row(registry: &Registry) -> Option<&Arc<Resource>> {
 
 /// The server's own call about one object.
 fn system_call(resource: &Arc<Resource>, namespace: &str, name: &str) -> Call {
-    let user =
-        User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
+    let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
     Call::internal(user, Verb::Update, resource.clone(), namespace, name)
 }

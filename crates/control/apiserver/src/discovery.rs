@@ -7,8 +7,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use wkube_api::discovery::{self, AggregatedVersion, Root};
 use wkube_api::Status;
+use wkube_api::discovery::{self, AggregatedVersion, Root};
 
 use crate::catalog::Catalog;
 use crate::negotiate;
@@ -50,7 +50,9 @@ pub(crate) fn paths(catalog: &Catalog) -> Value {
         paths.push(format!("/apis/{}", row.group));
         paths.push(format!("/apis/{}/{}", row.group, row.version));
     }
-    paths.extend(["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from));
+    paths.extend(
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(String::from),
+    );
     paths.sort();
     paths.dedup();
     json!({"paths": paths})

@@ -86,7 +86,11 @@ async fn follow(store: &dyn Store, clock: &Clock) -> Option<Error> {
     };
     let mut expiries = Expiries::default();
     for entry in &listed.entries {
-        expiries.put(&entry.key, expiry(last_change(entry).unwrap_or_else(|| clock.now()).min(clock.now())), entry.modified);
+        expiries.put(
+            &entry.key,
+            expiry(last_change(entry).unwrap_or_else(|| clock.now()).min(clock.now())),
+            entry.modified,
+        );
     }
     let mut watch = match store.watch(PREFIX, listed.revision) {
         Ok(watch) => watch,
@@ -116,9 +120,9 @@ async fn follow(store: &dyn Store, clock: &Clock) -> Option<Error> {
 /// Returns when to look next: at the first expiry, but so late that several go at once, and so soon that a machine that
 /// slept (which stops tokio's clock) does not keep old events.
 fn wake_at(expiries: &Expiries, now: Timestamp) -> Instant {
-    let wait = expiries.next().map_or(limits::EXPIRY_LOOK_MAX, |at| {
-        Duration::try_from(at.duration_since(now)).unwrap_or_default()
-    });
+    let wait = expiries
+        .next()
+        .map_or(limits::EXPIRY_LOOK_MAX, |at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
     Instant::now() + wait.clamp(limits::EXPIRY_LOOK_MIN, limits::EXPIRY_LOOK_MAX)
 }
 
@@ -210,7 +214,8 @@ mod tests {
             modified: Revision(2),
             version: 1,
         };
-        let event = r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z"},"lastTimestamp":"2026-01-01T00:10:00Z"}"#;
+        let event =
+            r#"{"metadata":{"creationTimestamp":"2026-01-01T00:00:00Z"},"lastTimestamp":"2026-01-01T00:10:00Z"}"#;
         assert_eq!(last_change(&entry(event)), "2026-01-01T00:10:00Z".parse().ok());
         assert_eq!(last_change(&entry(r#"{"metadata":{},"eventTime":null}"#)), None);
     }

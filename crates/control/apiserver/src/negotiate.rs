@@ -98,10 +98,7 @@ pub(crate) fn media(accept: &str, include: &str, pretty: bool) -> Result<Media, 
         return Ok(Media { pretty, ..Media::default() });
     }
     let mut found = alternatives.iter().filter_map(|one| choose(one, include));
-    found
-        .next()
-        .map(|(format, shape)| Media { format, shape, pretty })
-        .ok_or_else(|| Status::not_acceptable(&SERVED))
+    found.next().map(|(format, shape)| Media { format, shape, pretty }).ok_or_else(|| Status::not_acceptable(&SERVED))
 }
 
 fn choose(one: &Alternative<'_>, include: Include) -> Option<(Format, Shape)> {

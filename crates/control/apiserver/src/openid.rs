@@ -1,8 +1,8 @@
 //! Discovery as `OpenID` Connect has it, so that others can check service account tokens
 //! (`pkg/serviceaccount/openidmetadata.go`).
 
-use http::header::{self, HeaderValue};
 use http::Response;
+use http::header::{self, HeaderValue};
 use serde_json::json;
 
 use crate::Api;
@@ -12,13 +12,16 @@ use crate::respond::{self, Body};
 /// Answers `/.well-known/openid-configuration` and `/openid/v1/jwks`; `None` for other paths.
 pub(crate) fn answer(api: &Api, path: &str) -> Option<Response<Body>> {
     let (content_type, document) = match path {
-        "/.well-known/openid-configuration" => ("application/json", json!({
-            "issuer": token::ISSUER,
-            "jwks_uri": format!("https://{}/openid/v1/jwks", api.advertised),
-            "response_types_supported": ["id_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [token::ALGORITHM],
-        })),
+        "/.well-known/openid-configuration" => (
+            "application/json",
+            json!({
+                "issuer": token::ISSUER,
+                "jwks_uri": format!("https://{}/openid/v1/jwks", api.advertised),
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": [token::ALGORITHM],
+            }),
+        ),
         "/openid/v1/jwks" => ("application/jwk-set+json", api.tokens.keys().key_set()),
         _ => return None,
     };

@@ -201,7 +201,8 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result
 async fn read_body(mut body: Body) -> Result<Bytes, Status> {
     let mut read = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| Status::bad_request(format!("the request's body cannot be read: {error}")))?;
+        let frame =
+            frame.map_err(|error| Status::bad_request(format!("the request's body cannot be read: {error}")))?;
         let Ok(data) = frame.into_data() else { continue };
         if read.len() + data.len() > limits::BODY_MAX {
             return Err(Status::too_large(&format!("limit is {}", limits::BODY_MAX)));

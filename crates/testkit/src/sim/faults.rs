@@ -206,7 +206,8 @@ impl Wire {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
         let fate = network.draw(&method);
-        let log = |what: &str| network.0.log.request(actor, if is_watch { "WATCH" } else { method.as_str() }, &path, what);
+        let log =
+            |what: &str| network.0.log.request(actor, if is_watch { "WATCH" } else { method.as_str() }, &path, what);
         network.delay().await;
         let response = match fate {
             Fate::Lost => {

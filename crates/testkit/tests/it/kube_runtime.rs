@@ -65,7 +65,8 @@ async fn a_reflector_follows_what_is_created_changed_and_deleted() {
     for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
         let (store, writer) = reflector::store();
         let events = reflector(writer, watcher(world.config_maps(), config.labels("app=x"))).default_backoff();
-        let following = tokio::task::JoinSet::from_iter([events.for_each(|event| async { drop(event.expect("an event")) })]);
+        let following =
+            tokio::task::JoinSet::from_iter([events.for_each(|event| async { drop(event.expect("an event")) })]);
         let value = |name: &str| {
             let found = store.state().into_iter().find(|map| map.name_any() == name);
             found.and_then(|map| map.data.as_ref()?.get("value").cloned())

@@ -47,7 +47,10 @@ fn dependencies() -> BTreeMap<String, Vec<String>> {
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().expect("dependencies");
         // Dev-dependencies (`kind: "dev"`) may cross the lines: tests join what the house keeps apart.
-        all.iter().filter(|dependency| dependency["kind"].is_null()).map(|dependency| text(&dependency["name"])).collect()
+        all.iter()
+            .filter(|dependency| dependency["kind"].is_null())
+            .map(|dependency| text(&dependency["name"]))
+            .collect()
     };
     packages.iter().map(|package| (text(&package["name"]), of(package))).collect()
 }

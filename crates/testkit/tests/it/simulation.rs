@@ -187,7 +187,8 @@ async fn job_with_lost_replies(sim: &Sim) {
     let status = sim.get(&Collection::JOBS, "sum").await["status"].take();
     sim.expect(status["completedIndexes"] == "0-5", "each index is counted once");
     // A pod whose creation was answered into the void may have run to its end before its twin was noticed.
-    let is_lost = |line: &&String| line.contains("reply lost") && line.ends_with("POST /api/v1/namespaces/default/pods");
+    let is_lost =
+        |line: &&String| line.contains("reply lost") && line.ends_with("POST /api/v1/namespaces/default/pods");
     let lost = sim.log().lines().iter().filter(is_lost).count();
     let runs = successes(sim);
     sim.expect(runs.len() == 6 && runs.values().sum::<usize>() <= 6 + lost, &format!("{lost} lost, {runs:?}"));

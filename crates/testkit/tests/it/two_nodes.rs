@@ -99,7 +99,8 @@ async fn deploy(client: &Client, image: &str) {
 
 /// Returns the ready pods by the node that they are on.
 async fn ready_pods(client: &Client) -> BTreeMap<String, BTreeSet<String>> {
-    let pods = Api::<Pod>::new(client).list(&Scope::namespace("default").labels("app=hello-http")).await.expect("a list");
+    let pods =
+        Api::<Pod>::new(client).list(&Scope::namespace("default").labels("app=hello-http")).await.expect("a list");
     let is_ready = |pod: &Pod| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
@@ -157,7 +158,8 @@ async fn two_nodes_in_one_process_serve_one_deployment() {
     let admin = control.admin();
     deploy(&admin, &push(&control).await).await;
 
-    until("four pods are ready", async || ready_pods(&admin).await.values().map(BTreeSet::len).sum::<usize>() == 4).await;
+    until("four pods are ready", async || ready_pods(&admin).await.values().map(BTreeSet::len).sum::<usize>() == 4)
+        .await;
     let by_node = ready_pods(&admin).await;
     let spread: Vec<_> = by_node.iter().map(|(node, pods)| (node.as_str(), pods.len())).collect();
     assert_eq!(spread, [("left", 2), ("right", 2)], "replicas spread over the nodes");
@@ -178,7 +180,8 @@ async fn two_nodes_in_one_process_serve_one_deployment() {
         let mut served = 0;
         for _ in 0..20 {
             let answer = ask(right.gateway).await.unwrap_or_default();
-            served += usize::from(answer.starts_with("HTTP/1.1 200") && rest.iter().any(|pod| answer.contains(pod.as_str())));
+            served +=
+                usize::from(answer.starts_with("HTTP/1.1 200") && rest.iter().any(|pod| answer.contains(pod.as_str())));
         }
         served == 20
     })

@@ -339,7 +339,10 @@ mod tests {
         let lost = Digest::of(b"\0asm");
         shelf.put_manifest("v1", &json!({ "layers": [layer] }));
         shelf.blobs.clear();
-        assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), format!("pull app:v1: the registry has lost its module {lost}; push it again"));
+        assert_eq!(
+            check(&shelf, "app:v1").await.unwrap_err(),
+            format!("pull app:v1: the registry has lost its module {lost}; push it again")
+        );
         let tar =
             json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": Digest::of(b""), "size": 0 });
         shelf.put_manifest("v2", &json!({ "layers": [tar] }));

@@ -46,7 +46,9 @@ fn column(column: &Value) -> Option<(Column, JsonPath)> {
         kind: owned("type"),
         format: owned("format"),
         description: match text(column, "description") {
-            "" => format!("Custom resource definition column (in JSONPath format): {}", text(column, "jsonPath")).into(),
+            "" => {
+                format!("Custom resource definition column (in JSONPath format): {}", text(column, "jsonPath")).into()
+            }
             given => given.to_owned().into(),
         },
         priority: i32::try_from(number(column, "priority")).unwrap_or_default(),

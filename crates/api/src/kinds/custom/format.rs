@@ -67,8 +67,33 @@ fn is_scheme(text: &str) -> bool {
 /// Go's form, `1h30m`, or words: `2 days`.
 fn is_duration(text: &str) -> bool {
     const UNITS: [&str; 27] = [
-        "ns", "us", "µs", "μs", "ms", "s", "m", "h", "d", "w", "nano", "nanos", "nanosecond", "micro", "micros",
-        "milli", "millis", "sec", "secs", "second", "seconds", "min", "minute", "minutes", "hour", "hours", "days",
+        "ns",
+        "us",
+        "µs",
+        "μs",
+        "ms",
+        "s",
+        "m",
+        "h",
+        "d",
+        "w",
+        "nano",
+        "nanos",
+        "nanosecond",
+        "micro",
+        "micros",
+        "milli",
+        "millis",
+        "sec",
+        "secs",
+        "second",
+        "seconds",
+        "min",
+        "minute",
+        "minutes",
+        "hour",
+        "hours",
+        "days",
     ];
     let mut rest = text.trim_start_matches(['-', '+']);
     if rest == "0" {
@@ -80,7 +105,9 @@ fn is_duration(text: &str) -> bool {
         let after = rest[number..].trim_start();
         let end = after.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(after.len());
         let unit = &after[..end];
-        if rest[..number].parse::<f64>().is_err() || !(UNITS.contains(&unit) || matches!(unit, "day" | "week" | "weeks")) {
+        if rest[..number].parse::<f64>().is_err()
+            || !(UNITS.contains(&unit) || matches!(unit, "day" | "week" | "weeks"))
+        {
             return false;
         }
         parts += 1;

@@ -92,7 +92,8 @@ pub fn preference(version: &str) -> impl Ord + use<> {
 fn version(spec: &Value, version: &Value, storage: &str, verbs: &[&'static str]) -> Version {
     let (group, name) = (text(spec, "group"), text(version, "name"));
     let names = &spec["names"];
-    let texts = |field: &str| list(names, field).iter().filter_map(Value::as_str).map(|name| name.to_owned().into()).collect();
+    let texts =
+        |field: &str| list(names, field).iter().filter_map(Value::as_str).map(|name| name.to_owned().into()).collect();
     let kind = text(names, "kind");
     let api_version = format!("{group}/{name}");
     let empty = json!({});

@@ -173,7 +173,9 @@ impl Limits {
         Self {
             allowed: list(schema, "enum").to_vec(),
             format: text(schema, "format").to_owned(),
-            pattern: Some(text(schema, "pattern")).filter(|text| !text.is_empty()).and_then(|text| Regex::new(text).ok()),
+            pattern: Some(text(schema, "pattern"))
+                .filter(|text| !text.is_empty())
+                .and_then(|text| Regex::new(text).ok()),
             minimum: bound("minimum", "exclusiveMinimum"),
             maximum: bound("maximum", "exclusiveMaximum"),
             multiple_of: schema.get("multipleOf").filter(|value| value.is_number()).cloned(),

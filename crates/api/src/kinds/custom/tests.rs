@@ -33,7 +33,8 @@ fn check(schema: impl Into<Value>, value: impl Into<Value>, expected: &[&str]) {
 
 /// Checks what pruning leaves of a `spec`, and which fields it names.
 fn check_pruned(properties: impl Into<Value>, spec: impl Into<Value>, left: impl Into<Value>, dropped: &[&str]) {
-    let mut document = json!({"apiVersion": "acme.io/v1", "kind": "Gizmo", "metadata": {"name": "a"}, "spec": spec.into()});
+    let mut document =
+        json!({"apiVersion": "acme.io/v1", "kind": "Gizmo", "metadata": {"name": "a"}, "spec": spec.into()});
     let found = gizmo(properties).fit(&mut document).expect("metadata can be read");
     assert_eq!(document["spec"], left.into());
     let names: Vec<String> = found
@@ -182,7 +183,9 @@ fn alternatives_are_counted() {
     check(
         either,
         json!({"a": "1", "b": "2"}),
-        &["<nil>: Invalid value: \"\": \"spec.x\" must validate one and only one schema (oneOf). Found 2 valid alternatives"],
+        &[
+            "<nil>: Invalid value: \"\": \"spec.x\" must validate one and only one schema (oneOf). Found 2 valid alternatives",
+        ],
     );
     check(
         json!({"type": "integer", "anyOf": [{"minimum": 9}, {"maximum": 1}]}),
@@ -302,7 +305,8 @@ fn columns_show_values_of_their_type() {
     ]);
     definition.0["spec"]["versions"][0]["additionalPrinterColumns"] = columns;
     let row = versions(&definition).remove(0).resource;
-    let shown: Vec<_> = row.manners.columns().iter().map(|column| format!("{} {}", column.name, column.priority)).collect();
+    let shown: Vec<_> =
+        row.manners.columns().iter().map(|column| format!("{} {}", column.name, column.priority)).collect();
     assert_eq!(shown, ["Name 0", "Text 0", "Size 0", "On 1", "Since 0", "Ready 0"]);
     let cells = |document: Value| row.manners.cells(&object(document), Timestamp::from_second(600).expect("in range"));
     let full = json!({

@@ -63,7 +63,8 @@ impl Manners for Definition {
             finalizers.push(CLEANUP.to_owned());
         }
         object.set_finalizers(finalizers);
-        let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will occur as soon as possible";
+        let message =
+            "CustomResourceDefinition marked for deletion; CustomResource deletion will occur as soon as possible";
         settle::write_condition(object, "Terminating", true, "InstanceDeletionPending", message, now);
     }
 

@@ -55,7 +55,8 @@ pub(super) fn write_condition(
     now: Timestamp,
 ) {
     let status = if holds { "True" } else { "False" };
-    let mut conditions = definition.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut conditions =
+        definition.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
     let old = conditions.iter().position(|one| text(one, "type") == kind);
     let since = old.map(|at| &conditions[at]).filter(|old| text(old, "status") == status);
     let since = since.map_or_else(|| format_time(now), |old| text(old, "lastTransitionTime").to_owned());

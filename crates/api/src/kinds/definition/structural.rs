@@ -121,7 +121,8 @@ fn kind(schema: &Value, path: &str, place: Place, errors: &mut Vec<FieldError>) 
         let fields = metadata.and_then(|metadata| metadata.get("properties")).and_then(Value::as_object);
         let allowed = |name: &String| matches!(name.as_str(), "name" | "generateName");
         if fields.is_some_and(|fields| !fields.keys().all(allowed)) {
-            let why = "must not specify anything other than name and generateName, but metadata is implicitly specified";
+            let why =
+                "must not specify anything other than name and generateName, but metadata is implicitly specified";
             errors.push(FieldError::forbidden(format!("{path}.properties[metadata]"), why));
         }
     }

@@ -64,10 +64,7 @@ fn names_must_fit_together() {
         },
         &["spec.group: Invalid value: \"acme\": should be a domain with at least one dot"],
     );
-    check(
-        |document| drop(document["spec"].as_object_mut().unwrap().remove("scope")),
-        &["spec.scope: Required value"],
-    );
+    check(|document| drop(document["spec"].as_object_mut().unwrap().remove("scope")), &["spec.scope: Required value"]);
     check(
         |document| document["spec"]["scope"] = "Global".into(),
         &["spec.scope: Unsupported value: \"Global\": supported values: \"Cluster\", \"Namespaced\""],
@@ -127,7 +124,10 @@ fn every_part_of_a_schema_has_a_type() {
     check_schema(json!({"x-kubernetes-int-or-string": true}), &[]);
     check_schema(json!({"x-kubernetes-preserve-unknown-fields": true}), &[]);
     check(
-        |document| document["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "array", "items": {"type": "string"}}),
+        |document| {
+            document["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
+                json!({"type": "array", "items": {"type": "string"}})
+        },
         &["spec.validation.openAPIV3Schema.type: Invalid value: \"array\": must be object at the root"],
     );
 }
@@ -149,10 +149,7 @@ fn what_kubernetes_cannot_do_is_refused() {
     );
     check_schema(json!({"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), &[]);
     // What kubebuilder writes for a number that may be a text.
-    check_schema(
-        json!({"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": true}),
-        &[],
-    );
+    check_schema(json!({"anyOf": [{"type": "integer"}, {"type": "string"}], "x-kubernetes-int-or-string": true}), &[]);
 }
 
 #[test]
@@ -183,7 +180,9 @@ fn list_maps_have_keys_that_are_always_there() {
     );
     check_schema(
         list(json!(["port"]), item),
-        &[".items.properties[port].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"],
+        &[
+            ".items.properties[port].default: Required value: this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+        ],
     );
 }
 
@@ -202,7 +201,8 @@ fn defaults_obey_their_schema() {
 
 #[test]
 fn conversion_by_webhook_is_refused_in_so_many_words() {
-    let found = Definition.validate(&definition(|document| document["spec"]["conversion"] = json!({"strategy": "Webhook"})), None);
+    let found = Definition
+        .validate(&definition(|document| document["spec"]["conversion"] = json!({"strategy": "Webhook"})), None);
     assert_eq!(found[0].field, "spec.conversion.strategy");
     assert!(found[0].message.contains("not supported by this server"));
 }
@@ -214,11 +214,15 @@ fn scale_and_selectable_fields_point_to_what_exists() {
             document["spec"]["versions"][0]["subresources"] =
                 json!({"scale": {"specReplicasPath": ".status.size", "statusReplicasPath": ".status.size"}});
         },
-        &["spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.size\": should be a json path under .spec"],
+        &[
+            "spec.versions[0].subresources.scale.specReplicasPath: Invalid value: \".status.size\": should be a json path under .spec",
+        ],
     );
     check(
         |document| document["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": ".spec.nothing"}]),
-        &["spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."],
+        &[
+            "spec.versions[0].selectableFields[0].jsonPath: Invalid value: \".spec.nothing\": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.",
+        ],
     );
 }
 
@@ -268,7 +272,10 @@ fn a_taken_name_is_refused_and_a_served_kind_stays() {
     let mut served = definition(rival);
     settle(&mut served, [], Timestamp::UNIX_EPOCH);
     settle(&mut served, [&first], Timestamp::UNIX_EPOCH);
-    assert_eq!(conditions(&served), ["NamesAccepted=False ShortNamesConflict", "Established=True InitialNamesAccepted"]);
+    assert_eq!(
+        conditions(&served),
+        ["NamesAccepted=False ShortNamesConflict", "Established=True InitialNamesAccepted"]
+    );
     let mut elsewhere = first.clone();
     elsewhere.0["spec"]["group"] = "other.io".into();
     settle(&mut second, [&elsewhere], Timestamp::UNIX_EPOCH);

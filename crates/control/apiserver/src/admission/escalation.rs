@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn an_aggregated_role_counts_as_everything() {
         let rules = rules_of_role(&object(json!({"aggregationRule": {"clusterRoleSelectors": []}, "rules": []})));
-        assert_eq!(rules.iter().map(compact).collect::<Vec<_>>(), [
-            r#"{APIGroups:["*"], Resources:["*"], Verbs:["*"]}"#,
-            r#"{NonResourceURLs:["*"], Verbs:["*"]}"#
-        ]);
+        assert_eq!(
+            rules.iter().map(compact).collect::<Vec<_>>(),
+            [r#"{APIGroups:["*"], Resources:["*"], Verbs:["*"]}"#, r#"{NonResourceURLs:["*"], Verbs:["*"]}"#]
+        );
     }
 }

@@ -28,7 +28,10 @@ pub(super) fn on_create(registry: &Registry, call: &Call, pod: &mut Object) -> R
         // The controller makes `default` moments after its namespace; a pod need not wait for it.
         None if name == "default" => Object::default(),
         None => {
-            let why = format!("error looking up service account {}/{name}: serviceaccount \"{name}\" not found", call.namespace);
+            let why = format!(
+                "error looking up service account {}/{name}: serviceaccount \"{name}\" not found",
+                call.namespace
+            );
             return Err(Status::admission_refused(&call.resource, pod.name(), &why));
         }
     };

@@ -79,10 +79,8 @@ fn host_address(high: u8, low: u8) -> String {
 /// Ports that the update leaves out keep the numbers they had.
 fn settle_ports(registry: &Registry, service: &mut Object, old: Option<&Object>) -> Result<(), Status> {
     let protocol = |port: &Value| port["protocol"].as_str().unwrap_or("TCP").to_owned();
-    let held: Vec<Value> = old
-        .and_then(|old| old.at(&["spec", "ports"]).and_then(Value::as_array))
-        .cloned()
-        .unwrap_or_default();
+    let held: Vec<Value> =
+        old.and_then(|old| old.at(&["spec", "ports"]).and_then(Value::as_array)).cloned().unwrap_or_default();
     let mut chosen: Vec<(String, i64)> = Vec::new();
     for port in ports_mut(service) {
         let named = protocol(port);

@@ -8,8 +8,7 @@ const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/u
 
 /// Adds the tolerations that the pod does not have.
 pub(super) fn on_create(pod: &mut Object) {
-    let mut tolerations =
-        pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut tolerations = pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
     for taint in TAINTS {
         let covers = |toleration: &Value| {
             let key = toleration["key"].as_str().unwrap_or_default();
@@ -30,8 +29,7 @@ mod tests {
     use super::*;
 
     fn keys(tolerations: &Value) -> Vec<String> {
-        let mut pod: Object =
-            serde_json::from_value(json!({"spec": {"tolerations": tolerations}})).expect("an object");
+        let mut pod: Object = serde_json::from_value(json!({"spec": {"tolerations": tolerations}})).expect("an object");
         on_create(&mut pod);
         let list = pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
         list.iter().map(|toleration| toleration["key"].as_str().unwrap_or("*").to_owned()).collect()

@@ -266,7 +266,12 @@ const PATH_ROLES: &[(&str, &[&str])] = &[
     ),
     (
         "system:service-account-issuer-discovery",
-        &["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"],
+        &[
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/",
+            "/openid/v1/jwks",
+            "/openid/v1/jwks/",
+        ],
     ),
     ("system:public-info-viewer", &["/healthz", "/livez", "/readyz", "/version", "/version/"]),
     (

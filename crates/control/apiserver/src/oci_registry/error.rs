@@ -78,7 +78,8 @@ impl From<std::io::Error> for Refusal {
         tracing::error!(%error, "the registry's storage failed");
         let message = match error.kind() {
             ErrorKind::StorageFull => {
-                "no space left on the disk of the registry; free some in the data directory of the control plane".to_owned()
+                "no space left on the disk of the registry; free some in the data directory of the control plane"
+                    .to_owned()
             }
             kind => format!("the registry's storage failed: {kind}"),
         };

@@ -17,12 +17,7 @@ pub(crate) async fn create(registry: &Registry, call: &Call, body: &[u8]) -> Res
 }
 
 /// Stores a decoded, defaulted object.
-pub(crate) async fn store(
-    registry: &Registry,
-    call: &Call,
-    object: Object,
-    origin: Origin,
-) -> Result<Outcome, Status> {
+pub(crate) async fn store(registry: &Registry, call: &Call, object: Object, origin: Origin) -> Result<Outcome, Status> {
     let generates = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         let last = attempt == limits::GENERATE_NAME_RETRIES;
@@ -42,8 +37,7 @@ pub(crate) async fn store(
 /// Turns what the client sent into what is stored.
 async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: Origin) -> Result<Object, Status> {
     let resource = &*call.resource;
-    let birth =
-        Birth { namespace: &call.namespace, name: &call.name, uid: registry.uid(), now: timestamp(registry) };
+    let birth = Birth { namespace: &call.namespace, name: &call.name, uid: registry.uid(), now: timestamp(registry) };
     object_rules::prepare_create(&mut object, resource, &birth)?;
     generate_name(registry, &mut object);
     admission::on_create(registry, call, &mut object).await?;

@@ -17,9 +17,7 @@ use crate::negotiate::{self, BodyFormat};
 /// Reads the object of a create or update.
 pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     let (api_version, kind) = expected(call);
-    let unhandled = |reason: &str| {
-        Status::bad_request(decode::unhandled_text(&kind, &call.resource.version, reason))
-    };
+    let unhandled = |reason: &str| Status::bad_request(decode::unhandled_text(&kind, &call.resource.version, reason));
     if call.resource.is_custom() && negotiate::body_format(&call.content_type)? == BodyFormat::Protobuf {
         return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
     }

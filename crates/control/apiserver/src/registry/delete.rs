@@ -87,14 +87,12 @@ impl DeleteOptions {
     }
 
     fn check(&self, object: &Object, resource: &Resource) -> Result<(), Status> {
-        let pairs =
-            [("UID", &self.uid, object.uid()), ("ResourceVersion", &self.version, object.resource_version())];
+        let pairs = [("UID", &self.uid, object.uid()), ("ResourceVersion", &self.version, object.resource_version())];
         match pairs.iter().find(|(_, wanted, found)| !wanted.is_empty() && wanted != found) {
             None => Ok(()),
             Some((what, wanted, found)) => {
-                let why = format!(
-                    "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-                );
+                let why =
+                    format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}");
                 Err(Status::conflict(resource, object.name(), &why))
             }
         }

@@ -175,7 +175,9 @@ fn number(query: &Query, name: &str) -> Result<Option<i64>, Status> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| Status::bad_request(format!("invalid value {text:?} for {name}: not an integer")))
+    text.parse()
+        .map(Some)
+        .map_err(|_| Status::bad_request(format!("invalid value {text:?} for {name}: not an integer")))
 }
 
 fn check_match(matching: &str, version: &str, errors: &mut Vec<FieldError>) {
@@ -270,7 +272,10 @@ mod tests {
     #[test]
     fn a_token_is_kubernetes_token() {
         let token = URL_SAFE_NO_PAD.decode(Page { revision: 3, after: "a".into() }.token()).expect("base64");
-        assert_eq!(std::str::from_utf8(&token).expect("UTF-8"), "{\"v\":\"meta.k8s.io/v1\",\"rv\":3,\"start\":\"a\\u0000\"}");
+        assert_eq!(
+            std::str::from_utf8(&token).expect("UTF-8"),
+            "{\"v\":\"meta.k8s.io/v1\",\"rv\":3,\"start\":\"a\\u0000\"}"
+        );
     }
 
     #[test]

@@ -69,7 +69,8 @@ impl Registry {
 
     /// Returns the stored entry of an object.
     pub(crate) fn entry(&self, resource: &Resource, key: &ObjectKey) -> Result<Entry, Status> {
-        let found = self.store.get(&keys::object(resource, &key.namespace, &key.name)).map_err(|error| failed(&error))?;
+        let found =
+            self.store.get(&keys::object(resource, &key.namespace, &key.name)).map_err(|error| failed(&error))?;
         found.ok_or_else(|| Status::not_found(resource, &key.name))
     }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, Stream};
-use futures::StreamExt as _;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wkube_api::Status;
@@ -87,8 +87,7 @@ async fn start(
         Start::State(freshness) => {
             let (items, revision) = read::snapshot(registry, call, freshness).await?;
             let selection = &watching.selection;
-            watching.initial =
-                items.into_iter().filter(|item| selection.matches_item(&call.resource, item)).collect();
+            watching.initial = items.into_iter().filter(|item| selection.matches_item(&call.resource, item)).collect();
             watching.initial_end = options.mark_initial.then_some(revision);
             revision
         }

@@ -46,7 +46,12 @@ pub(crate) async fn put(
 }
 
 /// Removes an object in exactly this state.
-pub(crate) async fn remove(registry: &Registry, call: &Call, entry: &Entry, old: &Object) -> Result<Revision, WriteError> {
+pub(crate) async fn remove(
+    registry: &Registry,
+    call: &Call,
+    entry: &Entry,
+    old: &Object,
+) -> Result<Revision, WriteError> {
     let mut txn = Txn {
         preconditions: vec![Precondition::Modified(entry.key.clone(), entry.modified)],
         ops: vec![Op::Delete(entry.key.clone())],

@@ -57,14 +57,16 @@ fn bound(pods: &Resource, pod: &Object, binding: &Object, now: &str) -> Result<O
     for (key, value) in binding.annotations() {
         new.set(&["metadata", "annotations", key], value);
     }
-    set_condition(&mut new, json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+    set_condition(
+        &mut new,
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+    );
     Ok(new)
 }
 
 /// Replaces the condition of the same type, or adds it.
 pub(super) fn set_condition(object: &mut Object, condition: Value) {
-    let mut conditions =
-        object.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut conditions = object.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
     match conditions.iter_mut().find(|old| old["type"] == condition["type"]) {
         Some(old) => *old = condition,
         None => conditions.push(condition),
@@ -84,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_binding_names_the_node_and_says_scheduled() {
-        let pod = check(json!({"metadata": {"name": "p"}, "spec": {}}), json!({"target": {"name": "n"}})).expect("bound");
+        let pod =
+            check(json!({"metadata": {"name": "p"}, "spec": {}}), json!({"target": {"name": "n"}})).expect("bound");
         assert_eq!(pod.str_at(&["spec", "nodeName"]), "n");
         assert_eq!(pod.at(&["status", "conditions"]).expect("conditions")[0]["type"], "PodScheduled");
     }

@@ -87,13 +87,18 @@ fn spend(budget: &Object, pod: &str, ready: bool, now: &str) -> Result<Object, S
     }
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
         let detail = format!("The disruption budget {name} is still being processed by the server.");
-        return Err(Status::disruption_budget("Cannot evict pod as it would violate the pod's disruption budget.", &detail));
+        return Err(Status::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            &detail,
+        ));
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
     if allowed < 1 {
-        let detail =
-            format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
-        return Err(Status::disruption_budget("Cannot evict pod as it would violate the pod's disruption budget.", &detail));
+        let detail = format!("The disruption budget {name} needs {desired} healthy pods and has {healthy} currently");
+        return Err(Status::disruption_budget(
+            "Cannot evict pod as it would violate the pod's disruption budget.",
+            &detail,
+        ));
     }
     let mut spent = budget.clone();
     spent.set(&["status", "disruptionsAllowed"], allowed - 1);
@@ -118,7 +123,8 @@ mod tests {
     use super::*;
 
     fn budget(allowed: i64, extra: &Value) -> Object {
-        let mut status = json!({"disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 2, "observedGeneration": 1});
+        let mut status =
+            json!({"disruptionsAllowed": allowed, "currentHealthy": 2, "desiredHealthy": 2, "observedGeneration": 1});
         if let (Some(status), Some(extra)) = (status.as_object_mut(), extra.as_object()) {
             status.extend(extra.clone());
         }

@@ -12,8 +12,7 @@ use crate::respond;
 use crate::router::{self, Query};
 
 /// The parameters that the node understands.
-const PASSED: [&str; 7] =
-    ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
+const PASSED: [&str; 7] = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
 
 /// Answers GET.
 pub(super) async fn answer(api: &Api, call: &Call) -> Result<Outcome, Status> {
@@ -110,7 +109,9 @@ fn check_started(pod: &Object, container: &str, previous: bool) -> Result<(), St
     };
     let ran_before = !status["lastState"]["terminated"].is_null();
     if previous && !ran_before {
-        return Err(Status::bad_request(format!("previous terminated container {container:?} in pod {name:?} not found")));
+        return Err(Status::bad_request(format!(
+            "previous terminated container {container:?} in pod {name:?} not found"
+        )));
     }
     let state = &status["state"];
     if previous || ran_before || !state["running"].is_null() || !state["terminated"].is_null() {
@@ -156,7 +157,11 @@ mod tests {
     fn a_waiting_container_says_what_it_waits_for() {
         let waiting = |state: Value| {
             let statuses = json!([{"name": "c", "state": state}]);
-            message(check_started(&pod(json!({"metadata": {"name": "p"}, "status": {"containerStatuses": statuses}})), "c", false))
+            message(check_started(
+                &pod(json!({"metadata": {"name": "p"}, "status": {"containerStatuses": statuses}})),
+                "c",
+                false,
+            ))
         };
         assert_eq!(
             waiting(json!({"waiting": {"reason": "ContainerCreating"}})),

@@ -12,10 +12,10 @@ use crate::respond::Body;
 
 mod binding;
 mod eviction;
+pub(crate) mod images;
 mod log;
 mod node;
 mod proxy;
-pub(crate) mod images;
 pub(crate) mod reverse;
 mod review;
 mod scale;

@@ -78,7 +78,10 @@ fn first_port(pod: &Object) -> String {
 }
 
 fn named_port(pod: &Object, name: &str) -> Option<String> {
-    ports(pod).find(|port| port["name"] == name).and_then(|port| port["containerPort"].as_i64()).map(|port| port.to_string())
+    ports(pod)
+        .find(|port| port["name"] == name)
+        .and_then(|port| port["containerPort"].as_i64())
+        .map(|port| port.to_string())
 }
 
 /// Returns node, pod and port of one ready endpoint of a service.

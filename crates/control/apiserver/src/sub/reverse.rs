@@ -22,7 +22,9 @@ pub(crate) fn is_meant(path: &ResourcePath) -> bool {
 pub(crate) fn accept(api: &Api, node: &str, mut request: Request<Body>) -> Result<Response<Body>, Status> {
     let asked = request.headers().get(header::UPGRADE).and_then(|value| value.to_str().ok());
     if !asked.is_some_and(|asked| asked.eq_ignore_ascii_case(PROTOCOL)) {
-        return Err(Status::bad_request(format!("a reverse connection starts with an upgrade to {PROTOCOL} over HTTP/1.1")));
+        return Err(Status::bad_request(format!(
+            "a reverse connection starts with an upgrade to {PROTOCOL} over HTTP/1.1"
+        )));
     }
     let upgrade = hyper::upgrade::on(&mut request);
     let (nodes, node) = (api.nodes.clone(), node.to_owned());

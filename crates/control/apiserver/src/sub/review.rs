@@ -18,7 +18,9 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
     let policy = api.access.policy(&api.registry, Fresh::Yes).await;
     let authorizer = access::authorizer(&api.registry, &policy);
     let answered = match &*call.resource.plural {
-        "selfsubjectaccessreviews" => document(&reviews::self_subject_access(typed(&review)?, &call.user, &authorizer)?),
+        "selfsubjectaccessreviews" => {
+            document(&reviews::self_subject_access(typed(&review)?, &call.user, &authorizer)?)
+        }
         "subjectaccessreviews" => document(&reviews::subject_access(typed(&review)?, &authorizer)?),
         "localsubjectaccessreviews" => {
             document(&reviews::local_subject_access(typed(&review)?, &call.namespace, &authorizer)?)
@@ -37,7 +39,8 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
 
 /// Tells whose token it is, or why it is nobody's (`pkg/registry/authentication/tokenreview`).
 fn token(api: &Api, mut review: Object) -> Result<Object, Status> {
-    let spec: TokenReviewSpec = review.at(&["spec"]).cloned().and_then(|spec| serde_json::from_value(spec).ok()).unwrap_or_default();
+    let spec: TokenReviewSpec =
+        review.at(&["spec"]).cloned().and_then(|spec| serde_json::from_value(spec).ok()).unwrap_or_default();
     if spec.token.is_empty() {
         return Err(Status::bad_request("token is required for TokenReview in authentication"));
     }

@@ -200,7 +200,8 @@ async fn a_watch_ends_with_the_schema_that_it_started_with() {
     let changed = server.call_as("PATCH", GIZMO, "application/json-patch+json", Some(patch)).await;
     assert_eq!(changed.code, 200, "{changed:?}");
     assert_eq!(watch.line().await, "end");
-    let mut watch = server.watch(&format!("{GIZMOS}?watch=true&resourceVersion={}", changed.at("metadata.resourceVersion"))).await;
+    let mut watch =
+        server.watch(&format!("{GIZMOS}?watch=true&resourceVersion={}", changed.at("metadata.resourceVersion"))).await;
     server.delete(GIZMO).await;
     assert_eq!(watch.line().await, "DELETED g", "a kind that goes shows how its objects go");
     assert_eq!(watch.line().await, "end");
@@ -263,8 +264,7 @@ async fn server_side_apply_merges_lists_by_the_schema() {
 async fn scale_reads_and_writes_where_the_definition_says() {
     let server = Server::new().await;
     let mut scalable = version("v1", true);
-    scalable["subresources"]["scale"] =
-        json!({"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.ready", "labelSelectorPath": ".status.who"});
+    scalable["subresources"]["scale"] = json!({"specReplicasPath": ".spec.size", "statusReplicasPath": ".status.ready", "labelSelectorPath": ".status.who"});
     let made = server.post(DEFINITIONS, definition(&[scalable])).await;
     assert_eq!(made.code, 201, "{made:?}");
     let mut full = post(&server, "g", json!({"size": 3})).await.body;
@@ -324,7 +324,8 @@ async fn names_belong_to_the_first_definition_and_are_free_after_it() {
     assert_eq!(made.at("status.conditions.1.status"), "False");
     let gadgets = "/apis/acme.io/v1/namespaces/default/gadgets";
     assert_eq!(server.get(gadgets).await.code, 404);
-    let mut watch = server.watch(&format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name=gadgets.acme.io")).await;
+    let mut watch =
+        server.watch(&format!("{DEFINITIONS}?watch=true&fieldSelector=metadata.name=gadgets.acme.io")).await;
     assert_eq!(watch.line().await, "ADDED gadgets.acme.io");
     server.delete(GIZMO).await;
     assert_eq!(watch.line().await, "MODIFIED gadgets.acme.io");

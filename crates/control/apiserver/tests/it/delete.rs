@@ -9,7 +9,10 @@ async fn an_object_without_finalizers_is_gone_at_once() {
     let server = Server::new().await;
     let made = server.config_map("a", json!({})).await;
     let gone = server.delete(&format!("{CONFIG_MAPS}/a")).await;
-    assert_eq!((gone.code, gone.at("status"), gone.at("details.uid")), (200, "Success".into(), at(&made, "metadata.uid")));
+    assert_eq!(
+        (gone.code, gone.at("status"), gone.at("details.uid")),
+        (200, "Success".into(), at(&made, "metadata.uid"))
+    );
     assert_eq!(server.get(&format!("{CONFIG_MAPS}/a")).await.code, 404);
 }
 

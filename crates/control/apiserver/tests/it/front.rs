@@ -126,10 +126,12 @@ async fn a_stranger_is_forbidden_until_a_role_is_bound() {
 #[tokio::test]
 async fn impersonation_asks_as_somebody_else() {
     let server = Server::new().await;
-    let request = Request::get("/api/v1/pods").header("impersonate-user", "nobody").body(http_body_util::Full::default());
+    let request =
+        Request::get("/api/v1/pods").header("impersonate-user", "nobody").body(http_body_util::Full::default());
     let refused = server.send(request.expect("a request")).await;
     assert_eq!(refused.code, 403);
-    let expected = r#"pods is forbidden: User "nobody" cannot list resource "pods" in API group "" at the cluster scope"#;
+    let expected =
+        r#"pods is forbidden: User "nobody" cannot list resource "pods" in API group "" at the cluster scope"#;
     assert_eq!(refused.at("message"), expected);
 }
 
@@ -161,7 +163,10 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
     let failed = ApiServer::start(options, &Tasks::new()).await.err().expect("refused");
     assert!(matches!(failed, StartError::Listen { flag: "--api", .. }));
     let message = failed.to_string();
-    assert!(message.contains(&taken.local_addr().expect("an address").to_string()) && message.contains("--api"), "{message}");
+    assert!(
+        message.contains(&taken.local_addr().expect("an address").to_string()) && message.contains("--api"),
+        "{message}"
+    );
 }
 
 #[tokio::test]

@@ -139,6 +139,9 @@ async fn collectors_get_only_metadata() {
         .body(http_body_util::Full::default())
         .expect("a request");
     let list = server.send(request).await;
-    assert_eq!((list.at("kind"), list.at("items.0.kind")), ("PartialObjectMetadataList".into(), "PartialObjectMetadata".into()));
+    assert_eq!(
+        (list.at("kind"), list.at("items.0.kind")),
+        ("PartialObjectMetadataList".into(), "PartialObjectMetadata".into())
+    );
     assert_eq!(list.body["items"][0].get("data"), None::<&Value>);
 }

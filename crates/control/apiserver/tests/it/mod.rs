@@ -136,8 +136,8 @@ impl Server {
 async fn answer(response: http::Response<Body>) -> Answer {
     let (code, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-    let body = serde_json::from_slice(&bytes)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+    let body =
+        serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
     Answer { code, headers, body }
 }
 

@@ -99,7 +99,8 @@ async fn fields_of_others_conflict_unless_forced() {
     let path = format!("{DEPLOYMENTS}/d");
     let first = patch(&server, &format!("{path}?fieldManager=one"), APPLY, deployment("d", 2)).await;
     assert_eq!(first.code, 201, "{first:?}");
-    let other = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 5}});
+    let other =
+        json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {"replicas": 5}});
     let conflict = patch(&server, &format!("{path}?fieldManager=two"), APPLY, other.clone()).await;
     assert_eq!((conflict.code, conflict.at("details.causes.0.reason")), (409, "FieldManagerConflict".into()));
     assert_eq!(conflict.at("details.causes.0.field"), ".spec.replicas");

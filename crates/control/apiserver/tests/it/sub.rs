@@ -23,7 +23,10 @@ async fn a_scale_reads_and_sets_replicas() {
     let made = server.post(DEPLOYMENTS, deployment()).await;
     let path = format!("{DEPLOYMENTS}/d/scale");
     let read = server.get(&path).await;
-    assert_eq!((read.at("kind"), read.at("spec.replicas"), read.at("status.selector")), ("Scale".into(), "1".into(), "a=b".into()));
+    assert_eq!(
+        (read.at("kind"), read.at("spec.replicas"), read.at("status.selector")),
+        ("Scale".into(), "1".into(), "a=b".into())
+    );
     assert_eq!(read.at("metadata.resourceVersion"), made.at("metadata.resourceVersion"));
     let body = Some(json!({"spec": {"replicas": 4}}));
     let scaled = server.call_as("PATCH", &path, "application/merge-patch+json", body).await;
@@ -126,7 +129,10 @@ async fn both_groups_show_the_same_events() {
     assert_eq!((list.at("apiVersion"), list.at("items.0.note")), ("events.k8s.io/v1".into(), "hello".into()));
     let mut watch = server.watch(&format!("{new}?watch=true")).await;
     let event = watch.next().await.expect("an event");
-    assert_eq!((super::at(&event, "object.apiVersion"), super::at(&event, "object.note")), ("events.k8s.io/v1".into(), "hello".into()));
+    assert_eq!(
+        (super::at(&event, "object.apiVersion"), super::at(&event, "object.note")),
+        ("events.k8s.io/v1".into(), "hello".into())
+    );
     assert_eq!(server.delete(&format!("{new}/e")).await.code, 200);
     assert_eq!(server.get(&format!("{core}/e")).await.code, 404);
 }
@@ -158,7 +164,8 @@ async fn logs_and_proxied_requests_reach_the_pods_node() {
     let binding = json!({"target": {"kind": "Node", "name": "n"}});
     assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 201);
     let state = json!({"status": {"containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "x", "imageID": "", "state": {"running": {}}}]}});
-    let patched = server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(state)).await;
+    let patched =
+        server.call_as("PATCH", &format!("{PODS}/p/status"), "application/merge-patch+json", Some(state)).await;
     assert_eq!(patched.code, 200, "{patched:?}");
     let logs = server.get(&format!("{PODS}/p/log?follow=true&tailLines=5")).await;
     assert_eq!((logs.code, logs.body), (200, json!("GET /containerLogs/default/p/main?follow=true&tailLines=5")));

@@ -56,9 +56,12 @@ impl Running {
 
     async fn send(&self, request: Request<Full<bytes::Bytes>>, admin: bool) -> Response<Incoming> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&self.kubeconfig("certificate-authority-data")).expect("PEM")).expect("a CA");
+        roots
+            .add(CertificateDer::from_pem_slice(&self.kubeconfig("certificate-authority-data")).expect("PEM"))
+            .expect("a CA");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+        let builder =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let builder = builder.with_root_certificates(roots);
         let config = if admin {
             let certificate = CertificateDer::from_pem_slice(&self.kubeconfig("client-certificate-data")).expect("PEM");

@@ -58,7 +58,10 @@ async fn a_token_is_for_the_api_server_and_lasts_an_hour_unless_asked_otherwise(
     assert_eq!(claims["exp"].as_i64().zip(claims["iat"].as_i64()).map(|(end, start)| end - start), Some(3600));
     let status = review(&server, &made.at("status.token"), &[]).await;
     assert_eq!((at(&status, "authenticated"), at(&status, "audiences.0")), ("true".into(), ISSUER.into()));
-    assert_eq!(at(&status, "user.groups"), r#"["system:serviceaccounts","system:serviceaccounts:default","system:authenticated"]"#);
+    assert_eq!(
+        at(&status, "user.groups"),
+        r#"["system:serviceaccounts","system:serviceaccounts:default","system:authenticated"]"#
+    );
 }
 
 #[tokio::test]
@@ -135,7 +138,8 @@ async fn others_find_the_keys() {
     let keys = server.get("/openid/v1/jwks").await;
     assert_eq!(keys.headers["content-type"], "application/jwk-set+json");
     let made = server.post(TOKEN, request(&json!({}))).await;
-    let header = made.at("status.token").split('.').next().map(|header| URL_SAFE_NO_PAD.decode(header).expect("base64"));
+    let header =
+        made.at("status.token").split('.').next().map(|header| URL_SAFE_NO_PAD.decode(header).expect("base64"));
     let header: Value = serde_json::from_slice(&header.expect("a header")).expect("JSON");
     assert_eq!(header["kid"], keys.body["keys"][0]["kid"]);
 }

@@ -126,5 +126,8 @@ async fn table_watches_say_their_columns_once() {
     let text = answer.body.as_str().expect("lines").to_owned();
     let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(at(&events[0], "object.columnDefinitions.0.name"), "Name");
-    assert_eq!((at(&events[1], "object.columnDefinitions"), at(&events[1], "object.rows.0.cells.0")), (String::new(), "b".into()));
+    assert_eq!(
+        (at(&events[1], "object.columnDefinitions"), at(&events[1], "object.rows.0.cells.0")),
+        (String::new(), "b".into())
+    );
 }

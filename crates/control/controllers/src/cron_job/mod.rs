@@ -57,8 +57,7 @@ impl Reconcile for Reconciler {
         let Some(cron_job) = self.cron_jobs.get(key) else { return Ok(Next::Done) };
         let jobs = self.jobs.owned_by(cron_job.uid());
         let zone = zone(&cron_job);
-        let observed =
-            Observed { cron_job: &cron_job, jobs: &jobs, zone: zone.as_ref().ok(), now: self.clock.now() };
+        let observed = Observed { cron_job: &cron_job, jobs: &jobs, zone: zone.as_ref().ok(), now: self.clock.now() };
         let plan = plan::plan(&observed);
         for note in &plan.notes {
             self.tell(&cron_job, note);

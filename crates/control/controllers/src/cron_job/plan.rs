@@ -122,9 +122,9 @@ impl fmt::Display for Note {
             Self::Missed(at) => {
                 write!(f, "Missed scheduled time to start a job: {}", at.strftime("%a, %d %b %Y %H:%M:%S +0000"))
             }
-            Self::StillActive => f.write_str(
-                "Not starting job because prior execution is running and concurrency policy is Forbid",
-            ),
+            Self::StillActive => {
+                f.write_str("Not starting job because prior execution is running and concurrency policy is Forbid")
+            }
         }
     }
 }
@@ -142,11 +142,8 @@ struct Buckets<'a> {
 /// Decides.
 pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let buckets = classify(observed.jobs);
-    let mut plan = Plan {
-        notes: news(observed, &buckets),
-        status: status(observed.cron_job, &buckets),
-        ..Plan::default()
-    };
+    let mut plan =
+        Plan { notes: news(observed, &buckets), status: status(observed.cron_job, &buckets), ..Plan::default() };
     let spec = &observed.cron_job.spec;
     if meta::is_deleting(&observed.cron_job.metadata) {
         return plan;
@@ -227,7 +224,8 @@ fn status(cron_job: &CronJob, buckets: &Buckets<'_>) -> CronJobStatus {
     let succeeded = buckets.succeeded.iter().filter_map(completed).max_by_key(|time| time.0);
     // A Job that exists was scheduled, whatever the status had time to say.
     let scheduled = |job: &&Job| meta::annotation(&job.metadata, SCHEDULED_AT)?.parse::<Timestamp>().ok();
-    let known = [&buckets.active, &buckets.succeeded, &buckets.failed].into_iter().flatten().filter_map(scheduled).max();
+    let known =
+        [&buckets.active, &buckets.succeeded, &buckets.failed].into_iter().flatten().filter_map(scheduled).max();
     CronJobStatus {
         active: (!active.is_empty()).then_some(active),
         last_schedule_time: later(old.last_schedule_time.map(|time| time.0), known).map(meta::time),

@@ -140,7 +140,12 @@ fn the_history_keeps_the_newest() {
     let unlimited = with(|spec| spec.successful_jobs_history_limit = None);
     check(&unlimited, &jobs, "12:45:00", "next 12:50");
     let failed = ["12:10:00", "12:20:00", "12:30:00", "12:40:00"].map(|clock| job(clock, "Failed"));
-    check(&cron_job(), &failed, "12:45:00", "delete tick-12:10:00, delete tick-12:20:00, delete tick-12:30:00, next 12:50");
+    check(
+        &cron_job(),
+        &failed,
+        "12:45:00",
+        "delete tick-12:10:00, delete tick-12:20:00, delete tick-12:30:00, next 12:50",
+    );
 }
 
 #[test]
@@ -158,7 +163,11 @@ fn the_status_follows_the_jobs() {
     let status = look(&cron_job, &[job("12:10:00", ""), job("12:20:00", "")], at("12:21:00")).status;
     let names: Vec<_> = status.active.iter().flatten().filter_map(|job| job.name.clone()).collect();
     assert_eq!(names, ["tick-12:10:00", "tick-12:20:00"]);
-    assert_eq!(status.last_schedule_time, Some(meta::time(at("12:20:00"))), "the Jobs tell, even if the status did not");
+    assert_eq!(
+        status.last_schedule_time,
+        Some(meta::time(at("12:20:00"))),
+        "the Jobs tell, even if the status did not"
+    );
     cron_job.status = Some(status);
     let ended = look(&cron_job, &[job("12:20:00", "Complete")], at("12:25:00"));
     assert_eq!(text(&ended), "MissingJob, SawCompletedJob, next 12:30");
@@ -192,7 +201,9 @@ fn an_afternoon() {
     let forbid = with(|spec| spec.concurrency_policy = Some("Forbid".into()));
     let mut jobs: Vec<Arc<Job>> = Vec::new();
     let mut log = String::new();
-    for (now, ends) in [("12:10:00", ""), ("12:15:00", "12:10:00"), ("12:20:00", ""), ("12:30:00", ""), ("12:33:00", "12:20:00")] {
+    for (now, ends) in
+        [("12:10:00", ""), ("12:15:00", "12:10:00"), ("12:20:00", ""), ("12:30:00", ""), ("12:33:00", "12:20:00")]
+    {
         if !ends.is_empty() {
             let name = format!("tick-{ends}");
             jobs.retain(|job| job.metadata.name.as_deref() != Some(&name));

@@ -107,7 +107,8 @@ impl Budget {
         let rolling = &spec["strategy"]["rollingUpdate"];
         let total = i32::try_from(replicas).unwrap_or(i32::MAX);
         let pods = |value: &Value, round| i64::from(intstr::scaled_json(value, total, round).unwrap_or_default());
-        let (surge, unavailable) = (pods(&rolling["maxSurge"], Round::Up), pods(&rolling["maxUnavailable"], Round::Down));
+        let (surge, unavailable) =
+            (pods(&rolling["maxSurge"], Round::Up), pods(&rolling["maxUnavailable"], Round::Down));
         let unavailable = if surge == 0 && unavailable == 0 { 1 } else { unavailable };
         Self { most: replicas + surge, least_available: replicas - unavailable }
     }

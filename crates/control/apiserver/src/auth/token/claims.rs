@@ -348,7 +348,8 @@ pub(super) mod tests {
 
     #[test]
     fn a_pod_that_goes_keeps_its_token_for_a_minute() {
-        let going = |time: &str| vec![("pods/web-1", json!({"name": "web-1", "uid": "uid-web-1", "deletionTimestamp": time}))];
+        let going =
+            |time: &str| vec![("pods/web-1", json!({"name": "web-1", "uid": "uid-web-1", "deletionTimestamp": time}))];
         check(going("2026-01-01T00:29:00Z"), "2026-01-01T00:30:00Z", BOT);
         check(going("2026-01-01T00:28:59Z"), "2026-01-01T00:30:00Z", "pod d/web-1 has been deleted");
     }
@@ -366,12 +367,15 @@ pub(super) mod tests {
         assert_eq!(user.uid, "uid-bot");
         assert_eq!(user.groups, ["system:serviceaccounts", "system:serviceaccounts:d", "system:authenticated"]);
         let extra: Vec<_> = user.extra.iter().map(|(key, values)| format!("{key}={}", values.join(","))).collect();
-        assert_eq!(extra, [
-            "authentication.kubernetes.io/credential-id=JTI=7",
-            "authentication.kubernetes.io/node-name=n1",
-            "authentication.kubernetes.io/node-uid=uid-n1",
-            "authentication.kubernetes.io/pod-name=web-1",
-            "authentication.kubernetes.io/pod-uid=uid-web-1",
-        ]);
+        assert_eq!(
+            extra,
+            [
+                "authentication.kubernetes.io/credential-id=JTI=7",
+                "authentication.kubernetes.io/node-name=n1",
+                "authentication.kubernetes.io/node-uid=uid-n1",
+                "authentication.kubernetes.io/pod-name=web-1",
+                "authentication.kubernetes.io/pod-uid=uid-web-1",
+            ]
+        );
     }
 }
