@@ -126,7 +126,7 @@ fn every_part_of_a_schema_has_a_type() {
     check(
         |document| {
             document["spec"]["versions"][0]["schema"]["openAPIV3Schema"] =
-                json!({"type": "array", "items": {"type": "string"}})
+                json!({"type": "array", "items": {"type": "string"}});
         },
         &["spec.validation.openAPIV3Schema.type: Invalid value: \"array\": must be object at the root"],
     );
