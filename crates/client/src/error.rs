@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustls::CertificateError;
 use tower::BoxError;
 use wkube_api::Status;
 
@@ -85,6 +86,27 @@ impl Error {
         }
     }
 
+    /// Whether the server's certificate is not valid at our time: mostly one of the two clocks is wrong.
+    pub fn is_clock_skew(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            // An I/O error keeps its cause out of `source`.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
+            if let Some(rustls::Error::InvalidCertificate(problem)) = tls {
+                return matches!(
+                    problem,
+                    CertificateError::Expired
+                        | CertificateError::ExpiredContext { .. }
+                        | CertificateError::NotValidYet
+                        | CertificateError::NotValidYetContext { .. }
+                );
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Returns how long the server asked us to wait (`details.retryAfterSeconds`).
     pub fn retry_after(&self) -> Option<Duration> {
         let seconds = self.status()?.details.as_ref()?.retry_after_seconds?;
@@ -104,5 +126,23 @@ impl Error {
 impl From<kube_client::Error> for Error {
     fn from(error: kube_client::Error) -> Self {
         Self::Transport(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn transport(problem: CertificateError) -> Error {
+        let tls = std::io::Error::other(rustls::Error::InvalidCertificate(problem));
+        Error::Transport(Box::new(tls))
+    }
+
+    #[test]
+    fn a_certificate_of_another_time_points_at_the_clocks() {
+        assert!(transport(CertificateError::NotValidYet).is_clock_skew());
+        assert!(transport(CertificateError::Expired).is_clock_skew());
+        assert!(!transport(CertificateError::UnknownIssuer).is_clock_skew());
+        assert!(!Error::Transport("refused".into()).is_clock_skew());
     }
 }

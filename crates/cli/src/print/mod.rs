@@ -47,7 +47,9 @@ fn message_of(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    if matches!(client, Some(wkube_client::Error::Transport(_))) {
+    if client.is_some_and(wkube_client::Error::is_clock_skew) {
+        text.push_str("; compare the clocks of this machine and of the server");
+    } else if matches!(client, Some(wkube_client::Error::Transport(_))) {
         text.push_str("; is `wkube up` running, and is this its kubeconfig?");
     }
     text
