@@ -90,10 +90,7 @@ impl Error {
     pub fn is_clock_skew(&self) -> bool {
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = cause {
-            // An I/O error keeps its cause out of `source`.
-            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let tls = inner.and_then(|inner| inner.downcast_ref()).or_else(|| error.downcast_ref::<rustls::Error>());
-            if let Some(rustls::Error::InvalidCertificate(problem)) = tls {
+            if let Some(rustls::Error::InvalidCertificate(problem)) = error.downcast_ref() {
                 return matches!(
                     problem,
                     CertificateError::Expired
@@ -102,7 +99,11 @@ impl Error {
                         | CertificateError::NotValidYetContext { .. }
                 );
             }
-            cause = error.source();
+            // An I/O error keeps its cause out of `source`, and TLS errors come wrapped in several of them.
+            cause = match error.downcast_ref::<std::io::Error>() {
+                Some(io) => io.get_ref().map(|inner| inner as &(dyn std::error::Error + 'static)),
+                None => error.source(),
+            };
         }
         false
     }
@@ -135,7 +136,7 @@ mod tests {
 
     fn transport(problem: CertificateError) -> Error {
         let tls = std::io::Error::other(rustls::Error::InvalidCertificate(problem));
-        Error::Transport(Box::new(tls))
+        Error::Transport(Box::new(std::io::Error::other(tls)))
     }
 
     #[test]
