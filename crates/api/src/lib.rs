@@ -12,6 +12,7 @@ pub mod openapi;
 pub mod patch;
 pub mod protobuf;
 pub mod quantity;
+pub mod remote_command;
 pub mod resource;
 pub mod schema;
 pub mod selector;
