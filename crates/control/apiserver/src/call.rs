@@ -1,5 +1,6 @@
 //! One request, understood: who asks for what, and how the answer should look.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -55,6 +56,8 @@ pub(crate) struct Call {
     pub(crate) policy: Option<Arc<Policy>>,
     /// What the client should be told besides the answer.
     pub(crate) warnings: Mutex<Vec<String>>,
+    /// What admission has to say in the audit log, by `plugin/key`.
+    pub(crate) annotations: Mutex<BTreeMap<String, String>>,
 }
 
 impl Call {
@@ -76,6 +79,7 @@ impl Call {
             dry_run: false,
             policy: None,
             warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 
@@ -86,6 +90,11 @@ impl Call {
         if !warnings.contains(&text) {
             warnings.push(text);
         }
+    }
+
+    /// Leaves a note in the audit log; the first one of a key stays.
+    pub(crate) fn annotate(&self, key: impl Into<String>, value: impl Into<String>) {
+        self.annotations.lock().entry(key.into()).or_insert_with(|| value.into());
     }
 
     /// Returns the same call about one object of the collection.
@@ -106,6 +115,7 @@ impl Call {
             dry_run: self.dry_run,
             policy: self.policy.clone(),
             warnings: Mutex::default(),
+            annotations: Mutex::default(),
         }
     }
 

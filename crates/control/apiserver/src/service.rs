@@ -157,6 +157,7 @@ fn understand(
         query,
         policy: None,
         warnings: Mutex::default(),
+        annotations: Mutex::default(),
     })
 }
 

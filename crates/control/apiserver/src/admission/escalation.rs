@@ -5,25 +5,32 @@ use k8s_openapi::api::rbac::v1::PolicyRule;
 use serde_json::Value;
 use wkube_api::{Object, ObjectKey, Status};
 
+use super::Attributes;
 use crate::access;
-use crate::auth::{Attributes, MASTERS, Policy, User};
-use crate::call::Call;
+use crate::auth::{self, MASTERS, Policy, User};
 use crate::registry::Registry;
 
 /// The group of roles and bindings.
 pub(crate) const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// Refuses a new or changed role or binding that gives more than its writer has.
-pub(super) fn check(registry: &Registry, call: &Call, new: &Object, old: Option<&Object>) -> Result<(), Status> {
+pub(super) fn validate(attributes: &Attributes<'_>, new: &Object) -> Result<(), Status> {
+    let Attributes { registry, call, old, .. } = attributes;
     // Without a policy it is the server itself that writes.
     let Some(policy) = call.policy.as_deref().filter(|_| !call.user.is_in(MASTERS)) else { return Ok(()) };
     if old.is_some_and(|old| !grants_change(new, old)) {
         return Ok(());
     }
     let may = |verb, resource, name| {
-        let attributes =
-            Attributes { verb, group: GROUP, resource, namespace: new.namespace(), name, ..Attributes::default() };
-        access::authorizer(registry, policy).decide(&call.user, &attributes).is_allowed()
+        let wanted = auth::Attributes {
+            verb,
+            group: GROUP,
+            resource,
+            namespace: new.namespace(),
+            name,
+            ..auth::Attributes::default()
+        };
+        access::authorizer(registry, policy).decide(&call.user, &wanted).is_allowed()
     };
     let granted = if let plural @ ("roles" | "clusterroles") = &*call.resource.plural {
         if may("escalate", plural, new.name()) {

@@ -1,5 +1,12 @@
-//! Built-in admission: what the cluster adds to an object, or refuses, between decoding and validation
-//! (`plugin/pkg/admission`). A plugin is one file with a function; the lists below are its order.
+//! Admission: what the cluster adds to an object, or refuses, between decoding and the store
+//! (`kubeapiserver/options/plugins.go`). A plugin is one file; the three lists below are the chain, in Kubernetes' order.
+//!
+//! ```text
+//! create, update, connect ─> admit (may change the object) ─> defaults, registry, validation ─> validate ─> store
+//! delete ─────────────────> delete (both phases: there is nothing to change) ─> store
+//! ```
+//! Every plugin takes [`Attributes`], looks first whether it is concerned, and may warn (`call.warn`) or leave an audit
+//! annotation (`call.annotate`). An update may be tried several times; plugins see each try.
 
 use wkube_api::{Object, Status};
 
@@ -7,60 +14,98 @@ use crate::call::Call;
 use crate::definitions;
 use crate::registry::Registry;
 
+mod attributes;
 mod certificate_request;
 pub(crate) mod claims;
+mod connect;
+mod default_toleration_seconds;
 pub(crate) mod escalation;
-mod namespace;
+mod namespace_lifecycle;
 mod priority;
-mod quota;
+mod resource_quota;
 mod service_account;
 pub(crate) mod service_network;
-mod tolerations;
 
-/// Completes or refuses a new object.
-pub(crate) async fn on_create(registry: &Registry, call: &Call, object: &mut Object) -> Result<(), Status> {
-    namespace::on_create(registry, call, object)?;
-    if call.is_for("", "pods") {
-        service_account::on_create(registry, call, object)?;
-        priority::on_create(registry, call, object).await?;
-        tolerations::on_create(object);
+pub(crate) use attributes::{Attributes, Operation};
+
+/// The mutating phase: completes or refuses an object. Webhooks that ask for it get a second round.
+pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    round(attributes, object).await?;
+    let again = {
+        let mut rounds = attributes.rounds.lock();
+        let wanted = std::mem::take(&mut rounds.wanted);
+        rounds.again = wanted;
+        wanted
+    };
+    if again { round(attributes, object).await } else { Ok(()) }
+}
+
+/// The mutating plugins, in order.
+async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    namespace_lifecycle::admit(attributes, object)?;
+    // LimitRanger
+    service_account::admit(attributes, object)?;
+    // TaintNodesByCondition, NodeRestriction (validating in effect)
+    priority::admit(attributes, object).await?;
+    default_toleration_seconds::admit(attributes, object);
+    // DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, DefaultIngressClass
+    // MutatingAdmissionPolicy: mutating_policy::admit(attributes, Some(object)).await?
+    // MutatingAdmissionWebhook: mutating_webhook::admit(attributes, Some(object)).await?
+    Ok(())
+}
+
+/// The validating phase: refuses an object that is valid but not welcome. The quota comes last, in [`reserve`].
+pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+    escalation::validate(attributes, object)?;
+    // LimitRanger, PodSecurity, PersistentVolumeClaimResize, certificates
+    // ValidatingAdmissionPolicy: validating_policy::validate(attributes, Some(object)).await?
+    // ValidatingAdmissionWebhook: validating_webhook::validate(attributes, Some(object)).await?
+    resource_quota::validate(attributes, object).await
+}
+
+/// Both phases for a delete, whose object is `attributes.old`.
+pub(crate) async fn delete(attributes: &Attributes<'_>) -> Result<(), Status> {
+    namespace_lifecycle::on_delete(attributes)?;
+    // NodeRestriction
+    // MutatingAdmissionPolicy and MutatingAdmissionWebhook with `None`
+    // ValidatingAdmissionPolicy and ValidatingAdmissionWebhook with `None`
+    std::future::ready(Ok(())).await
+}
+
+/// Both phases for something that is answered and not stored: a binding, an eviction, a stream's options.
+pub(crate) async fn pass(
+    registry: &Registry,
+    call: &Call,
+    operation: Operation,
+    object: &mut Object,
+) -> Result<(), Status> {
+    let attributes = Attributes::new(registry, call, operation, None);
+    admit(&attributes, object).await?;
+    validate(&attributes, object).await
+}
+
+/// Both phases for a stream to a pod, node or service.
+pub(crate) async fn connect(registry: &Registry, call: &Call) -> Result<(), Status> {
+    pass(registry, call, Operation::Connect, &mut connect::options(call)).await
+}
+
+/// Fills in what is the registry's to give, after admission and before validation: addresses, ports, requesters.
+pub(crate) fn complete(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
+    let Attributes { registry, call, operation, old, .. } = attributes;
+    if !call.subresource.is_empty() {
+        return Ok(());
     }
     if call.is_for("", "services") {
-        service_network::settle(registry, object, None)?;
+        service_network::settle(registry, object, *old)?;
     }
-    if call.is_for("certificates.k8s.io", "certificatesigningrequests") {
+    if attributes.creates("certificates.k8s.io", "certificatesigningrequests") {
         certificate_request::on_create(&call.user, object);
     }
     if definitions::is_definition(&call.resource) {
-        object.0.remove("status");
+        if *operation == Operation::Create {
+            object.0.remove("status");
+        }
         definitions::settle(registry, call, object)?;
     }
     Ok(())
-}
-
-/// Refuses a new object that is valid but not welcome.
-pub(crate) async fn check_create(registry: &Registry, call: &Call, object: &Object) -> Result<(), Status> {
-    escalation::check(registry, call, object, None)?;
-    quota::check(registry, call, object).await
-}
-
-/// Refuses a changed object that is valid but not welcome.
-pub(crate) fn check_update(registry: &Registry, call: &Call, new: &Object, old: &Object) -> Result<(), Status> {
-    escalation::check(registry, call, new, Some(old))
-}
-
-/// Completes or refuses a changed object.
-pub(crate) fn on_update(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
-    if call.is_for("", "services") {
-        service_network::settle(registry, new, Some(old))?;
-    }
-    if definitions::is_definition(&call.resource) {
-        definitions::settle(registry, call, new)?;
-    }
-    Ok(())
-}
-
-/// Refuses the deletion of what must stay.
-pub(crate) fn on_delete(call: &Call) -> Result<(), Status> {
-    namespace::on_delete(call)
 }

@@ -3,11 +3,15 @@
 use serde_json::{Value, json};
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
-use crate::call::Call;
+use super::Attributes;
 use crate::registry::Registry;
 
 /// Sets the pod's priority and preemption policy.
-pub(super) async fn on_create(registry: &Registry, call: &Call, pod: &mut Object) -> Result<(), Status> {
+pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
+    let Attributes { registry, call, .. } = attributes;
+    if !attributes.creates("", "pods") {
+        return Ok(());
+    }
     let Some(classes) = registry.catalog.find("scheduling.k8s.io", "v1", "priorityclasses") else { return Ok(()) };
     let name = pod.str_at(&["spec", "priorityClassName"]).to_owned();
     let class = if name.is_empty() {

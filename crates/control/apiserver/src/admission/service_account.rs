@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wkube_api::{Object, ObjectKey, Status};
 
-use crate::call::Call;
+use super::Attributes;
 use crate::registry::Registry;
 
 /// Where containers find their token.
@@ -14,7 +14,11 @@ const VOLUME: &str = "kube-api-access-";
 const TOKEN_SECONDS: i64 = 3607;
 
 /// Names the account and mounts its token.
-pub(super) fn on_create(registry: &Registry, call: &Call, pod: &mut Object) -> Result<(), Status> {
+pub(super) fn admit(attributes: &Attributes<'_>, pod: &mut Object) -> Result<(), Status> {
+    let Attributes { registry, call, .. } = attributes;
+    if !attributes.creates("", "pods") {
+        return Ok(());
+    }
     if pod.annotations().contains_key("kubernetes.io/config.mirror") {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::object_rules::{self, Birth};
 use super::update::Origin;
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, decode};
-use crate::admission;
+use crate::admission::{self, Attributes, Operation};
 use crate::call::Call;
 use crate::limits;
 
@@ -40,7 +40,9 @@ async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: O
     let birth = Birth { namespace: &call.namespace, name: &call.name, uid: registry.uid(), now: timestamp(registry) };
     object_rules::prepare_create(&mut object, resource, &birth)?;
     generate_name(registry, &mut object);
-    admission::on_create(registry, call, &mut object).await?;
+    let attributes = Attributes::new(registry, call, Operation::Create, None);
+    admission::admit(&attributes, &mut object).await?;
+    admission::complete(&attributes, &mut object)?;
     // Admission may have added something that has defaults itself.
     resource.manners.default(&mut object);
     resource.manners.prepare_create(&mut object);
@@ -48,7 +50,7 @@ async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: O
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, object.name(), errors));
     }
-    admission::check_create(registry, call, &object).await?;
+    admission::validate(&attributes, &object).await?;
     if origin == Origin::Client {
         decode::manage(registry, call, &mut object, None);
     }

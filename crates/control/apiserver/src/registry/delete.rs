@@ -9,7 +9,7 @@ use super::list_options::{Freshness, ListOptions};
 use super::selection::Selection;
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, decode, object_rules, read, view};
-use crate::admission;
+use crate::admission::{self, Attributes, Operation};
 use crate::call::Call;
 use crate::limits;
 
@@ -84,6 +84,23 @@ impl DeleteOptions {
             version: document.str_at(&["preconditions", "resourceVersion"]).to_owned(),
             dry_run: document.at(&["dryRun"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
         })
+    }
+
+    /// Returns the options as a document.
+    fn document(&self) -> Object {
+        let mut document = Object::default();
+        if let Some(grace) = self.grace {
+            document.set(&["gracePeriodSeconds"], grace);
+        }
+        if let Some(propagation) = self.propagation {
+            document.set(&["propagationPolicy"], format!("{propagation:?}"));
+        }
+        for (field, value) in [("uid", &self.uid), ("resourceVersion", &self.version)] {
+            if !value.is_empty() {
+                document.set(&["preconditions", field], value.as_str());
+            }
+        }
+        document
     }
 
     fn check(&self, object: &Object, resource: &Resource) -> Result<(), Status> {
@@ -192,7 +209,10 @@ pub(crate) async fn one(registry: &Registry, call: &Call, options: &DeleteOption
         let entry = registry.entry(resource, &key)?;
         let old = view::decode(resource, &entry)?;
         options.check(&old, resource)?;
-        admission::on_delete(call)?;
+        let mut attributes = Attributes::new(registry, call, Operation::Delete, Some(&old));
+        attributes.dry_run |= options.dry_run;
+        attributes.delete_options = options.document();
+        admission::delete(&attributes).await?;
         let written = match plan(&old, resource, options, registry.clock.now()) {
             Deletion::Going => return Ok(Outcome::Document { code: 200, object: old }),
             _ if options.dry_run || call.dry_run => return Ok(Outcome::Document { code: 200, object: old }),

@@ -9,10 +9,11 @@ use wkube_store::Entry;
 use super::object_rules::{self, Part};
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, create, decode, view};
-use crate::admission;
+use crate::admission::{self, Attributes, Operation};
 use crate::call::Call;
 use crate::encoding;
 use crate::limits;
+use crate::sub::scale;
 use crate::watch_cache::Item;
 
 /// Kinds whose PUT creates what is missing (`AllowCreateOnUpdate`).
@@ -91,7 +92,7 @@ where
         let old = view::decode(&call.resource, &entry)?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
-        prepare(registry, call, &mut new, &old, part, origin)?;
+        prepare(registry, call, &mut new, &old, part, origin).await?;
         match store(registry, call, &entry, &old, &new).await {
             Ok(item) => return Ok(item),
             Err(WriteError::Raced | WriteError::Claimed(_)) if attempt < limits::CONFLICT_RETRIES => {}
@@ -103,7 +104,7 @@ where
     unreachable!("the last attempt returns")
 }
 
-fn prepare(
+async fn prepare(
     registry: &Registry,
     call: &Call,
     new: &mut Object,
@@ -118,14 +119,23 @@ fn prepare(
     object_rules::prepare_update(new, old, resource, part);
     if matches!(part, Part::Main | Part::Whole) {
         resource.manners.prepare_update(new, old);
-        admission::on_update(registry, call, new, old)?;
+    }
+    let attributes = Attributes::new(registry, call, Operation::Update, Some(old));
+    let through_scale = call.subresource == "scale";
+    if through_scale {
+        scale::admit(registry, call, new, old).await?;
+    } else {
+        admission::admit(&attributes, new).await?;
+        admission::complete(&attributes, new)?;
     }
     resource.manners.default(new);
     let errors = resource.validate(new, Some(old));
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
-    admission::check_update(registry, call, new, old)?;
+    if !through_scale {
+        admission::validate(&attributes, new).await?;
+    }
     if origin == Origin::Client {
         decode::manage(registry, call, new, Some(old));
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use wkube_api::{Object, Resource, Status};
 
 use crate::Api;
+use crate::admission::{self, Operation};
 use crate::call::Call;
 use crate::registry::object_rules::Part;
 use crate::registry::update::{self, Origin};
@@ -13,7 +14,8 @@ use crate::registry::{Outcome, create, decode};
 
 /// Answers POST of a `Binding`, on the pod or on the old collection.
 pub(super) async fn bind(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
-    let binding = decode::body(call, body)?;
+    let mut binding = decode::body(call, body)?;
+    admission::pass(&api.registry, call, Operation::Create, &mut binding).await?;
     let name = if call.name.is_empty() { binding.name() } else { &call.name };
     let pods = api.registry.catalog.core("pods").ok_or_else(Status::unknown_path)?.clone();
     let mut on_pod = call.on(&call.namespace, name);

@@ -8,6 +8,7 @@ use wkube_api::{Object, ObjectKey, Status};
 
 use super::binding;
 use crate::Api;
+use crate::admission::{self, Operation};
 use crate::call::Call;
 use crate::registry::delete::{self, DeleteOptions};
 use crate::registry::object_rules::Part;
@@ -17,7 +18,8 @@ use crate::registry::{Outcome, create, decode};
 /// Answers POST of an `Eviction`.
 pub(super) async fn evict(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
     let registry = &api.registry;
-    let eviction = decode::body(call, body)?;
+    let mut eviction = decode::body(call, body)?;
+    admission::pass(registry, call, Operation::Create, &mut eviction).await?;
     let empty = json!({});
     let options = DeleteOptions::read(&document(eviction.at(&["deleteOptions"]).unwrap_or(&empty)))?;
     let pod = registry.object(&call.resource, &ObjectKey::new(&call.namespace, &call.name))?;

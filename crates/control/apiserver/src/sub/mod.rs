@@ -6,6 +6,7 @@ use http::Request;
 use wkube_api::Status;
 
 use crate::Api;
+use crate::admission;
 use crate::call::Call;
 use crate::registry::Outcome;
 use crate::respond::Body;
@@ -18,11 +19,14 @@ mod node;
 mod proxy;
 pub(crate) mod reverse;
 mod review;
-mod scale;
+pub(crate) mod scale;
 mod token;
 
 /// Answers the subresources whose bodies stream: logs and proxies.
 pub(crate) async fn stream(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
+    if call.subresource != "log" {
+        admission::connect(&api.registry, call).await?;
+    }
     match call.subresource.as_str() {
         "log" => log::answer(api, call).await,
         _ => proxy::answer(api, call, request).await,
@@ -35,7 +39,7 @@ pub(crate) async fn write(api: &Arc<Api>, call: &Call, body: &[u8]) -> Result<Op
     let answered = match (&*resource.group, &*resource.plural, call.subresource.as_str()) {
         (_, _, "scale") => scale::answer(api, call, body).await,
         ("", "pods", "binding") | ("", "bindings", "") => binding::bind(api, call, body).await,
-        ("", "serviceaccounts", "token") => token::answer(api, call, body),
+        ("", "serviceaccounts", "token") => token::answer(api, call, body).await,
         ("", "pods", "eviction") => eviction::evict(api, call, body).await,
         ("authentication.k8s.io" | "authorization.k8s.io", _, "") => review::answer(api, call, body).await,
         _ => return Ok(None),

@@ -7,11 +7,12 @@ use wkube_api::status::FieldError;
 use wkube_api::{Object, ObjectKey, Status};
 
 use crate::Api;
+use crate::admission::{self, Attributes, Operation};
 use crate::call::Call;
 use crate::negotiate::{self, PatchKind};
 use crate::registry::object_rules::Part;
 use crate::registry::update::{self, Origin};
-use crate::registry::{Outcome, decode};
+use crate::registry::{Outcome, Registry, decode};
 use crate::router::Verb;
 
 /// Answers GET, PUT and PATCH.
@@ -32,6 +33,16 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
         update::change(registry, call, Part::Main, Origin::Client, |old| scaled(old, &scale, &places)).await?
     };
     Ok(Outcome::Document { code: 200, object: scale_of(&item.object(), &places) })
+}
+
+/// Admits a change through the subresource: plugins see the two `Scale`s, and what they change goes into the workload.
+pub(crate) async fn admit(registry: &Registry, call: &Call, new: &mut Object, old: &Object) -> Result<(), Status> {
+    let places = places(call);
+    let (mut scale, before) = (scale_of(new, &places), scale_of(old, &places));
+    let attributes = Attributes::new(registry, call, Operation::Update, Some(&before));
+    admission::admit(&attributes, &mut scale).await?;
+    *new = scaled(new, &scale, &places)?;
+    admission::validate(&attributes, &scale).await
 }
 
 /// A `Scale` is so plain that an apply is a merge.

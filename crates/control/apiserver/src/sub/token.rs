@@ -7,6 +7,7 @@ use wkube_api::status::FieldError;
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
 use crate::Api;
+use crate::admission::{self, Operation};
 use crate::auth::node;
 use crate::auth::token::{self, Bound, Claims, Reference};
 use crate::call::Call;
@@ -20,8 +21,9 @@ const SECONDS_MAX: i64 = 1 << 32;
 const SECONDS_DEFAULT: i64 = 3600;
 
 /// Answers POST of a `TokenRequest`.
-pub(super) fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
+pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
     let mut request = decode::body(call, body)?;
+    admission::pass(&api.registry, call, Operation::Create, &mut request).await?;
     let spec: TokenRequestSpec = serde_json::from_value(request.at(&["spec"]).cloned().unwrap_or_else(|| json!({})))
         .map_err(|error| Status::bad_request(error.to_string()))?;
     let key = ObjectKey::new(&call.namespace, &call.name);

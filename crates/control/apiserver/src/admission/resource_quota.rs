@@ -4,11 +4,16 @@
 use serde_json::Value;
 use wkube_api::{Object, Status};
 
+use super::{Attributes, Operation};
 use crate::call::Call;
 use crate::registry::Registry;
 
 /// Checks the object counts of every quota in the namespace.
-pub(super) async fn check(registry: &Registry, call: &Call, object: &Object) -> Result<(), Status> {
+pub(super) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+    let Attributes { registry, call, operation, .. } = attributes;
+    if *operation != Operation::Create || !call.subresource.is_empty() {
+        return Ok(());
+    }
     if call.namespace.is_empty() || !call.resource.is_stored() {
         return Ok(());
     }

@@ -3,11 +3,20 @@
 use serde_json::{Value, json};
 use wkube_api::Object;
 
+use super::Attributes;
+
 const SECONDS: i64 = 300;
 const TAINTS: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
+/// Lets new pods stay for a while.
+pub(super) fn admit(attributes: &Attributes<'_>, object: &mut Object) {
+    if attributes.creates("", "pods") {
+        tolerate(object);
+    }
+}
+
 /// Adds the tolerations that the pod does not have.
-pub(super) fn on_create(pod: &mut Object) {
+fn tolerate(pod: &mut Object) {
     let mut tolerations = pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
     for taint in TAINTS {
         let covers = |toleration: &Value| {
@@ -30,7 +39,7 @@ mod tests {
 
     fn keys(tolerations: &Value) -> Vec<String> {
         let mut pod: Object = serde_json::from_value(json!({"spec": {"tolerations": tolerations}})).expect("an object");
-        on_create(&mut pod);
+        tolerate(&mut pod);
         let list = pod.at(&["spec", "tolerations"]).and_then(Value::as_array).cloned().unwrap_or_default();
         list.iter().map(|toleration| toleration["key"].as_str().unwrap_or("*").to_owned()).collect()
     }
