@@ -36,6 +36,7 @@ pub mod auth;
 mod files;
 pub mod kubeconfig;
 pub mod oci_registry;
+pub mod reach;
 pub mod tls;
 pub mod tunnel;
 

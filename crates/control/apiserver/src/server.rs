@@ -204,15 +204,16 @@ fn assemble(store: Arc<dyn Store>, keys: Keys, clock: Clock, rng: Rng, tasks: &T
     event_expiry::start(store.clone(), clock.clone(), tasks);
     let objects = Arc::new(StoredObjects::new(store.clone(), &catalog));
     let tokens = Arc::new(Tokens::new(keys, objects.clone(), clock.clone()));
+    let nodes = Nodes::new(tasks);
     Api {
         authenticator: Authenticator::new(objects, clock.clone()).with_tokens(tokens.clone()),
         tokens,
-        registry: Registry::new(store.clone(), catalog, clock, rng, tasks.clone()),
+        registry: Registry::new(store.clone(), catalog, &nodes, clock, rng, tasks.clone()),
         access: Access::default(),
         metrics: Metrics::default(),
         inflight: Inflight::default(),
         store: store.clone(),
-        nodes: Nodes::new(tasks),
+        nodes,
         openapi: Documents::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),

@@ -19,6 +19,8 @@ use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
 use crate::definitions;
 use crate::encoding;
+use crate::reach::{Reach, ThroughNodes};
+use crate::tunnel::Nodes;
 use crate::watch_cache::{Cache, Item};
 use crate::watched_store::chain;
 
@@ -50,21 +52,30 @@ pub(crate) struct Registry {
     pub(crate) tasks: Tasks,
     /// The custom kinds behind the catalog's.
     pub(crate) definitions: definitions::Known,
-    caches: Mutex<HashMap<String, Arc<Cache>>>,
+    /// The way to nodes, pods and services.
+    pub(crate) reach: Arc<dyn Reach>,
+    caches: Arc<Caches>,
 }
 
 impl Registry {
-    /// Returns a registry over `store`.
-    pub(crate) fn new(store: Arc<dyn Store>, catalog: Catalog, clock: Clock, rng: Rng, tasks: Tasks) -> Self {
-        Self { store, catalog, clock, rng, tasks, definitions: definitions::Known::default(), caches: Mutex::default() }
+    /// Returns a registry over `store` that reaches pods through `nodes`.
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        catalog: Catalog,
+        nodes: &Nodes,
+        clock: Clock,
+        rng: Rng,
+        tasks: Tasks,
+    ) -> Self {
+        let caches = Arc::new(Caches::new(store.clone(), &tasks));
+        let reach = ThroughNodes::new(nodes.clone(), caches.clone(), &catalog, rng.clone(), &tasks);
+        let definitions = definitions::Known::default();
+        Self { store, catalog, clock, rng, tasks, definitions, reach: Arc::new(reach), caches }
     }
 
     /// Returns the kind's cache; the first call starts it.
     pub(crate) fn cache(&self, resource: &Resource) -> Arc<Cache> {
-        let prefix = keys::prefix(resource);
-        let mut caches = self.caches.lock();
-        let start = || Cache::start(self.store.clone(), prefix.clone(), &self.tasks);
-        caches.entry(prefix.clone()).or_insert_with(start).clone()
+        self.caches.of(resource)
     }
 
     /// Returns the stored entry of an object.
@@ -90,10 +101,7 @@ impl Registry {
 
     /// Returns all of a kind's objects in a namespace (empty: everywhere), as fresh as the store.
     pub(crate) async fn objects(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
-        let cache = self.cache(resource);
-        cache.reach(self.store.revision()).await;
-        let (items, _) = cache.list(&keys::collection(resource, namespace));
-        items.iter().map(|item| item.object()).collect()
+        self.caches.objects(resource, namespace).await
     }
 
     /// Draws a uid: the random kind (version 4), from the injected chance.
@@ -101,6 +109,41 @@ impl Registry {
         let mut bytes = [0; 16];
         self.rng.fill(&mut bytes);
         uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
+    }
+}
+
+/// One cache per kind, made when somebody first asks.
+pub(crate) struct Caches {
+    store: Arc<dyn Store>,
+    tasks: Tasks,
+    by_prefix: Mutex<HashMap<String, Arc<Cache>>>,
+}
+
+impl Caches {
+    /// Returns no caches yet, of what is in `store`.
+    pub(crate) fn new(store: Arc<dyn Store>, tasks: &Tasks) -> Self {
+        Self { store, tasks: tasks.clone(), by_prefix: Mutex::default() }
+    }
+
+    /// Returns what is cached.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Returns the kind's cache; the first call starts it.
+    pub(crate) fn of(&self, resource: &Resource) -> Arc<Cache> {
+        let prefix = keys::prefix(resource);
+        let mut caches = self.by_prefix.lock();
+        let start = || Cache::start(self.store.clone(), prefix.clone(), &self.tasks);
+        caches.entry(prefix.clone()).or_insert_with(start).clone()
+    }
+
+    /// Returns all of a kind's objects in a namespace (empty: everywhere), as fresh as the store.
+    pub(crate) async fn objects(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
+        let cache = self.of(resource);
+        cache.reach(self.store.revision()).await;
+        let (items, _) = cache.list(&keys::collection(resource, namespace));
+        items.iter().map(|item| item.object()).collect()
     }
 }
 

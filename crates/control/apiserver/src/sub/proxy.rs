@@ -7,6 +7,7 @@ use wkube_api::{Object, ObjectKey, Status};
 use super::node;
 use crate::Api;
 use crate::call::Call;
+use crate::reach::{self, Destination, PortRef};
 use crate::registry::Outcome;
 use crate::respond::Body;
 use crate::router;
@@ -88,29 +89,15 @@ fn named_port(pod: &Object, name: &str) -> Option<String> {
 async fn endpoint(api: &Api, call: &Call) -> Result<(String, String, String), Status> {
     let (name, wanted) = split(&call.name);
     let registry = &api.registry;
-    registry.entry(&call.resource, &ObjectKey::new(&call.namespace, &name))?;
-    let nothing = || Status::unavailable(format!("no endpoints available for service {:?}", call.name));
-    let slices = registry.catalog.find("discovery.k8s.io", "v1", "endpointslices").ok_or_else(nothing)?;
-    let all = registry.objects(slices, &call.namespace).await;
-    let mut found = Vec::new();
-    for slice in all.iter().filter(|slice| slice.labels().get("kubernetes.io/service-name") == Some(&name.as_str())) {
-        let ports = slice.at(&["ports"]).and_then(Value::as_array).into_iter().flatten();
-        let mut ports = ports.filter(|port| wanted.is_empty() || port["name"] == wanted.as_str());
-        let port = ports.next().and_then(|port| port["port"].as_i64()).map(|port| port.to_string());
-        // A number that is no endpoint port's name is taken as the port itself.
-        let port = port.or_else(|| wanted.parse::<u16>().ok().map(|port| port.to_string()));
-        let Some(port) = port else { continue };
-        let endpoints = slice.at(&["endpoints"]).and_then(Value::as_array).into_iter().flatten();
-        for endpoint in endpoints.filter(|endpoint| endpoint["conditions"]["ready"] != false) {
-            if let Some(pod) = endpoint["targetRef"]["name"].as_str() {
-                found.push((pod.to_owned(), port.clone()));
-            }
-        }
-    }
-    if found.is_empty() {
-        return Err(nothing());
-    }
-    let (name, port) = found.swap_remove(registry.rng.below(found.len()));
+    let service = registry.object(&call.resource, &ObjectKey::new(&call.namespace, &name))?;
+    let slices = registry.catalog.find("discovery.k8s.io", "v1", "endpointslices").ok_or_else(Status::unknown_path)?;
+    let slices = registry.objects(slices, &call.namespace).await;
+    let found = reach::candidates(&service, slices.iter().map(AsRef::as_ref), PortRef::parse(&wanted))?;
+    let pods: Vec<_> = found.into_iter().filter_map(Destination::into_pod).collect();
+    let (name, port) = match pods.as_slice() {
+        [] => return Err(reach::Error::NoEndpoints(service.key()).into()),
+        pods => &pods[registry.rng.below(pods.len())],
+    };
     pod(api, call, &call.namespace, &format!("{name}:{port}"))
 }
 
