@@ -31,6 +31,7 @@ mod sub;
 mod table;
 mod watch_cache;
 mod watched_store;
+mod webhook;
 
 pub mod auth;
 mod files;
