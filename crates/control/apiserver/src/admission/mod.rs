@@ -23,6 +23,7 @@ pub(crate) mod escalation;
 mod namespace_lifecycle;
 mod priority;
 mod resource_quota;
+mod rules;
 mod service_account;
 pub(crate) mod service_network;
 
