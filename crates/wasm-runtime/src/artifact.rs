@@ -14,7 +14,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::guest::GuestSpec;
 use crate::http::{Handler, HttpGuest};
-use crate::inspect::{Inspection, Kind};
+use crate::inspect::{Abi, Inspection, Kind};
 
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -33,7 +33,8 @@ pub(crate) struct Code {
 
 enum Entry {
     Program(Program),
-    Handler(Handler),
+    /// With the command that the same component may export as well.
+    Handler(Handler, Option<Program>),
 }
 
 impl Code {
@@ -57,14 +58,29 @@ impl Code {
     ) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
         let entry = match (inspection.kind, inspection.is_wasi_0_3) {
-            (Kind::HttpHandler, false) => Entry::Handler(Handler::V0_2(http_p2::bindings::ProxyPre::new(pre)?)),
-            (Kind::HttpHandler, true) => Entry::Handler(Handler::V0_3(http_p3::bindings::ServicePre::new(pre)?)),
+            (Kind::HttpHandler, false) => {
+                let program = program(&inspection, &pre)?;
+                Entry::Handler(Handler::V0_2(http_p2::bindings::ProxyPre::new(pre)?), program)
+            }
+            (Kind::HttpHandler, true) => {
+                let program = program(&inspection, &pre)?;
+                Entry::Handler(Handler::V0_3(http_p3::bindings::ServicePre::new(pre)?), program)
+            }
             (_, false) => Entry::Program(Program::V0_2(p2::bindings::CommandPre::new(pre)?)),
             (_, true) => Entry::Program(Program::V0_3(p3::bindings::CommandPre::new(pre)?)),
         };
         let initial_pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
         Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry })
     }
+}
+
+/// Returns the command of a component that is something else in the first place.
+fn program(inspection: &Inspection, pre: &component::InstancePre<Ctx>) -> wasmtime::Result<Option<Program>> {
+    Ok(match inspection.command() {
+        None => None,
+        Some(Abi::V0_2) => Some(Program::V0_2(p2::bindings::CommandPre::new(pre.clone())?)),
+        Some(Abi::V0_3) => Some(Program::V0_3(p3::bindings::CommandPre::new(pre.clone())?)),
+    })
 }
 
 fn bytes(pages: Option<u64>) -> u64 {
@@ -96,15 +112,22 @@ impl Artifact {
         self.0.inspection.wants_stop()
     }
 
+    /// Reports whether it can be started: as what it is, or because an HTTP handler exports a command as well.
+    pub fn has_command(&self) -> bool {
+        matches!(&self.0.entry, Entry::Program(_) | Entry::Handler(_, Some(_)))
+    }
+
     /// Starts a command.
     ///
     /// # Errors
-    /// Fails if this is no command, a mount cannot be opened or no slot is free. Everything later is an
+    /// Fails if there is no command, a mount cannot be opened or no slot is free. Everything later is an
     /// [`Exit`](crate::Exit).
     pub fn start(&self, spec: GuestSpec) -> Result<Running, Error> {
         match &self.0.entry {
-            Entry::Program(program) => Running::start(&self.0.engine, program.clone(), spec, self.wants_stop()),
-            Entry::Handler(_) => Err(Error::Kind { wanted: "a command", found: self.kind().describe() }),
+            Entry::Program(program) | Entry::Handler(_, Some(program)) => {
+                Running::start(&self.0.engine, program.clone(), spec, self.wants_stop())
+            }
+            Entry::Handler(_, None) => Err(Error::Kind { wanted: "a command", found: self.kind().describe() }),
         }
     }
 
@@ -113,7 +136,7 @@ impl Artifact {
     /// # Errors
     /// Fails if this is no HTTP handler, a mount cannot be opened, or the guest's first memory is over its limit.
     pub fn serve(&self, spec: GuestSpec) -> Result<HttpGuest, Error> {
-        let Entry::Handler(handler) = &self.0.entry else {
+        let Entry::Handler(handler, _) = &self.0.entry else {
             return Err(Error::Kind { wanted: "an HTTP handler", found: self.kind().describe() });
         };
         let limit = spec.limits.memory_bytes;

@@ -18,13 +18,12 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::{InstancePre, Store};
 use wasmtime_wasi::{I32Exit, p2, p3};
 
-use crate::cpu::{Cpu, Metered};
+use crate::cpu::Metered;
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::exit::{self, Memory};
-use crate::guest::{Exit, GuestSpec};
-use crate::memory::Budget;
+use crate::guest::{Allowance, Exit, GuestSpec};
 use crate::order::{KILLED, Order, Orders, STOPPED};
 
 /// Linked code with the entry point of a command.
@@ -49,8 +48,7 @@ struct Shared {
     orders: Orders,
     /// Fires the guest's stop notification, if it imports it.
     stop: Option<CancellationToken>,
-    budget: Arc<Budget>,
-    cpu: Arc<Cpu>,
+    allowance: Allowance,
 }
 
 impl Running {
@@ -61,9 +59,8 @@ impl Running {
         let orders = Orders::new();
         let due = orders.due();
         let (exits, exit) = watch::channel(None);
-        let cpu = Arc::new(Cpu::new(guest.spec.limits.cpu_millis));
         let call = AssertUnwindSafe(program.run(store)).catch_unwind();
-        let call = Metered::new(call, Arc::clone(&cpu), engine.ticker());
+        let call = Metered::new(call, Arc::clone(&guest.allowance.cpu), engine.ticker());
         let supervised = async move {
             let exit = tokio::select! {
                 biased;
@@ -76,7 +73,7 @@ impl Running {
         };
         engine.threads().spawn(supervised);
         let stop = wants_stop.then_some(guest.stop);
-        Ok(Self(Arc::new(Shared { _engine: engine.clone(), exit, orders, stop, budget: guest.budget, cpu })))
+        Ok(Self(Arc::new(Shared { _engine: engine.clone(), exit, orders, stop, allowance: guest.allowance })))
     }
 
     /// Completes when the guest has ended.
@@ -108,17 +105,22 @@ impl Running {
 
     /// Returns the most memory that the guest has had, in bytes.
     pub fn memory_peak(&self) -> u64 {
-        self.0.budget.peak()
+        self.0.allowance.budget.peak()
     }
 
     /// Returns the memory that the guest has now, in bytes.
     pub fn memory_used(&self) -> u64 {
-        self.0.budget.used()
+        self.0.allowance.budget.used()
     }
 
     /// Returns how long the guest has been on a thread.
     pub fn cpu_time(&self) -> Duration {
-        self.0.cpu.used()
+        self.0.allowance.cpu.used()
+    }
+
+    /// Returns what the guest may still use, for others that run inside its limits.
+    pub fn allowance(&self) -> Allowance {
+        self.0.allowance.clone()
     }
 }
 

@@ -11,9 +11,10 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::error::{Error, from_wasmtime};
-use crate::guest::{Access, GuestSpec, StdStream};
+use crate::guest::{Access, Allowance, GuestSpec, StdStream};
 use crate::http::{Egress, Fuse};
-use crate::memory::{Budget, MemoryMeter};
+use crate::input::GuestInput;
+use crate::memory::MemoryMeter;
 use crate::output::GuestStream;
 
 /// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.
@@ -52,15 +53,17 @@ pub(crate) enum Abi {
 /// What all instances of one guest share.
 pub(crate) struct Guest {
     pub(crate) spec: GuestSpec,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) allowance: Allowance,
+    stdin: Option<GuestInput>,
     /// Fires when the guest is asked to stop.
     pub(crate) stop: CancellationToken,
 }
 
 impl Guest {
-    pub(crate) fn new(spec: GuestSpec) -> Self {
-        let budget = Arc::new(Budget::new(spec.limits.memory_bytes));
-        Self { spec, budget, stop: CancellationToken::new() }
+    pub(crate) fn new(mut spec: GuestSpec) -> Self {
+        let allowance = spec.allowance.take().unwrap_or_else(|| Allowance::new(&spec.limits));
+        let stdin = spec.stdin.take().map(GuestInput::new);
+        Self { spec, allowance, stdin, stop: CancellationToken::new() }
     }
 
     /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
@@ -81,7 +84,7 @@ impl Guest {
                 wasi,
                 http: WasiHttpCtx::new(),
                 egress: Egress::new(self.spec.outbound.clone()),
-                memory: MemoryMeter::new(Arc::clone(&self.budget)),
+                memory: MemoryMeter::new(Arc::clone(&self.allowance.budget)),
                 stop: self.stop.clone(),
                 settings: self.spec.config.clone(),
             },
@@ -96,7 +99,7 @@ impl Guest {
         Ok(store)
     }
 
-    /// Closed standard input, no network, no inherited anything.
+    /// No network, no inherited anything; standard input is closed unless it is given.
     fn wasi(&self) -> Result<WasiCtxBuilder, Error> {
         let mut builder = WasiCtx::builder();
         let stream = |which| GuestStream::new(which, self.spec.output.clone());
@@ -105,6 +108,9 @@ impl Guest {
             .envs(&self.spec.env)
             .stdout(stream(StdStream::Stdout))
             .stderr(stream(StdStream::Stderr));
+        if let Some(stdin) = &self.stdin {
+            builder.stdin(stdin.clone());
+        }
         for mount in &self.spec.mounts {
             let perms = match mount.access {
                 Access::ReadOnly => FsPerms::ReadOnly,

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+
+use crate::cpu::Cpu;
+use crate::memory::Budget;
 
 /// An error of any kind, as bodies and host ports carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,6 +28,10 @@ pub struct GuestSpec {
     pub mounts: Vec<Mount>,
     /// What the guest may use.
     pub limits: Limits,
+    /// Whose memory and processor time it uses up, instead of its own by `limits`.
+    pub allowance: Option<Allowance>,
+    /// What it reads, until the sender is dropped; `None` is nothing. Only commands read.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes.
     pub output: Option<Arc<dyn Output>>,
     /// Where its outgoing HTTP requests go; `None` refuses them.
@@ -71,6 +79,20 @@ impl Default for Limits {
     }
 }
 
+/// What a running guest may still use, for others that run inside its limits. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Allowance {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) cpu: Arc<Cpu>,
+}
+
+impl Allowance {
+    /// Returns a fresh one.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { budget: Arc::new(Budget::new(limits.memory_bytes)), cpu: Arc::new(Cpu::new(limits.cpu_millis)) }
+    }
+}
+
 /// Which stream a guest wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StdStream {
@@ -84,6 +106,12 @@ pub enum StdStream {
 pub trait Output: Send + Sync {
     /// Takes some bytes, not necessarily a whole line.
     fn write(&self, stream: StdStream, bytes: &[u8]);
+
+    /// Returns what to wait for before the next write, so that a slow reader slows the guest down instead of filling
+    /// memory; `None` if there is room.
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 /// A port: sends a guest's outgoing HTTP request.

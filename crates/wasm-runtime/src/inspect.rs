@@ -47,7 +47,25 @@ pub struct Inspection {
     pub exports: Vec<String>,
 }
 
+/// Which generation of `wasi:cli/run` a component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Abi {
+    /// WASI 0.2.
+    V0_2,
+    /// WASI 0.3.
+    V0_3,
+}
+
 impl Inspection {
+    /// Returns the command that a component exports, whatever else it is.
+    pub(crate) fn command(&self) -> Option<Abi> {
+        let exports = |interface: &str| self.exports.iter().any(|export| export.starts_with(interface));
+        if exports("wasi:cli/run@0.3.") {
+            return Some(Abi::V0_3);
+        }
+        exports("wasi:cli/run@0.2.").then_some(Abi::V0_2)
+    }
+
     /// Reports whether the guest asks to be told when it should stop.
     pub fn wants_stop(&self) -> bool {
         self.imports.iter().any(|import| import.starts_with("wkube:lifecycle/stop"))

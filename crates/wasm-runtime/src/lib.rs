@@ -22,6 +22,7 @@ mod error;
 mod exit;
 mod guest;
 mod http;
+mod input;
 mod inspect;
 mod lifecycle;
 mod memory;
@@ -39,7 +40,7 @@ pub use self::command::Running;
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::Error;
 pub use self::guest::{
-    Access, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, StdStream,
+    Access, Allowance, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, StdStream,
 };
 pub use self::http::{HandleError, HttpGuest};
 pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};

@@ -3,9 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
@@ -28,6 +30,10 @@ impl GuestStream {
         Self { stream, output }
     }
 
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        self.output.as_ref().and_then(|output| output.room())
+    }
+
     fn put(&self, bytes: &[u8]) {
         if let Some(output) = &self.output
             && !bytes.is_empty()
@@ -45,7 +51,7 @@ impl IsTerminal for GuestStream {
 
 impl StdoutStream for GuestStream {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(self.clone())
+        Box::new(Waiting { stream: self.clone(), room: Mutex::new(None) })
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -55,7 +61,11 @@ impl StdoutStream for GuestStream {
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for GuestStream {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        if let Some(room) = self.room() {
+            room.await;
+        }
+    }
 }
 
 impl OutputStream for GuestStream {
@@ -69,14 +79,30 @@ impl OutputStream for GuestStream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(WRITE_BYTES_MAX)
+        Ok(if self.room().is_some() { 0 } else { WRITE_BYTES_MAX })
     }
 }
 
-impl AsyncWrite for GuestStream {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+/// The asynchronous side of a stream, with the room that it waits for.
+struct Waiting {
+    stream: GuestStream,
+    /// Never locked: the lock makes it shareable, which the traits ask for.
+    room: Mutex<Option<BoxFuture<'static, ()>>>,
+}
+
+impl AsyncWrite for Waiting {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, room } = &mut *self;
+        let room = room.get_mut();
+        if room.is_none() {
+            *room = stream.room();
+        }
+        if let Some(waited) = room {
+            ready!(waited.as_mut().poll(context));
+            *room = None;
+        }
         let taken = &bytes[..bytes.len().min(WRITE_BYTES_MAX)];
-        self.put(taken);
+        stream.put(taken);
         Poll::Ready(Ok(taken.len()))
     }
 

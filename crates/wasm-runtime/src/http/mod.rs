@@ -28,11 +28,11 @@ pub(crate) use self::handler::Handler;
 
 use self::body::{Broken, GuestBody};
 use self::handler::{Call, Client};
-use crate::cpu::{Cpu, Metered};
+use crate::cpu::Metered;
 use crate::ctx::{Abi, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Body, Exit, ExitReason, GuestSpec, StdStream};
+use crate::guest::{Allowance, Body, Exit, ExitReason, GuestSpec, StdStream};
 
 /// Requests that may wait, for each that may run: at the default of 64, a thousand.
 const QUEUED_PER_RUNNING: usize = 16;
@@ -51,7 +51,6 @@ struct Shared {
     queued: AtomicUsize,
     tasks: TaskTracker,
     killed: CancellationToken,
-    cpu: Arc<Cpu>,
 }
 
 /// Why a request has no answer from the guest.
@@ -103,7 +102,6 @@ struct Permits {
 
 impl HttpGuest {
     pub(crate) fn new(engine: Engine, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
-        let cpu_millis = spec.limits.cpu_millis;
         let guest = Guest::new(spec);
         // Opens the mounts once, so that a bad one is found now and not by the first client.
         drop(guest.store(engine.wasm(), Abi::Component)?);
@@ -115,7 +113,6 @@ impl HttpGuest {
             queued: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             killed: CancellationToken::new(),
-            cpu: Arc::new(Cpu::new(cpu_millis)),
         })))
     }
 
@@ -166,17 +163,22 @@ impl HttpGuest {
 
     /// Returns the most memory that all instances together have had, in bytes.
     pub fn memory_peak(&self) -> u64 {
-        self.0.guest.budget.peak()
+        self.0.guest.allowance.budget.peak()
     }
 
     /// Returns the memory that all instances together have now, in bytes.
     pub fn memory_used(&self) -> u64 {
-        self.0.guest.budget.used()
+        self.0.guest.allowance.budget.used()
     }
 
     /// Returns how long the guest has been on a thread.
     pub fn cpu_time(&self) -> Duration {
-        self.0.cpu.used()
+        self.0.guest.allowance.cpu.used()
+    }
+
+    /// Returns what all instances together may still use, for others that run inside the guest's limits.
+    pub fn allowance(&self) -> Allowance {
+        self.0.guest.allowance.clone()
     }
 
     /// Waits for a turn: one of the guest's, then one of the engine's instance slots.
@@ -205,7 +207,7 @@ impl HttpGuest {
             let failed = tokio::select! {
                 biased;
                 () = shared.killed.cancelled() => None,
-                failed = Metered::new(answer, Arc::clone(&shared.cpu), shared.engine.ticker()) => failed,
+                failed = Metered::new(answer, Arc::clone(&shared.guest.allowance.cpu), shared.engine.ticker()) => failed,
             };
             if let Some(exit) = &failed {
                 shared.report(exit);

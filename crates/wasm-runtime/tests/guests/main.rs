@@ -5,4 +5,5 @@ mod cache;
 mod command;
 mod http;
 mod registry;
+mod streams;
 mod support;

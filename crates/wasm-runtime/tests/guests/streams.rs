@@ -1,0 +1,119 @@
+//! Standard input, slow readers, and guests that run inside the limits of another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::{mpsc, watch};
+use wkube_wasm_runtime::{ExitReason, GuestSpec, Output, StdStream};
+
+use crate::support::{
+    HELLO_COMPONENT, HELLO_MODULE, HTTP_0_2, Printed, args, ended, engine, eventually, load, memory, start, try_load,
+};
+
+/// Copies its input to its output and ends with it.
+const CAT: &[u8] = br#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (loop $again
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 4096))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (if (i32.load (i32.const 8)) (then
+                (i32.store (i32.const 4) (i32.load (i32.const 8)))
+                (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))
+                (br $again))))))"#;
+
+/// Writes its memory for ever, 4 KiB at a time.
+const YES: &[u8] = br#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 4096))
+        (loop $again (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))) (br $again))))"#;
+
+fn piece(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+#[tokio::test]
+async fn a_guest_reads_what_comes_and_ends_with_its_input() {
+    let (stdin, pieces) = mpsc::channel(4);
+    let printed = Printed::new();
+    let running =
+        start(CAT, GuestSpec { stdin: Some(pieces), output: Some(printed.clone()), ..GuestSpec::default() }).await;
+    for text in ["one", " two"] {
+        stdin.send(piece(text)).await.unwrap();
+    }
+    eventually("it echoes while its input is open", || printed.text(StdStream::Stdout) == "one two").await;
+    assert!(running.exit().now_or_never().is_none(), "it waits for more");
+    drop(stdin);
+    assert_eq!(ended(&running).await.code, 0);
+}
+
+#[tokio::test]
+async fn without_an_input_a_guest_reads_its_end_at_once() {
+    assert_eq!(ended(&start(CAT, GuestSpec::default()).await).await.code, 0);
+}
+
+/// Takes no more once it holds 64 KiB, until it is told to.
+struct Slow {
+    held: AtomicUsize,
+    goes_on: watch::Sender<bool>,
+}
+
+impl Output for Slow {
+    fn write(&self, _: StdStream, bytes: &[u8]) {
+        assert!(self.room().is_none(), "nothing is written without room");
+        self.held.fetch_add(bytes.len(), Ordering::Relaxed);
+    }
+
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        let mut goes_on = self.goes_on.subscribe();
+        let is_full = self.held.load(Ordering::Relaxed) >= 64 << 10 && !*goes_on.borrow();
+        is_full.then(|| async move { drop(goes_on.wait_for(|goes_on| *goes_on).await) }.boxed())
+    }
+}
+
+#[tokio::test]
+async fn a_slow_reader_slows_the_guest_down_and_can_be_killed() {
+    let slow = Arc::new(Slow { held: AtomicUsize::new(0), goes_on: watch::Sender::new(false) });
+    let running = start(YES, GuestSpec { output: Some(slow.clone()), ..GuestSpec::default() }).await;
+    let held = || slow.held.load(Ordering::Relaxed);
+    eventually("the reader is full", || held() >= 64 << 10).await;
+    assert!(running.exit().now_or_never().is_none(), "it waits for room");
+    slow.goes_on.send_replace(true);
+    eventually("it goes on", || held() > 128 << 10).await;
+    running.kill();
+    assert_eq!(ended(&running).await.code, 137);
+}
+
+#[tokio::test]
+async fn a_guest_inside_the_limits_of_another_shares_its_memory() {
+    let holder = br#"(module (memory 32) (func (export "_start") (loop (br 0))))"#;
+    let running = start(holder, GuestSpec { limits: memory(4), ..GuestSpec::default() }).await;
+    eventually("it holds 2 MiB", || running.memory_used() == 2 << 20).await;
+    let beside = |pages: u32| {
+        let allowance = Some(running.allowance());
+        let text = format!(r#"(module (memory {pages}) (func (export "_start")))"#);
+        async move { ended(&start(text.as_bytes(), GuestSpec { allowance, ..GuestSpec::default() }).await).await }
+    };
+    assert_eq!(beside(32).await.code, 0, "2 MiB are left");
+    assert_eq!(beside(33).await.reason, ExitReason::OutOfMemory);
+    assert_eq!(running.memory_used(), 2 << 20, "what has ended holds nothing");
+    running.kill();
+}
+
+#[tokio::test]
+async fn an_http_handler_has_a_command_only_if_it_exports_one() {
+    let handler = load(HTTP_0_2).await;
+    assert!(!handler.has_command());
+    assert!(handler.start(GuestSpec::default()).is_err());
+    assert!(load(HELLO_MODULE).await.has_command());
+    assert!(try_load(engine(), HELLO_COMPONENT).await.unwrap().has_command());
+}
