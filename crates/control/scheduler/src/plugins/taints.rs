@@ -4,6 +4,7 @@
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 
 use crate::framework::{Check, ClusterEvent, Filter, Rate, Reason, Score, Verdict, scale_reversed};
+use crate::plugins::unschedulable;
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, Snapshot};
 
@@ -50,9 +51,12 @@ impl Score for Taints {
     }
 }
 
-/// Whether a pod tolerates every taint that would keep it off a node.
+/// Whether a pod tolerates every taint that would keep it off a node. The taint of cordoned nodes does not count: it
+/// follows `spec.unschedulable`, which `NodeUnschedulable` judges, and a node that was just uncordoned still carries it.
 pub(crate) fn admits(pod: &PodInfo, node: &NodeInfo) -> bool {
-    let forbidding = |taint: &&Taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute");
+    let forbidding = |taint: &&Taint| {
+        matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && taint.key != unschedulable::TAINT
+    };
     node.taints().iter().filter(forbidding).all(|taint| tolerates_taint(pod.tolerations(), taint))
 }
 
@@ -140,6 +144,11 @@ mod tests {
     #[test]
     fn a_node_that_is_not_ready_is_kept_free() {
         assert!(!fits("node.kubernetes.io/not-ready:NoSchedule", None));
+    }
+
+    #[test]
+    fn a_node_that_was_just_uncordoned_takes_pods() {
+        assert!(fits("node.kubernetes.io/unschedulable:NoSchedule", None));
     }
 
     #[test]

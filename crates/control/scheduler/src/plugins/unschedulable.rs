@@ -8,7 +8,7 @@ use crate::snapshot::Snapshot;
 const REASON: &str = "node(s) were unschedulable";
 
 /// The taint that stands for a cordoned node. Tolerating it means going there nevertheless, as daemons do.
-const TAINT: &str = "node.kubernetes.io/unschedulable";
+pub(crate) const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 /// The rule.
 #[derive(Debug)]
