@@ -12,7 +12,7 @@ import pathlib, re, sys
 PB, OPENAPI = pathlib.Path(sys.argv[1]) / "src", pathlib.Path(sys.argv[2]) / "src/v1_37"
 
 ROOTS = """
-core.v1: Binding ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolumeClaim PersistentVolume Pod
+core.v1: Binding ComponentStatus ConfigMap Endpoints Event LimitRange Namespace Node PersistentVolumeClaim PersistentVolume Pod
   PodTemplate ReplicationController ResourceQuota Secret ServiceAccount Service
 apps.v1: ControllerRevision DaemonSet Deployment ReplicaSet StatefulSet
 events.v1: Event
@@ -21,7 +21,7 @@ authorization.v1: LocalSubjectAccessReview SelfSubjectAccessReview SelfSubjectRu
 autoscaling.v2: HorizontalPodAutoscaler
 autoscaling.v1: HorizontalPodAutoscaler Scale
 batch.v1: CronJob Job
-certificates.v1: CertificateSigningRequest
+certificates.v1: CertificateSigningRequest ClusterTrustBundle PodCertificateRequest
 networking.v1: IngressClass Ingress IPAddress NetworkPolicy ServiceCIDR
 policy.v1: PodDisruptionBudget Eviction
 rbac.v1: ClusterRoleBinding ClusterRole RoleBinding Role
@@ -33,9 +33,20 @@ coordination.v1: Lease
 node.v1: RuntimeClass
 discovery.v1: EndpointSlice
 flowcontrol.v1: FlowSchema PriorityLevelConfiguration
-resource.v1: DeviceClass ResourceClaim ResourceClaimTemplate ResourceSlice
-meta.v1: DeleteOptions
+resource.v1: DeviceClass DeviceTaintRule ResourceClaim ResourceClaimTemplate ResourceSlice
+storagemigration.v1: StorageVersionMigration
+apiregistration.v1: APIService
+apiextensions.v1: CustomResourceDefinition
+meta.v1: DeleteOptions ListMeta Status
 """
+
+# Kinds that are stable in Kubernetes and not yet in k8s-pb: their messages are those of an older version.
+PROMOTED = {
+    "admissionregistration.v1": "admissionregistration.v1beta1",
+    "certificates.v1": "certificates.v1beta1",
+    "resource.v1": "resource.v1alpha3",
+    "storagemigration.v1": "storagemigration.v1beta1",
+}
 
 # Scalars that are pointers in Go (`staging/src/k8s.io/api/*/types.go`).
 POINTERS = {field for line in """
@@ -168,6 +179,17 @@ resource.v1.DeviceRequestAllocationResult adminAccess
 resource.v1.DeviceToleration tolerationSeconds
 resource.v1.ResourceSliceSpec nodeName allNodes perDeviceNodeSelection
 resource.v1.DeviceClassSpec extendedResourceName
+resource.v1.DeviceTaintSelector driver pool device
+certificates.v1.PodCertificateRequestSpec maxExpirationSeconds
+admissionregistration.v1.MutatingAdmissionPolicySpec failurePolicy
+apiregistration.v1.ServiceReference port
+apiextensions.v1.CustomResourceDefinitionVersion deprecationWarning
+apiextensions.v1.CustomResourceSubresourceScale labelSelectorPath
+apiextensions.v1.JSONSchemaProps $ref maximum minimum maxLength minLength maxItems minItems multipleOf maxProperties minProperties x-kubernetes-preserve-unknown-fields x-kubernetes-list-type x-kubernetes-map-type
+apiextensions.v1.ServiceReference path port
+apiextensions.v1.ValidationRule reason optionalOldSelf
+apiextensions.v1.WebhookClientConfig url
+meta.v1.ListMeta remainingItemCount
 """.strip().splitlines() for name, *names in [line.split()] for field in [(name, f) for f in names]}
 
 # Structs whose fields stand beside those of the struct that embeds them, and one that does (it knows the JSON names).
@@ -183,8 +205,11 @@ EMBEDDED = {
     "admissionregistration.v1.RuleWithOperations": "admissionregistration.v1.RuleWithOperations",
 }
 
-# Fields that Kubernetes has and k8s-pb has not yet: message, number, JSON name, type, flags.
+# Fields that Kubernetes has and k8s-pb has not (yet, or because a message is empty): message, number, JSON name, type, flags.
 NEWER = """
+apiextensions.v1.CustomResourceSubresourceStatus
+meta.v1.PartialObjectMetadata 1 metadata meta.v1.ObjectMeta
+certificates.v1.PodCertificateRequestSpec 12 stubPKCS10Request bytes !
 authentication.v1.TokenRequestSpec 5 attestations {}strings
 batch.v1.JobSpec 17 scheduling batch.v1.JobScheduling
 batch.v1.JobScheduling 1 schedulingPolicy batch.v1.SchedulingPolicy
@@ -247,11 +272,18 @@ def short(rust_path):
         return "meta." + parts[-1]
     if parts[0] == "api":
         return ".".join(parts[1:])
+    if "apis" in parts:
+        return ".".join(parts[-2:])
     return {"resource": "quantity", "runtime": "runtime", "intstr": "intstr"}[parts[-1]]
 
 
 def squash(name):
-    return name.replace("r#", "").replace("_", "").lower()
+    return name.replace("r#", "").replace("_", "").replace("-", "").lower()
+
+
+def plain(definition):
+    """`api.core.v1.Pod`, `apimachinery.pkg.apis.meta.v1.Status` -> `core.v1.Pod`, `meta.v1.Status`."""
+    return re.sub(r"^(api|[\w-]+\.pkg\.apis)\.", "", definition)
 
 
 def read_json_names():
@@ -262,15 +294,13 @@ def read_json_names():
         found = re.search(r"// Generated from definition io\.k8s\.(\S+)", text)
         if not found:
             continue
-        name = found[1]
-        name = re.sub(r"^api\.", "", name)
-        name = re.sub(r"^apimachinery\.pkg\.apis\.meta\.", "meta.", name)
+        name = plain(found[1])
         struct = re.search(r"pub struct \w+ \{(.*?)\n\}", text, re.S)
         optional = dict(re.findall(r"pub (\S+): (.*),", struct[1])) if struct else {}
         fields = {}
         for json_name, key in re.findall(r'"([^"]+)" => Field::Key_(\w+),', text):
             required = not optional.get(key, optional.get("r#" + key, "Option<")).startswith("Option<")
-            fields[squash(key)] = (json_name, required and json_name != "metadata")
+            fields[squash(key.removesuffix("_path") if json_name == "$ref" else key)] = (json_name, required and json_name != "metadata")
         schemas.setdefault(squash(name), fields)
     return schemas
 
@@ -280,7 +310,7 @@ def read_messages():
     messages = {}
     for file in sorted(PB.rglob("mod.rs")):
         folder = file.parent.relative_to(PB)
-        if folder.parts[:1] not in (("api",), ("apimachinery",)) or "testapigroup" in folder.parts:
+        if folder.parts[:1] not in (("api",), ("apimachinery",), ("kube_aggregator",), ("apiextensions_apiserver",)) or "testapigroup" in folder.parts:
             continue
         try:
             package = short(folder)
@@ -292,11 +322,19 @@ def read_messages():
             for kind, number, name, rust in re.findall(pattern, body + "\n" if body.endswith(",") else body + ",\n", re.S):
                 fields.append((int(number), name, kind, re.sub(r"\s+", "", rust)))
             messages[f"{package}.{struct}"] = (fields, package)
+    for package, older in PROMOTED.items():
+        known = {squash(name) for name in messages}
+        for name, (fields, of) in list(messages.items()):
+            promoted = f"{package}.{name.rsplit('.', 1)[-1]}"
+            if of == older and squash(promoted) not in known:
+                messages[promoted] = (fields, package)
     return messages
 
 
 WELL_KNOWN = {"Time": "time", "MicroTime": "microtime", "Quantity": "quantity", "IntOrString": "intorstring",
-              "Duration": "duration", "RawExtension": "raw", "FieldsV1": "fields", "ExtraValue": "strings"}
+              "Duration": "duration", "RawExtension": "raw", "FieldsV1": "fields", "ExtraValue": "strings",
+              "Json": "raw", "JsonSchemaPropsOrBool": "schema|bool", "JsonSchemaPropsOrArray": "schema|schemas",
+              "JsonSchemaPropsOrStringArray": "schema|strings"}
 
 
 def main():
@@ -305,7 +343,7 @@ def main():
     for file in OPENAPI.rglob("*.rs"):
         found = re.search(r"// Generated from definition io\.k8s\.(\S+)", file.read_text())
         if found:
-            name = re.sub(r"^apimachinery\.pkg\.apis\.meta\.", "meta.", re.sub(r"^api\.", "", found[1]))
+            name = plain(found[1])
             real[squash(name)] = name
     by_squashed = {squash(name): name for name in messages}
 
@@ -327,7 +365,7 @@ def main():
         last = rust.split("::")[-1]
         if last in WELL_KNOWN:
             return WELL_KNOWN[last]
-        parts = [part for part in rust.split("::") if part not in ("super", "crate")]
+        parts = [part.replace("r#", "") for part in rust.split("::") if part not in ("super", "crate")]
         if len(parts) == 1:
             return f"{package}.{last}"
         return short(pathlib.PurePath(*[p for p in parts[:-1]])) + "." + last if parts[0] in ("api", "apimachinery") else guess(parts)

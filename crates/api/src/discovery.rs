@@ -1,6 +1,9 @@
 //! Discovery: turns the table of kinds into the documents that tell clients what is served, in both of their formats.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::resource::{Resource, Subresource};
 
@@ -177,7 +180,18 @@ fn legacy_resource(row: &Resource) -> Value {
         "verbs": row.verbs,
     });
     insert_names(&mut document, row);
+    if row.is_stored() {
+        document["storageVersionHash"] = storage_version_hash(row).into();
+    }
     document
+}
+
+/// Returns what changes when objects are kept in another version (`endpoints/discovery/storageversionhash.go`).
+fn storage_version_hash(row: &Resource) -> String {
+    let kept = row.manners.stored_as();
+    let (group, version) = kept.map_or((row.group.as_ref(), row.version.as_ref()), |kept| (kept.group, kept.version));
+    let digest = Sha256::digest(format!("{group}/{version}/{}", row.kind));
+    STANDARD.encode(&digest[..8])
 }
 
 fn legacy_subresource(row: &Resource, sub: &Subresource) -> Value {
@@ -271,9 +285,23 @@ mod tests {
         let list = api_group_list(rows());
         let names: Vec<_> =
             list["groups"].as_array().unwrap().iter().map(|group| group["name"].as_str().unwrap()).collect();
-        assert_eq!(names[..3], ["apps", "events.k8s.io", "authentication.k8s.io"]);
+        assert_eq!(names[..3], ["apiregistration.k8s.io", "apps", "events.k8s.io"]);
         let at = |name| names.iter().position(|other| *other == name).unwrap();
         assert!(at("networking.k8s.io") < at("storage.k8s.io") && at("coordination.k8s.io") < at("discovery.k8s.io"));
+    }
+
+    #[test]
+    fn the_storage_version_hash_is_kubernetes_own() {
+        let hash = |group: &str, version: &str, plural: &str| {
+            let list = api_resource_list(rows(), group, version).unwrap();
+            find(&list["resources"], "name", plural)["storageVersionHash"].as_str().map(str::to_owned)
+        };
+        assert_eq!(hash("", "v1", "configmaps").as_deref(), Some("qFsyl6wFWjQ="));
+        assert_eq!(hash("apps", "v1", "deployments").as_deref(), Some("8aSe+NMegvE="));
+        // Kept as core events, and as v2.
+        assert_eq!(hash("events.k8s.io", "v1", "events").as_deref(), Some("r2yiGXH7wu8="));
+        assert_eq!(hash("autoscaling", "v1", "horizontalpodautoscalers").as_deref(), Some("qwQve8ut294="));
+        assert_eq!((hash("", "v1", "bindings"), hash("", "v1", "componentstatuses")), (None, None));
     }
 
     #[test]

@@ -99,7 +99,7 @@ fn schemas(rows: &[&Resource], extra: &Extra) -> BTreeMap<String, Value> {
     for row in rows {
         let schema = found.entry(row.schema.to_string()).or_insert_with(|| json!({"type": "object"}));
         schema[GVK] = json!([gvk(&row.group, &row.version, &row.kind)]);
-        if row.is_stored() {
+        if row.verbs.contains(&"list") {
             found.insert(list_schema(row), list_of(row));
         }
         for sub in &row.subresources {

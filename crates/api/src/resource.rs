@@ -259,9 +259,9 @@ impl Resource {
         self.subresources.iter().find(|sub| sub.name == name)
     }
 
-    /// Whether objects are stored (reviews and bindings are answered, not kept).
+    /// Whether objects are stored (reviews and bindings are answered, component statuses computed).
     pub fn is_stored(&self) -> bool {
-        self.verbs.contains(&"get")
+        self.verbs.contains(&"watch")
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::doc::{child_made, fill, flag};
-use super::print::{self, Col, Columns, Number, Text};
+use super::print::{self, Col, Columns, Text};
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -27,11 +27,11 @@ pub(super) struct ConfigMap;
 pub(super) struct Secret;
 
 const CONFIG_MAP_COLUMNS: Columns =
-    &[print::NAME, Col("Data", Number, "How many keys there are in data and binaryData."), print::AGE];
+    &[print::NAME, Col("Data", Text, "How many keys there are in data and binaryData."), print::AGE];
 const SECRET_COLUMNS: Columns = &[
     print::NAME,
     Col("Type", Text, "Used to facilitate programmatic handling of secret data."),
-    Col("Data", Number, "How many keys there are in data."),
+    Col("Data", Text, "How many keys there are in data."),
     print::AGE,
 ];
 

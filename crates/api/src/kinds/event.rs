@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::doc::text;
-use super::print::{self, Col, Columns, Text, Wide, WideNumber};
+use super::print::{self, Col, Columns, Text, Wide, WideName};
 use crate::object::Object;
 use crate::resource::{Column, Manners, StoredAs};
 
@@ -27,8 +27,8 @@ const COLUMNS: Columns = &[
     Col("Source", Wide, "The component reporting this event. Should be a short machine understandable string."),
     Col("Message", Text, "A human-readable description of the status of this operation."),
     Col("First Seen", Wide, "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)"),
-    Col("Count", WideNumber, "The number of times this event has occurred."),
-    Col("Name", print::Type::Name, "Name must be unique within a namespace."),
+    Col("Count", Wide, "The number of times this event has occurred."),
+    Col("Name", WideName, "Name must be unique within a namespace."),
 ];
 
 /// Core's name of a field beside that of `events.k8s.io`.

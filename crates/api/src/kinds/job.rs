@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::doc::{at, child, child_made, fill, flag, has, list, number, text};
 use super::pod_spec::{self, Owner};
-use super::print::{self, Col, Columns, Number, Text};
+use super::print::{self, Boolean, Col, Columns, Number, Text};
 use super::workload;
 use crate::cron;
 use crate::object::Object;
@@ -37,7 +37,7 @@ const CRON_JOB_COLUMNS: Columns = &[
     print::NAME,
     Col("Schedule", Text, "The schedule in Cron format, see https://en.wikipedia.org/wiki/Cron."),
     Col("Timezone", Text, "The time zone name for the given schedule."),
-    Col("Suspend", Text, "Whether subsequent executions are suspended."),
+    Col("Suspend", Boolean, "Whether subsequent executions are suspended."),
     Col("Active", Number, "How many jobs run now."),
     Col("Last Schedule", Text, "When the job was last successfully scheduled."),
     print::AGE,

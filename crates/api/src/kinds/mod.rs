@@ -1,13 +1,18 @@
 //! The table of built-in kinds, one line a kind. A kind with manners of its own has a file of its own beside this one.
 
+mod admission_policy;
 mod autoscaling;
+mod certificates;
+mod cluster;
 mod config;
 pub mod custom;
 pub mod definition;
 mod deployment;
+mod devices;
 mod doc;
 mod endpoints;
 mod event;
+mod flow_control;
 mod job;
 mod namespace;
 mod networking;
@@ -39,6 +44,8 @@ const KEPT: &[&str] = &["create", "delete", "deletecollection", "get", "list", "
 const ONE_BY_ONE: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
 /// Reviews and bindings are answered and not kept.
 const ANSWERED: &[&str] = &["create"];
+/// What is computed when somebody asks.
+const COMPUTED: &[&str] = &["get", "list"];
 
 const NAMESPACED: Scope = Scope::Namespaced;
 const CLUSTER: Scope = Scope::Cluster;
@@ -67,6 +74,8 @@ const DISCOVERY: Group = ("discovery.k8s.io", "v1");
 const FLOWCONTROL: Group = ("flowcontrol.apiserver.k8s.io", "v1");
 const RESOURCE: Group = ("resource.k8s.io", "v1");
 const EXTENSIONS: Group = ("apiextensions.k8s.io", "v1");
+const REGISTRATION: Group = ("apiregistration.k8s.io", "v1");
+const MIGRATION: Group = ("storagemigration.k8s.io", "v1");
 
 /// One line of the table: group, kind, plural, short names, categories, scope, verbs, subresources, manners.
 struct Row(
@@ -85,6 +94,7 @@ struct Row(
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     Row(CORE, "Binding", "bindings", &[], &[], NAMESPACED, ANSWERED, &[], plain),
+    Row(CORE, "ComponentStatus", "componentstatuses", &["cs"], &[], CLUSTER, COMPUTED, &[], || Arc::new(cluster::COMPONENT_STATUS)),
     Row(CORE, "ConfigMap", "configmaps", &["cm"], &[], NAMESPACED, KEPT, &[], || Arc::new(config::ConfigMap)),
     Row(CORE, "Endpoints", "endpoints", &["ep"], &[], NAMESPACED, KEPT, &[], || Arc::new(endpoints::ENDPOINTS)),
     Row(CORE, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], || Arc::new(event::CoreEvent)),
@@ -100,6 +110,7 @@ const TABLE: &[Row] = &[
     Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(config::Secret)),
     Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], || Arc::new(rbac::SERVICE_ACCOUNT)),
     Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], || Arc::new(service::Service)),
+    Row(REGISTRATION, "APIService", "apiservices", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(cluster::API_SERVICE)),
     Row(APPS, "ControllerRevision", "controllerrevisions", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::CONTROLLER_REVISION)),
     Row(APPS, "DaemonSet", "daemonsets", &["ds"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(sets::DaemonSet)),
     Row(APPS, "Deployment", "deployments", &["deploy"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(deployment::Deployment)),
@@ -117,39 +128,43 @@ const TABLE: &[Row] = &[
     Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::CronJob)),
     Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::Job)),
     Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(others::CERTIFICATE_REQUEST)),
+    Row(CERTIFICATES, "ClusterTrustBundle", "clustertrustbundles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(certificates::CLUSTER_TRUST_BUNDLE)),
+    Row(CERTIFICATES, "PodCertificateRequest", "podcertificaterequests", &[], &[], NAMESPACED, KEPT, &["status"], || Arc::new(certificates::POD_CERTIFICATE_REQUEST)),
     Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(networking::INGRESS_CLASS)),
     Row(NETWORKING, "Ingress", "ingresses", &["ing"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(networking::INGRESS)),
-    Row(NETWORKING, "IPAddress", "ipaddresses", &["ip"], &[], CLUSTER, KEPT, &[], plain),
+    Row(NETWORKING, "IPAddress", "ipaddresses", &["ip"], &[], CLUSTER, KEPT, &[], || Arc::new(cluster::IP_ADDRESS)),
     Row(NETWORKING, "NetworkPolicy", "networkpolicies", &["netpol"], &[], NAMESPACED, KEPT, &[], || Arc::new(networking::NETWORK_POLICY)),
-    Row(NETWORKING, "ServiceCIDR", "servicecidrs", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
+    Row(NETWORKING, "ServiceCIDR", "servicecidrs", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(cluster::SERVICE_CIDR)),
     Row(POLICY, "PodDisruptionBudget", "poddisruptionbudgets", &["pdb"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::POD_DISRUPTION_BUDGET)),
     Row(RBAC, "ClusterRoleBinding", "clusterrolebindings", &[], &[], CLUSTER, KEPT, &[], || Arc::new(rbac::BINDING)),
     Row(RBAC, "ClusterRole", "clusterroles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(rbac::ROLE)),
     Row(RBAC, "RoleBinding", "rolebindings", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::BINDING)),
     Row(RBAC, "Role", "roles", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(rbac::ROLE)),
     Row(STORAGE, "CSIDriver", "csidrivers", &[], &[], CLUSTER, KEPT, &[], || Arc::new(storage::CSI_DRIVER)),
-    Row(STORAGE, "CSINode", "csinodes", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(STORAGE, "CSIStorageCapacity", "csistoragecapacities", &[], &[], NAMESPACED, KEPT, &[], plain),
+    Row(STORAGE, "CSINode", "csinodes", &[], &[], CLUSTER, KEPT, &[], || Arc::new(storage::CSI_NODE)),
+    Row(STORAGE, "CSIStorageCapacity", "csistoragecapacities", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(storage::CSI_STORAGE_CAPACITY)),
     Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::STORAGE_CLASS)),
     Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(storage::VOLUME_ATTACHMENT)),
-    Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], plain),
-    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
-    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
+    Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::VOLUME_ATTRIBUTES_CLASS)),
+    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_POLICY)),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
     Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::MUTATING_WEBHOOK)),
-    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
-    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::WITH_SPEC)),
+    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission_policy::VALIDATING_POLICY)),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
     Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::VALIDATING_WEBHOOK)),
     Row(EXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(definition::Definition)),
     Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),
     Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LEASE)),
     Row(NODE, "RuntimeClass", "runtimeclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(others::RUNTIME_CLASS)),
     Row(DISCOVERY, "EndpointSlice", "endpointslices", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(endpoints::ENDPOINT_SLICE)),
-    Row(FLOWCONTROL, "FlowSchema", "flowschemas", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
-    Row(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(others::WITH_STATUS)),
-    Row(RESOURCE, "DeviceClass", "deviceclasses", &[], &[], CLUSTER, KEPT, &[], plain),
-    Row(RESOURCE, "ResourceClaim", "resourceclaims", &[], &[], NAMESPACED, KEPT, &["status"], plain),
-    Row(RESOURCE, "ResourceClaimTemplate", "resourceclaimtemplates", &[], &[], NAMESPACED, KEPT, &[], plain),
-    Row(RESOURCE, "ResourceSlice", "resourceslices", &[], &[], CLUSTER, KEPT, &[], plain),
+    Row(FLOWCONTROL, "FlowSchema", "flowschemas", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(flow_control::FLOW_SCHEMA)),
+    Row(FLOWCONTROL, "PriorityLevelConfiguration", "prioritylevelconfigurations", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(flow_control::PRIORITY_LEVEL)),
+    Row(RESOURCE, "DeviceClass", "deviceclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(devices::DEVICE_CLASS)),
+    Row(RESOURCE, "DeviceTaintRule", "devicetaintrules", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(devices::DEVICE_TAINT_RULE)),
+    Row(RESOURCE, "ResourceClaim", "resourceclaims", &[], &[], NAMESPACED, KEPT, &["status"], || Arc::new(devices::RESOURCE_CLAIM)),
+    Row(RESOURCE, "ResourceClaimTemplate", "resourceclaimtemplates", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(devices::RESOURCE_CLAIM_TEMPLATE)),
+    Row(RESOURCE, "ResourceSlice", "resourceslices", &[], &[], CLUSTER, KEPT, &[], || Arc::new(devices::RESOURCE_SLICE)),
+    Row(MIGRATION, "StorageVersionMigration", "storageversionmigrations", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(cluster::STORAGE_VERSION_MIGRATION)),
 ];
 
 /// Returns every built-in kind, in the order of discovery.

@@ -160,13 +160,11 @@ fn ingress_cells(object: &Object, now: Timestamp) -> Vec<Value> {
     let spec = object.at(&["spec"]).unwrap_or(&null);
     let hosts: Vec<String> =
         list(spec, "rules").iter().map(|rule| text(rule, "host").to_owned()).filter(|host| !host.is_empty()).collect();
-    let points = object.at(&["status", "loadBalancer"]).map(|balancer| list(balancer, "ingress")).unwrap_or_default();
-    let address = |point: &Value| if has(point, "ip") { text(point, "ip") } else { text(point, "hostname") }.to_owned();
     vec![
         object.name().into(),
         print::or_none(text(spec, "ingressClassName").to_owned()).into(),
         if hosts.is_empty() { "*".to_owned() } else { print::shortened(&hosts, 3) }.into(),
-        points.iter().map(address).collect::<Vec<_>>().join(",").into(),
+        print::load_balancer(object.at(&["status"])).join(",").into(),
         if list(spec, "tls").is_empty() { "80" } else { "80, 443" }.into(),
         print::age(object, now),
     ]

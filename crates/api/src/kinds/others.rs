@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{Doc, child, child_made, children, fill, fill_zero, flag, list, text};
+use super::doc::{Doc, at, child, child_made, children, fill, fill_zero, flag, list, text};
 use super::pod_spec::{Owner, validate_template};
-use super::print::{self, Col, Columns, Number, Text};
+use super::print::{self, Boolean, Col, Columns, Number, Text};
 use super::simple::{Parts, Simple};
 use crate::meta::NameRule;
 use crate::object::Object;
@@ -75,7 +75,7 @@ pub(super) const PRIORITY_CLASS: Simple = Simple {
             Number,
             "The value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec.",
         ),
-        Col("Global-Default", Text, "Whether pods without a class get this one."),
+        Col("Global-Default", Boolean, "Whether pods without a class get this one."),
         print::AGE,
         Col("PreemptionPolicy", Text, "Whether pods of this class may make others go."),
     ],
@@ -83,7 +83,7 @@ pub(super) const PRIORITY_CLASS: Simple = Simple {
         let is_default = object.at(&["globalDefault"]).and_then(Value::as_bool).unwrap_or_default();
         let value = object.at(&["value"]).cloned().unwrap_or_else(|| json!(0));
         let policy = object.str_at(&["preemptionPolicy"]).into();
-        vec![object.name().into(), value, is_default.to_string().into(), print::age(object, now), policy]
+        vec![object.name().into(), value, is_default.into(), print::age(object, now), policy]
     },
     default: |doc| fill(doc, "preemptionPolicy", "PreemptLowerPriority"),
     parts: Parts::Spec,
@@ -217,7 +217,7 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
         vec![
             object.name().into(),
             print::age(object, now),
-            spec(object, "signerName"),
+            print::or_none(object.str_at(&["spec", "signerName"]).to_owned()).into(),
             spec(object, "username"),
             duration.into(),
             request_condition(object).into(),
@@ -225,6 +225,7 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
     },
     parts: Parts::StatusOnly,
     names: NameRule::PathSegment,
+    field: |object, path| (path == "spec.signerName").then(|| object.str_at(&["spec", "signerName"]).to_owned()),
     ..Simple::PLAIN
 };
 
@@ -257,8 +258,8 @@ pub(super) const RESOURCE_QUOTA: Simple = Simple {
 
 /// The manners of limit ranges, which show the time they were made instead of an age.
 pub(super) const LIMIT_RANGE: Simple = Simple {
-    columns: &[print::NAME, Col("Created At", Text, "When it was made.")],
-    cells: |object, _| vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()],
+    columns: print::CREATED_AT_COLUMNS,
+    cells: print::created_at_cells,
     default: |doc| {
         let Some(spec) = child(doc, "spec") else { return };
         // A container's default limit is the maximum, its default request the default limit.
@@ -275,37 +276,57 @@ pub(super) const LIMIT_RANGE: Simple = Simple {
     ..Simple::PLAIN
 };
 
-/// The manners of plain kinds whose spec is counted.
-pub(super) const WITH_SPEC: Simple = Simple { parts: Parts::Spec, ..Simple::PLAIN };
-
-/// The manners of plain kinds with a counted spec and a status.
-pub(super) const WITH_STATUS: Simple = Simple { parts: Parts::SpecAndStatus, ..Simple::PLAIN };
-
 fn spec(object: &Object, field: &str) -> Value {
     object.str_at(&["spec", field]).into()
 }
 
 fn targets(object: &Object) -> String {
-    let null = Value::Null;
+    const SHOWN: usize = 2;
     let metrics = object.at(&["spec"]).map(|spec| list(spec, "metrics")).unwrap_or_default();
     let current = object.at(&["status"]).map(|status| list(status, "currentMetrics")).unwrap_or_default();
-    let shown: Vec<String> = metrics
-        .iter()
-        .filter(|metric| text(metric, "type") == "Resource")
-        .map(|metric| {
-            let resource = metric.get("resource").unwrap_or(&null);
-            let name = text(resource, "name");
-            let now = current.iter().find(|metric| metric["resource"]["name"] == name);
-            let now = now.and_then(|metric| metric["resource"]["current"]["averageUtilization"].as_i64());
-            let now = now.map_or_else(|| "<unknown>".to_owned(), |percent| format!("{percent}%"));
-            let target = resource.get("target").unwrap_or(&null);
-            match target.get("averageUtilization").and_then(Value::as_i64) {
-                Some(percent) => format!("{name}: {now}/{percent}%"),
-                None => format!("{name}: {now}/{}", text(target, "averageValue")),
-            }
-        })
-        .collect();
+    let mut shown: Vec<String> =
+        metrics.iter().enumerate().map(|(index, metric)| target(metric, current.get(index))).collect();
+    if shown.len() > SHOWN {
+        let more = shown.len() - SHOWN;
+        shown.truncate(SHOWN);
+        return format!("{} + {more} more...", shown.join(", "));
+    }
     print::or_none(shown.join(", "))
+}
+
+/// Returns what is measured now and what it should be (`formatHPAMetrics`).
+fn target(metric: &Value, status: Option<&Value>) -> String {
+    let source = match text(metric, "type") {
+        "ContainerResource" => "containerResource",
+        "External" => "external",
+        "Object" => "object",
+        "Pods" => "pods",
+        "Resource" => "resource",
+        _ => return "<unknown type>".to_owned(),
+    };
+    let target = at(metric, &format!("{source}.target"));
+    let current = status.and_then(|status| at(status, &format!("{source}.current")));
+    let now = |field: &str| amount(current, field).unwrap_or("<unknown>");
+    let name = if source.ends_with("esource") {
+        format!("{}: ", metric[source].get("name").and_then(Value::as_str).unwrap_or_default())
+    } else {
+        String::new()
+    };
+    if let Some(wanted) = amount(target, "averageValue") {
+        let average = if matches!(source, "external" | "object") { " (avg)" } else { "" };
+        return format!("{name}{}/{wanted}{average}", now("averageValue"));
+    }
+    if name.is_empty() {
+        return format!("{}/{}", now("value"), amount(target, "value").unwrap_or_default());
+    }
+    let percent =
+        |value: Option<&Value>| value.and_then(|value| value.get("averageUtilization")).and_then(Value::as_i64);
+    let shown = |value: Option<i64>, unset: &str| value.map_or_else(|| unset.to_owned(), |value| format!("{value}%"));
+    format!("{name}{}/{}", shown(percent(current), "<unknown>"), shown(percent(target), "<auto>"))
+}
+
+fn amount<'a>(value: Option<&'a Value>, field: &str) -> Option<&'a str> {
+    value.map(|value| text(value, field)).filter(|text| !text.is_empty())
 }
 
 fn webhooks(object: &Object) -> usize {
@@ -326,12 +347,14 @@ fn default_webhook(webhook: &mut Doc) {
 
 fn request_condition(object: &Object) -> String {
     let conditions = object.at(&["status"]).map(|status| list(status, "conditions")).unwrap_or_default();
-    let mut words: Vec<&str> = ["Approved", "Denied", "Failed"]
-        .into_iter()
-        .filter(|word| conditions.iter().any(|condition| text(condition, "type") == *word))
-        .collect();
-    if words.is_empty() {
-        words.push("Pending");
+    let has = |word: &str| conditions.iter().any(|condition| text(condition, "type") == word);
+    let mut words = vec![match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }];
+    if has("Failed") {
+        words.push("Failed");
     }
     if !object.str_at(&["status", "certificate"]).is_empty() {
         words.push("Issued");
@@ -383,6 +406,24 @@ mod tests {
     }
 
     #[test]
+    fn an_autoscaler_shows_its_first_two_metrics_whatever_they_measure() {
+        let shown = |metrics: Value, current: Value| {
+            targets(&object(json!({"spec": {"metrics": metrics}, "status": {"currentMetrics": current}})))
+        };
+        let pods = json!({"type": "Pods", "pods": {"target": {"averageValue": "10"}}});
+        let external = json!({"type": "External", "external": {"target": {"averageValue": "5"}}});
+        let on_object = json!({"type": "Object", "object": {"target": {"value": "2k"}}});
+        assert_eq!(
+            shown(json!([pods, external]), json!([{"pods": {"current": {"averageValue": "7"}}}])),
+            "7/10, <unknown>/5 (avg)"
+        );
+        assert_eq!(shown(json!([on_object, pods, pods]), json!([])), "<unknown>/2k, <unknown>/10 + 1 more...");
+        let memory = json!({"type": "ContainerResource", "containerResource": {"name": "memory", "target": {"averageUtilization": 50}}});
+        assert_eq!(shown(json!([memory]), json!([])), "memory: <unknown>/50%");
+        assert_eq!(shown(json!([]), json!([])), "<none>");
+    }
+
+    #[test]
     fn a_quota_shows_what_is_used_of_what_is_allowed() {
         let quota = object(json!({"status": {"hard": {"pods": "5", "limits.cpu": "2"}, "used": {"pods": "1"}}}));
         let cells = RESOURCE_QUOTA.cells(&quota, Timestamp::UNIX_EPOCH);
@@ -396,6 +437,8 @@ mod tests {
         };
         assert_eq!(show(json!({})), "Pending");
         assert_eq!(show(json!({"conditions": [{"type": "Approved"}], "certificate": "eA=="})), "Approved,Issued");
+        assert_eq!(show(json!({"conditions": [{"type": "Approved"}, {"type": "Denied"}]})), "Denied");
+        assert_eq!(show(json!({"conditions": [{"type": "Failed"}]})), "Pending,Failed");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the cells of `kubectl get` have in common (`pkg/printers/internalversion/printers.go`).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -22,13 +24,17 @@ pub(super) enum Type {
     Text,
     /// A number.
     Number,
+    /// A truth.
+    Boolean,
+    /// A time, as it stands in the object.
+    Date,
     /// A text that only `-o wide` shows.
     Wide,
-    /// A number that only `-o wide` shows.
-    WideNumber,
+    /// The name column of kinds that begin with something else.
+    WideName,
 }
 
-pub(super) use Type::{Name, Number, Text, Wide, WideNumber};
+pub(super) use Type::{Boolean, Date, Name, Number, Text, Wide, WideName};
 
 pub(super) const NAME: Col = Col(
     "Name",
@@ -38,6 +44,8 @@ pub(super) const NAME: Col = Col(
 );
 pub(super) const AGE: Col =
     Col("Age", Text, "CreationTimestamp is a timestamp representing the server time when this object was created.");
+/// The columns of kinds for which Kubernetes has none: they show when they were made (`registry/rest/table.go`).
+pub(super) const CREATED_AT_COLUMNS: Columns = &[NAME, Col("Created At", Date, AGE.2)];
 pub(super) const CONTAINERS: Col = Col("Containers", Wide, "Names of each container in the template.");
 pub(super) const IMAGES: Col = Col("Images", Wide, "Images referenced by each container in the template.");
 pub(super) const SELECTOR: Col = Col("Selector", Wide, "A label query over pods.");
@@ -50,12 +58,23 @@ const UNKNOWN: &str = "<unknown>";
 pub(super) fn columns(columns: Columns) -> Vec<Column> {
     let column = |&Col(name, kind, description): &Col| Column {
         name: name.into(),
-        kind: if matches!(kind, Number | WideNumber) { "integer" } else { "string" }.into(),
-        format: if kind == Name { "name" } else { "" }.into(),
+        kind: match kind {
+            Number => "integer",
+            Boolean => "boolean",
+            Date => "date",
+            Name | Text | Wide | WideName => "string",
+        }
+        .into(),
+        format: if matches!(kind, Name | WideName) { "name" } else { "" }.into(),
         description: description.into(),
-        priority: i32::from(matches!(kind, Wide | WideNumber)),
+        priority: i32::from(matches!(kind, Wide | WideName)),
     };
     columns.iter().map(column).collect()
+}
+
+/// Returns the cells of [`CREATED_AT_COLUMNS`].
+pub(super) fn created_at_cells(object: &Object, _now: Timestamp) -> Vec<Value> {
+    vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()]
 }
 
 /// Returns how long ago the object was made.
@@ -139,6 +158,17 @@ pub(super) fn selector(selector: Option<&Value>) -> String {
     // Selectors print their requirements sorted by key (`labels.Selector`).
     parts.sort_by(|a, b| a.0.cmp(&b.0));
     or_none(parts.into_iter().map(|(_, part)| part).collect::<Vec<_>>().join(","))
+}
+
+/// Returns the addresses of a load balancer's status, sorted, each once (`loadBalancerStatusStringer`).
+pub(super) fn load_balancer(status: Option<&Value>) -> Vec<String> {
+    let points = status.and_then(|status| status.get("loadBalancer")).map(|status| list(status, "ingress"));
+    let address = |point: &Value| match (text(point, "ip"), text(point, "hostname")) {
+        ("", hostname) => hostname.to_owned(),
+        (ip, _) => ip.to_owned(),
+    };
+    let addresses: BTreeSet<String> = points.unwrap_or_default().iter().map(address).collect();
+    addresses.into_iter().filter(|address| !address.is_empty()).collect()
 }
 
 /// Returns the first three items and how many more there are, as kubectl shortens lists.

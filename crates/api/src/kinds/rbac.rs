@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::doc::{Doc, child, children, fill, list, text};
-use super::print::{self, Col, Number, Text, Wide};
+use super::print::{self, Col, Text, Wide};
 use super::simple::Simple;
 use crate::meta::NameRule;
 use crate::object::Object;
@@ -14,8 +14,8 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// The manners of roles and cluster roles, which show the time they were made instead of an age.
 pub(super) const ROLE: Simple = Simple {
-    columns: &[print::NAME, Col("Created At", Text, "When it was made.")],
-    cells: |object, _| vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()],
+    columns: print::CREATED_AT_COLUMNS,
+    cells: print::created_at_cells,
     names: NameRule::PathSegment,
     ..Simple::PLAIN
 };
@@ -39,7 +39,7 @@ pub(super) const BINDING: Simple = Simple {
 
 /// The manners of service accounts.
 pub(super) const SERVICE_ACCOUNT: Simple = Simple {
-    columns: &[print::NAME, Col("Secrets", Number, "How many secrets pods of this account may use."), print::AGE],
+    columns: &[print::NAME, Col("Secrets", Text, "How many secrets pods of this account may use."), print::AGE],
     cells: |object, now| {
         let secrets = object.at(&["secrets"]).and_then(Value::as_array).map_or(0, Vec::len);
         vec![object.name().into(), secrets.into(), print::age(object, now)]

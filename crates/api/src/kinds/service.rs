@@ -334,11 +334,7 @@ fn external_ip(spec: &Value, object: &Object) -> String {
     match text(spec, "type") {
         "ExternalName" => text(spec, "externalName").to_owned(),
         "LoadBalancer" => {
-            let ingress =
-                object.at(&["status", "loadBalancer"]).map(|balancer| list(balancer, "ingress")).unwrap_or_default();
-            let address =
-                |point: &Value| if has(point, "ip") { text(point, "ip") } else { text(point, "hostname") }.to_owned();
-            let mut all: Vec<String> = ingress.iter().map(address).collect();
+            let mut all = print::load_balancer(object.at(&["status"]));
             all.append(&mut ips);
             if all.is_empty() { "<pending>".to_owned() } else { all.join(",") }
         }

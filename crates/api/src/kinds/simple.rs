@@ -22,6 +22,8 @@ pub(super) struct Simple {
     pub(super) validate: fn(&Object, Option<&Object>) -> Vec<FieldError>,
     /// Which writes the status and the generation know.
     pub(super) parts: Parts,
+    /// Returns the value of a field that selectors may name; `None` if it is none of this kind's.
+    pub(super) field: fn(&Object, &str) -> Option<String>,
     /// What its names must look like.
     pub(super) names: NameRule,
 }
@@ -47,6 +49,7 @@ impl Simple {
         default: |_| {},
         validate: |_, _| Vec::new(),
         parts: Parts::Data,
+        field: |_, _| None,
         names: NameRule::Subdomain,
     };
 }
@@ -74,6 +77,10 @@ impl Manners for Simple {
 
     fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
         (self.cells)(object, now)
+    }
+
+    fn field(&self, object: &Object, path: &str) -> Option<String> {
+        (self.field)(object, path)
     }
 
     fn name_rule(&self) -> NameRule {

@@ -1,9 +1,10 @@
 //! Volumes, claims, storage classes and what drives them.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, child, child_made, fill};
-use super::print::{self, Col, Text, Wide};
+use super::doc::{Doc, child, child_made, fill, list, text};
+use super::print::{self, Boolean, Col, Name, Number, Text, Wide};
 use super::simple::{Parts, Simple};
 use crate::object::Object;
 
@@ -28,7 +29,7 @@ pub(super) const STORAGE_CLASS: Simple = Simple {
             field("provisioner"),
             field("reclaimPolicy"),
             field("volumeBindingMode"),
-            grows.to_string().into(),
+            grows.into(),
             print::age(object, now),
         ]
     },
@@ -59,7 +60,7 @@ pub(super) const PERSISTENT_VOLUME: Simple = Simple {
         let claim = if claim.1.is_empty() { String::new() } else { format!("{}/{}", claim.0, claim.1) };
         vec![
             object.name().into(),
-            object.str_at(&["spec", "capacity", "storage"]).into(),
+            amount(object.str_at(&["spec", "capacity", "storage"])).into(),
             access_modes(object.at(&["spec", "accessModes"])).into(),
             spec(object, "persistentVolumeReclaimPolicy"),
             phase(object).into(),
@@ -98,7 +99,7 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: Simple = Simple {
     cells: |object, now| {
         // A claim has a size and modes once it has a volume.
         let is_bound = !object.str_at(&["spec", "volumeName"]).is_empty();
-        let capacity = if is_bound { object.str_at(&["status", "capacity", "storage"]) } else { "" };
+        let capacity = if is_bound { amount(object.str_at(&["status", "capacity", "storage"])) } else { "" };
         let modes = if is_bound { access_modes(object.at(&["status", "accessModes"])) } else { String::new() };
         vec![
             object.name().into(),
@@ -126,24 +127,75 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: Simple = Simple {
 pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
     columns: &[
         print::NAME,
-        Col("Attacher", Text, "The driver that handles the request."),
+        Col("Attacher", Name, "The driver that handles the request."),
         Col("PV", Text, "The volume that is attached."),
         Col("Node", Text, "The node that it is attached to."),
-        Col("Attached", Text, "Whether it is."),
+        Col("Attached", Boolean, "Whether it is."),
         print::AGE,
     ],
     cells: |object, now| {
         let volume = object.str_at(&["spec", "source", "persistentVolumeName"]).into();
         let attached = object.at(&["status", "attached"]).and_then(Value::as_bool).unwrap_or_default();
         let (attacher, node) = (spec(object, "attacher"), spec(object, "nodeName"));
-        vec![object.name().into(), attacher, volume, node, attached.to_string().into(), print::age(object, now)]
+        vec![object.name().into(), attacher, volume, node, attached.into(), print::age(object, now)]
     },
     parts: Parts::StatusOnly,
     ..Simple::PLAIN
 };
 
+/// The manners of volume attributes classes.
+pub(super) const VOLUME_ATTRIBUTES_CLASS: Simple = Simple {
+    columns: &[print::NAME, Col("DriverName", Text, "Name of the CSI driver"), print::AGE],
+    cells: |object, now| {
+        let is_default =
+            object.annotations().get("volumeattributesclass.alpha.kubernetes.io/is-default-class") == Some(&"true");
+        let name = if is_default { format!("{} (default)", object.name()) } else { object.name().to_owned() };
+        vec![name.into(), object.str_at(&["driverName"]).into(), print::age(object, now)]
+    },
+    ..Simple::PLAIN
+};
+
+/// The manners of CSI nodes.
+pub(super) const CSI_NODE: Simple = Simple {
+    columns: &[
+        print::NAME,
+        Col("Drivers", Number, "Drivers indicates the number of CSI drivers registered on the node"),
+        print::AGE,
+    ],
+    cells: |object, now| {
+        let drivers = object.at(&["spec"]).map_or(0, |spec| list(spec, "drivers").len());
+        vec![object.name().into(), drivers.into(), print::age(object, now)]
+    },
+    ..Simple::PLAIN
+};
+
+/// The manners of what is left in a place for volumes of a class.
+pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
+    columns: &[
+        print::NAME,
+        Col("StorageClassName", Text, "The class that the capacity is for."),
+        Col("Capacity", Text, "How much there is, as the driver last said."),
+    ],
+    cells: |object, _| {
+        let class = object.str_at(&["storageClassName"]).into();
+        vec![object.name().into(), class, print_unset(object.str_at(&["capacity"]))]
+    },
+    ..Simple::PLAIN
+};
+
 /// The manners of CSI drivers.
 pub(super) const CSI_DRIVER: Simple = Simple {
+    columns: &[
+        print::NAME,
+        Col("AttachRequired", Boolean, "Whether volumes are attached before they are mounted."),
+        Col("PodInfoOnMount", Boolean, "Whether the driver is told about the pod."),
+        Col("StorageCapacity", Boolean, "Whether the scheduler looks at the capacity that is left."),
+        Col("TokenRequests", Text, "The audiences of the tokens that the driver gets."),
+        Col("RequiresRepublish", Boolean, "Whether mounted volumes are published again from time to time."),
+        Col("Modes", Text, "What kinds of volumes the driver supports."),
+        print::AGE,
+    ],
+    cells: driver_cells,
     default: |doc| {
         let Some(spec) = child_made(doc, "spec") else { return };
         fill(spec, "attachRequired", true);
@@ -158,12 +210,36 @@ pub(super) const CSI_DRIVER: Simple = Simple {
     ..Simple::PLAIN
 };
 
+fn driver_cells(object: &Object, now: Timestamp) -> Vec<Value> {
+    let null = Value::Null;
+    let spec = object.at(&["spec"]).unwrap_or(&null);
+    let flag = |field: &str, unset: bool| Value::from(spec.get(field).and_then(Value::as_bool).unwrap_or(unset));
+    let modes: Vec<&str> = list(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str).collect();
+    let tokens = spec.get("tokenRequests").and_then(Value::as_array);
+    let audiences = tokens.map(|all| all.iter().map(|one| text(one, "audience")).collect::<Vec<_>>().join(","));
+    vec![
+        object.name().into(),
+        flag("attachRequired", true),
+        flag("podInfoOnMount", false),
+        flag("storageCapacity", false),
+        audiences.unwrap_or_else(|| "<unset>".to_owned()).into(),
+        flag("requiresRepublish", false),
+        print::or_none(modes.join(",")).into(),
+        print::age(object, now),
+    ]
+}
+
 fn spec(object: &Object, field: &str) -> Value {
     object.str_at(&["spec", field]).into()
 }
 
 fn print_unset(value: &str) -> Value {
     if value.is_empty() { "<unset>" } else { value }.into()
+}
+
+/// No quantity is zero of it.
+fn amount(quantity: &str) -> &str {
+    if quantity.is_empty() { "0" } else { quantity }
 }
 
 fn start_pending(doc: &mut Doc) {
@@ -191,8 +267,6 @@ fn access_modes(modes: Option<&Value>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::kinds::testing::object;
     use crate::resource::Manners as _;
@@ -224,6 +298,22 @@ mod tests {
         let mut class = object(json!({"metadata": {"name": "fast", "annotations": annotations}, "provisioner": "p"}));
         STORAGE_CLASS.default(&mut class);
         let cells = STORAGE_CLASS.cells(&class, Timestamp::UNIX_EPOCH);
-        assert_eq!(Value::from(cells[..5].to_vec()), json!(["fast (default)", "p", "Delete", "Immediate", "false"]));
+        assert_eq!(Value::from(cells[..5].to_vec()), json!(["fast (default)", "p", "Delete", "Immediate", false]));
+    }
+
+    #[test]
+    fn a_driver_shows_what_it_is_told_and_when_it_is_called() {
+        let mut driver = object(json!({"spec": {"tokenRequests": [{"audience": "a"}, {"audience": "b"}]}}));
+        CSI_DRIVER.default(&mut driver);
+        let cells = CSI_DRIVER.cells(&driver, Timestamp::UNIX_EPOCH);
+        assert_eq!(Value::from(cells[1..7].to_vec()), json!([true, false, false, "a,b", false, "Persistent"]));
+    }
+
+    #[test]
+    fn capacity_and_drivers_are_shown_as_far_as_they_are_known() {
+        let left = |document: Value| CSI_STORAGE_CAPACITY.cells(&object(document), Timestamp::UNIX_EPOCH)[2].clone();
+        assert_eq!((left(json!({"capacity": "1Gi"})), left(json!({}))), (json!("1Gi"), json!("<unset>")));
+        let node = object(json!({"spec": {"drivers": [{"name": "d"}]}}));
+        assert_eq!(CSI_NODE.cells(&node, Timestamp::UNIX_EPOCH)[1], 1);
     }
 }

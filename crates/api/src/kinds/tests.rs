@@ -1,6 +1,7 @@
 //! The table against the list of what Kubernetes serves.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::*;
 
@@ -9,6 +10,79 @@ fn every_row_is_served_under_one_url() {
     let mut seen = BTreeSet::new();
     for row in builtin() {
         assert!(seen.insert((row.group.clone(), row.version.clone(), row.plural.clone())), "{row:?} twice");
+    }
+}
+
+/// Writes a row of the table as `testdata/discovery.txt` does.
+fn described(row: &Resource) -> String {
+    let words = |words: Vec<&str>| if words.is_empty() { "-".to_owned() } else { words.join(",") };
+    let scope = if row.is_namespaced() { "namespaced" } else { "cluster" };
+    let verbs = if row.verbs == KEPT { "kept".to_owned() } else { row.verbs.join(",") };
+    let mut text = format!(
+        "{} {} {} {scope} {} {} {verbs}\n",
+        row.api_version(),
+        row.plural,
+        row.kind,
+        words(row.short_names.iter().map(AsRef::as_ref).collect()),
+        words(row.categories.iter().map(AsRef::as_ref).collect()),
+    );
+    for sub in &row.subresources {
+        let _ = writeln!(text, "  {} {} {} {}", sub.name, sub.api_version, sub.kind, sub.verbs.join(","));
+    }
+    text
+}
+
+#[test]
+fn every_stable_resource_of_kubernetes_is_served_with_its_names_verbs_and_subresources() {
+    let mut expected: BTreeSet<String> = BTreeSet::new();
+    let mut block = String::new();
+    for line in include_str!("../../testdata/discovery.txt").split_inclusive('\n').filter(|line| !line.starts_with('#'))
+    {
+        if !line.starts_with(' ') && !block.is_empty() {
+            expected.insert(std::mem::take(&mut block));
+        }
+        block += line;
+    }
+    expected.insert(block);
+    let ours: BTreeSet<String> = builtin().iter().map(|row| described(row)).collect();
+    let missing: Vec<_> = expected.difference(&ours).collect();
+    let more: Vec<_> = ours.difference(&expected).collect();
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nnot Kubernetes': {more:#?}");
+}
+
+/// Writes a kind's columns as `testdata/columns.txt` does.
+fn headed(row: &Resource) -> String {
+    let columns = row.manners.columns();
+    let heading = |column: &crate::resource::Column| {
+        let wide = if column.priority == 1 { "+" } else { "" };
+        let kind = match (column.kind.as_ref(), column.format.as_ref()) {
+            ("string", "name") => "*",
+            ("integer", _) => "#",
+            ("boolean", _) => "?",
+            ("date", _) => "@",
+            _ => "",
+        };
+        format!("{wide}{}{kind}", column.name)
+    };
+    format!("{}: {}", row.kind, columns.iter().map(heading).collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn every_kind_has_kubernetes_columns() {
+    let expected = include_str!("../../testdata/columns.txt");
+    let expected: BTreeSet<&str> = expected.lines().filter(|line| !line.starts_with('#')).collect();
+    let shown = builtin().iter().filter(|row| row.verbs.contains(&"list"));
+    let ours: BTreeSet<String> = shown.map(|row| headed(row)).collect();
+    let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
+    let missing: Vec<_> = expected.difference(&ours).collect();
+    let more: Vec<_> = ours.difference(&expected).collect();
+    assert!(missing.is_empty() && more.is_empty(), "missing: {missing:#?}\nnot Kubernetes': {more:#?}");
+}
+
+#[test]
+fn every_kind_has_a_schema() {
+    for row in builtin() {
+        assert!(crate::schema::Schema::json(&row.schema).is_some(), "{row:?}: {}", row.schema);
     }
 }
 

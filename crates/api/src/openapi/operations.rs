@@ -81,7 +81,7 @@ pub(super) fn add_paths(row: &Resource, paths: &mut BTreeMap<String, Value>) {
     let item = format!("{collection}/{{name}}");
     let list = list_schema(row);
     add(paths, &collection, row, &kind, &collection_operations(row, &list));
-    if row.is_stored() {
+    if row.verbs.contains(&"get") {
         add(paths, &item, row, &kind, &item_operations(row));
         if row.is_namespaced() {
             let all = Operation {

@@ -61,6 +61,7 @@ fn make() -> Registry {
     for root in ROOTS {
         root(&mut generator);
     }
+    newer_roots(&mut generator);
     let mut definitions = generator.take_definitions(false);
     rules::annotate(&mut definitions);
     definitions.values_mut().for_each(wrap_references);
@@ -86,6 +87,27 @@ fn wrap_references(schema: &mut Value) {
 
 fn root<T: JsonSchema>(generator: &mut SchemaGenerator) {
     generator.subschema_for::<T>();
+}
+
+/// Adds the kinds that older version features of `k8s-openapi` lack.
+fn newer_roots(generator: &mut SchemaGenerator) {
+    k8s_openapi::k8s_if_ge_1_34! {
+        root::<k8s_openapi::api::resource::v1::DeviceClass>(generator);
+        root::<k8s_openapi::api::resource::v1::ResourceClaim>(generator);
+        root::<k8s_openapi::api::resource::v1::ResourceClaimTemplate>(generator);
+        root::<k8s_openapi::api::resource::v1::ResourceSlice>(generator);
+        root::<storage::v1::VolumeAttributesClass>(generator);
+    }
+    k8s_openapi::k8s_if_ge_1_36! {
+        root::<admissionregistration::v1::MutatingAdmissionPolicy>(generator);
+        root::<admissionregistration::v1::MutatingAdmissionPolicyBinding>(generator);
+    }
+    k8s_openapi::k8s_if_ge_1_37! {
+        root::<certificates::v1::ClusterTrustBundle>(generator);
+        root::<certificates::v1::PodCertificateRequest>(generator);
+        root::<k8s_openapi::api::resource::v1::DeviceTaintRule>(generator);
+        root::<k8s_openapi::api::storagemigration::v1::StorageVersionMigration>(generator);
+    }
 }
 
 /// The kinds and bodies that are served, and so everything that they are made of. Only types that every supported

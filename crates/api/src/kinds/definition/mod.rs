@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::doc::{child, child_made, fill, list, text};
-use super::print::{self, Columns};
+use super::print;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -24,8 +24,6 @@ pub const GROUP: &str = "apiextensions.k8s.io";
 pub const PLURAL: &str = "customresourcedefinitions";
 /// Keeps a definition until its objects are gone.
 pub const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
-
-const COLUMNS: Columns = &[print::NAME, print::Col("Created At", print::Text, print::AGE.2)];
 
 /// The manners of definitions.
 pub(super) struct Definition;
@@ -50,11 +48,11 @@ impl Manners for Definition {
     }
 
     fn columns(&self) -> Vec<Column> {
-        print::columns(COLUMNS)
+        print::columns(print::CREATED_AT_COLUMNS)
     }
 
-    fn cells(&self, object: &Object, _now: Timestamp) -> Vec<Value> {
-        vec![object.name().into(), object.str_at(&["metadata", "creationTimestamp"]).into()]
+    fn cells(&self, object: &Object, now: Timestamp) -> Vec<Value> {
+        print::created_at_cells(object, now)
     }
 
     fn prepare_delete(&self, object: &mut Object, now: Timestamp) {
