@@ -6,11 +6,14 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Error;
-use super::schema::{Field, Kind, Message, Schema, Shape, Zero};
+use super::schema::{Else, Field, Kind, Message, Schema, Shape, Zero};
 use super::wire::{self, Reader};
 
-/// The deepest built-in message is a container's probe inside a cron job's template, at about 10.
-const DEPTH_MAX: usize = 32;
+/// Everything but the schemas of definitions ends at about 10. JSON is read to the same depth (`decode`).
+const DEPTH_MAX: usize = 128;
+
+/// What the schemas in definitions are made of.
+pub(super) const SCHEMA: &str = "apiextensions.v1.JSONSchemaProps";
 
 /// The seconds of Go's zero time, the year 1, which Kubernetes takes for "no time".
 const GO_ZERO_TIME: i64 = -62_135_596_800;
@@ -61,6 +64,10 @@ fn read_into(
 
 /// Whether Go would write the value: zeros of fields that are no pointers are left out.
 fn is_kept(field: &Field, value: &Value) -> bool {
+    if matches!(field.kind, Kind::Raw | Kind::SchemaOr(_)) {
+        // A default of `false` is a default, and `additionalProperties: false` forbids them.
+        return !value.is_null();
+    }
     match value {
         Value::Null => false,
         Value::String(text) => field.zero == Zero::Value || !text.is_empty(),
@@ -128,24 +135,61 @@ fn value(schema: &Schema, field: &Field, wire: wire::Field<'_>, depth: usize) ->
     match (field.kind, wire) {
         (Kind::Int, wire::Field::Varint(number)) => Ok(number.cast_signed().into()),
         (Kind::Bool, wire::Field::Varint(number)) => Ok((number != 0).into()),
+        (Kind::Double, wire::Field::Fixed64(bits)) => double(f64::from_bits(bits)),
         (Kind::Text, wire::Field::Bytes(text)) => Ok(wire::utf8(text)?.into()),
         (Kind::Bytes, wire::Field::Bytes(bytes)) => Ok(STANDARD.encode(bytes).into()),
         (Kind::Time, wire::Field::Bytes(bytes)) => time(bytes, Precision::Seconds),
         (Kind::MicroTime, wire::Field::Bytes(bytes)) => time(bytes, Precision::Micros),
         (Kind::Quantity, wire::Field::Bytes(bytes)) => quantity(bytes),
         (Kind::IntOrString, wire::Field::Bytes(bytes)) => int_or_string(bytes),
-        (Kind::Duration, wire::Field::Bytes(bytes)) => duration(bytes),
         (Kind::Raw | Kind::Fields, wire::Field::Bytes(bytes)) => raw(bytes),
         (Kind::Texts, wire::Field::Bytes(bytes)) => texts(bytes),
-        (Kind::Message(name), wire::Field::Bytes(bytes)) => {
-            let mut document = Map::new();
-            if let Some(message) = schema.message(name) {
-                read_into(schema, message, bytes, depth + 1, &mut document)?;
-            }
-            Ok(Value::Object(document))
-        }
+        (Kind::SchemaOr(other), wire::Field::Bytes(bytes)) => schema_or(schema, other, bytes, depth + 1),
+        (Kind::Message(name), wire::Field::Bytes(bytes)) => nested(schema, name, bytes, depth),
         _ => Err(Error::Malformed("a field has the wrong wire type")),
     }
+}
+
+fn nested(schema: &Schema, name: &str, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    let mut document = Map::new();
+    if let Some(message) = schema.message(name) {
+        read_into(schema, message, bytes, depth + 1, &mut document)?;
+    }
+    Ok(Value::Object(document))
+}
+
+/// Reads what is a schema in field 1 (or 2, beside a truth), or something else (`JSONSchemaPropsOr...`).
+fn schema_or(schema: &Schema, other: Else, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    let (mut found, mut allowed, mut items) = (None, false, Vec::new());
+    let mut reader = Reader::new(bytes);
+    while let Some((number, field)) = reader.next()? {
+        match (other, number, field) {
+            (Else::Bool, 1, wire::Field::Varint(truth)) => allowed = truth != 0,
+            (Else::Bool, 2, wire::Field::Bytes(inner))
+            | (Else::Schemas | Else::Texts, 1, wire::Field::Bytes(inner)) => {
+                found = Some(nested(schema, SCHEMA, inner, depth)?);
+            }
+            (Else::Schemas, 2, wire::Field::Bytes(inner)) => items.push(nested(schema, SCHEMA, inner, depth)?),
+            (Else::Texts, 2, wire::Field::Bytes(text)) => items.push(wire::utf8(text)?.into()),
+            _ => {}
+        }
+    }
+    Ok(match (other, found) {
+        (Else::Bool, None) => allowed.into(),
+        (Else::Schemas | Else::Texts, _) if !items.is_empty() => items.into(),
+        (_, found) => found.unwrap_or_default(),
+    })
+}
+
+/// Go writes a whole number without a fraction.
+fn double(value: f64) -> Result<Value, Error> {
+    // Up to here every whole number has a double of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if value.fract() == 0.0 && value.abs() <= EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and in range")]
+        return Ok((value as i64).into());
+    }
+    serde_json::Number::from_f64(value).map(Value::Number).ok_or(Error::Malformed("a number is not finite"))
 }
 
 #[derive(Clone, Copy)]
@@ -200,18 +244,6 @@ fn int_or_string(bytes: &[u8]) -> Result<Value, Error> {
         }
     }
     Ok(if is_text { text.into() } else { number.into() })
-}
-
-/// Reads `Duration`, which JSON writes as Go does; no built-in kind has one with more than seconds.
-fn duration(bytes: &[u8]) -> Result<Value, Error> {
-    let mut nanos = 0_i64;
-    let mut reader = Reader::new(bytes);
-    while let Some((number, field)) = reader.next()? {
-        if let (1, wire::Field::Varint(value)) = (number, field) {
-            nanos = value.cast_signed();
-        }
-    }
-    Ok(format!("{}s", nanos / 1_000_000_000).into())
 }
 
 /// Reads `RawExtension` and `FieldsV1`: JSON inside bytes.

@@ -82,6 +82,65 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Writes the fields of one message in turn.
+#[derive(Debug, Default)]
+pub(super) struct Writer(Vec<u8>);
+
+impl Writer {
+    /// Returns what was written.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Writes a number, boolean or enum.
+    pub(super) fn int(&mut self, number: u32, value: i64) {
+        self.varint(u64::from(number) << 3);
+        self.varint(value.cast_unsigned());
+    }
+
+    /// Writes a number with a fraction.
+    pub(super) fn double(&mut self, number: u32, value: f64) {
+        self.varint(u64::from(number) << 3 | 1);
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// Writes a text, message or bytes.
+    pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+        self.varint(u64::from(number) << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    /// Writes a message in place: what `fill` writes, with its length before it.
+    pub(super) fn nested<E>(&mut self, number: u32, fill: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+        self.varint(u64::from(number) << 3 | 2);
+        let start = self.0.len();
+        fill(self)?;
+        // The length is known only now, and is nearly always one or two bytes: moving the message is cheaper than
+        // measuring it beforehand at every level.
+        let mut length = Self::default();
+        length.varint((self.0.len() - start) as u64);
+        self.0.splice(start..start, length.0);
+        Ok(())
+    }
+
+    /// Writes a message in place that cannot fail.
+    pub(super) fn leaf(&mut self, number: u32, fill: impl FnOnce(&mut Self)) {
+        let Ok(()) = self.nested::<std::convert::Infallible>(number, |inner| {
+            fill(inner);
+            Ok(())
+        });
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+}
+
 /// Returns bytes as text.
 pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::Malformed("text is not UTF-8"))
