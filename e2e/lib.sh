@@ -27,6 +27,15 @@ becomes() {
         sleep 0.2
     done
 }
+# script COMMAND...: a program that prints `ok WHAT` for each thing that held, and fails at the first that did not
+script() {
+    local line what="$* starts"
+    while IFS= read -r line; do
+        case $line in "ok "*) what=${line#ok }; pass "$what" ;; *) printf '%s\n' "$line" >>"$SCRATCH/script.log" ;; esac
+    done < <(timeout "${LIMIT:-180}" "$@" 2>&1; echo "exit $?")
+    grep -qx 'exit 0' "$SCRATCH/script.log" || fail "what comes after: $what" "$(tail -25 "$SCRATCH/script.log")"
+    rm -f "$SCRATCH/script.log"
+}
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # The words of the tests are programs, not functions, so that `timeout` and `bash -c` can run them.
