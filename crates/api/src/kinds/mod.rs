@@ -30,6 +30,7 @@ mod simple;
 mod storage;
 #[cfg(test)]
 mod testing;
+mod webhooks;
 mod workload;
 
 use std::sync::{Arc, LazyLock};
@@ -148,10 +149,10 @@ const TABLE: &[Row] = &[
     Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::VOLUME_ATTRIBUTES_CLASS)),
     Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_POLICY)),
     Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
-    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::MUTATING_WEBHOOK)),
+    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Mutating)),
     Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission_policy::VALIDATING_POLICY)),
     Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
-    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(others::VALIDATING_WEBHOOK)),
+    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Validating)),
     Row(EXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(definition::Definition)),
     Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),
     Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LEASE)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child, child_made, children, fill, fill_zero, flag, list, text};
+use super::doc::{at, child, child_made, children, fill, flag, list, text};
 use super::pod_spec::{Owner, validate_template};
 use super::print::{self, Boolean, Col, Columns, Number, Text};
 use super::simple::{Parts, Simple};
@@ -174,33 +174,6 @@ pub(super) const AUTOSCALER: Simple = Simple {
     ..Simple::PLAIN
 };
 
-const WEBHOOKS: Columns = &[
-    print::NAME,
-    Col("Webhooks", Number, "Webhooks indicates the number of webhooks registered in this configuration"),
-    print::AGE,
-];
-
-/// The manners of mutating webhook configurations.
-pub(super) const MUTATING_WEBHOOK: Simple = Simple {
-    columns: WEBHOOKS,
-    cells: |object, now| vec![object.name().into(), webhooks(object).into(), print::age(object, now)],
-    default: |doc| {
-        children(doc, "webhooks").for_each(default_webhook);
-        children(doc, "webhooks").for_each(|webhook| fill(webhook, "reinvocationPolicy", "Never"));
-    },
-    parts: Parts::Spec,
-    ..Simple::PLAIN
-};
-
-/// The manners of validating webhook configurations.
-pub(super) const VALIDATING_WEBHOOK: Simple = Simple {
-    columns: WEBHOOKS,
-    cells: |object, now| vec![object.name().into(), webhooks(object).into(), print::age(object, now)],
-    default: |doc| children(doc, "webhooks").for_each(default_webhook),
-    parts: Parts::Spec,
-    ..Simple::PLAIN
-};
-
 /// The manners of certificate signing requests.
 pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
     columns: &[
@@ -329,22 +302,6 @@ fn amount<'a>(value: Option<&'a Value>, field: &str) -> Option<&'a str> {
     value.map(|value| text(value, field)).filter(|text| !text.is_empty())
 }
 
-fn webhooks(object: &Object) -> usize {
-    object.at(&["webhooks"]).and_then(Value::as_array).map_or(0, Vec::len)
-}
-
-fn default_webhook(webhook: &mut Doc) {
-    fill(webhook, "failurePolicy", "Fail");
-    fill(webhook, "matchPolicy", "Equivalent");
-    fill(webhook, "namespaceSelector", json!({}));
-    fill(webhook, "objectSelector", json!({}));
-    fill_zero(webhook, "timeoutSeconds", 10);
-    children(webhook, "rules").for_each(|rule| fill(rule, "scope", "*"));
-    if let Some(service) = child(webhook, "clientConfig").and_then(|config| child(config, "service")) {
-        fill_zero(service, "port", 443);
-    }
-}
-
 fn request_condition(object: &Object) -> String {
     let conditions = object.at(&["status"]).map(|status| list(status, "conditions")).unwrap_or_default();
     let has = |word: &str| conditions.iter().any(|condition| text(condition, "type") == word);
@@ -379,19 +336,6 @@ mod tests {
         let limit = &range.at(&["spec", "limits"]).unwrap()[0];
         assert_eq!(limit["default"], json!({"cpu": "2", "memory": "1Gi"}));
         assert_eq!(limit["defaultRequest"], json!({"cpu": "2", "memory": "1Gi"}));
-    }
-
-    #[test]
-    fn a_webhook_fails_closed_after_ten_seconds() {
-        let mut hooks =
-            object(json!({"webhooks": [{"name": "a", "clientConfig": {"service": {"name": "s"}}, "rules": [{}]}]}));
-        MUTATING_WEBHOOK.default(&mut hooks);
-        assert_eq!(
-            hooks.at(&["webhooks"]).unwrap()[0],
-            json!({"name": "a", "failurePolicy": "Fail", "matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {},
-                "timeoutSeconds": 10, "reinvocationPolicy": "Never", "rules": [{"scope": "*"}],
-                "clientConfig": {"service": {"name": "s", "port": 443}}})
-        );
     }
 
     #[test]
