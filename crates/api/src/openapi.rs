@@ -4,7 +4,9 @@
 //! PATCH operation whether the server validates fields and which kinds of patch it takes. A document is built when
 //! somebody asks for it; the caller keeps it under the hash of the index.
 
+pub mod gnostic;
 mod operations;
+pub mod v2;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -10,7 +10,8 @@ mod wire;
 use serde_json::{Map, Value};
 
 use schema::Schema;
-use wire::{Field, Reader, Writer};
+pub(crate) use wire::Writer;
+use wire::{Field, Reader};
 
 /// What a Kubernetes protobuf body starts with: `k8s` and a zero.
 const MAGIC: &[u8] = b"k8s\0";

@@ -84,35 +84,35 @@ impl<'a> Reader<'a> {
 
 /// Writes the fields of one message in turn.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
     /// Returns what was written.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// Writes a number, boolean or enum.
-    pub(super) fn int(&mut self, number: u32, value: i64) {
+    pub(crate) fn int(&mut self, number: u32, value: i64) {
         self.varint(u64::from(number) << 3);
         self.varint(value.cast_unsigned());
     }
 
     /// Writes a number with a fraction.
-    pub(super) fn double(&mut self, number: u32, value: f64) {
+    pub(crate) fn double(&mut self, number: u32, value: f64) {
         self.varint(u64::from(number) << 3 | 1);
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
     /// Writes a text, message or bytes.
-    pub(super) fn bytes(&mut self, number: u32, value: &[u8]) {
+    pub(crate) fn bytes(&mut self, number: u32, value: &[u8]) {
         self.varint(u64::from(number) << 3 | 2);
         self.varint(value.len() as u64);
         self.0.extend_from_slice(value);
     }
 
     /// Writes a message in place: what `fill` writes, with its length before it.
-    pub(super) fn nested<E>(&mut self, number: u32, fill: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn nested<E>(&mut self, number: u32, fill: impl FnOnce(&mut Self) -> Result<(), E>) -> Result<(), E> {
         self.varint(u64::from(number) << 3 | 2);
         let start = self.0.len();
         fill(self)?;
@@ -125,7 +125,7 @@ impl Writer {
     }
 
     /// Writes a message in place that cannot fail.
-    pub(super) fn leaf(&mut self, number: u32, fill: impl FnOnce(&mut Self)) {
+    pub(crate) fn leaf(&mut self, number: u32, fill: impl FnOnce(&mut Self)) {
         let Ok(()) = self.nested::<std::convert::Infallible>(number, |inner| {
             fill(inner);
             Ok(())
