@@ -18,6 +18,7 @@ use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
 use crate::objects::Fetcher;
+use crate::pod::live::Live;
 use crate::pods::Pods;
 use crate::register::{Identity, Registrar, owner};
 use crate::resources::Machine;
@@ -171,6 +172,7 @@ impl Builder {
             addresses: Addresses::new(cidr),
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
             logs: Logs::new(&self.clock),
+            live: Live::default(),
             recorder: Recorder::new(&self.client, &self.clock, "kubelet", &self.name, &tasks),
             statuses: Statuses::start(&self.client, &tasks),
             clock: self.clock.clone(),

@@ -15,6 +15,7 @@ use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
 use crate::objects::Fetcher;
+use crate::pod::live::Live;
 use crate::pod::phase::Note;
 use crate::runtime::Runtime;
 use crate::status_writer::Statuses;
@@ -36,6 +37,8 @@ pub struct Context {
     pub local: LocalPods,
     /// Container logs.
     pub logs: Logs,
+    /// Running containers.
+    pub live: Live,
     /// Records events.
     pub recorder: Recorder,
     /// Writes statuses.

@@ -23,6 +23,8 @@ pub mod register;
 pub mod resources;
 pub mod runtime;
 pub mod server;
+pub mod stdio;
+pub mod streams;
 pub mod status_writer;
 pub mod tls;
 pub mod tunnel;

@@ -210,4 +210,4 @@ fn remove_dir(path: &Path) {
 
 #[cfg(test)]
 #[path = "pods_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use wkube_base::{Clock, Tasks};
 use wkube_client::client::RequestBody;
 use wkube_client::{Client, Recorder};
@@ -16,8 +17,10 @@ use super::*;
 use crate::images::Images;
 use crate::ip::{Addresses, Cidr};
 use crate::logs::Logs;
+use crate::logs::entry::Stream;
 use crate::objects::Fetcher;
-use crate::runtime::{ContainerSpec, Exit, Guest, Image, Pull, PullError, Runtime, StartError};
+use crate::pod::live::Live;
+use crate::runtime::{ContainerSpec, Exec, Exit, Guest, Image, Output, Pull, PullError, Runtime, StartError};
 use crate::status_writer::Statuses;
 
 /// An API server that takes down what it is told.
@@ -65,11 +68,10 @@ impl Server {
             self.0.lock().deletes.push(body);
             (200, json!({ "kind": "Status", "status": "Success" }))
         } else if path.ends_with("/events") || path.contains("/events/") {
-            self.0.lock().events.push(format!(
-                "{}: {}",
-                body["reason"].as_str().unwrap(),
-                body["message"].as_str().unwrap()
-            ));
+            // A patch only counts one up that was told before.
+            if let (Some(reason), Some(message)) = (body["reason"].as_str(), body["message"].as_str()) {
+                self.0.lock().events.push(format!("{reason}: {message}"));
+            }
             (201, body)
         } else if path.ends_with(&format!("/pods/{name}")) {
             (200, json!({ "metadata": { "name": name, "namespace": "n", "uid": format!("uid-{name}") } }))
@@ -101,10 +103,24 @@ impl Server {
 struct FakeRuntime(Arc<Mutex<Vec<FakeGuest>>>);
 
 #[derive(Clone)]
-struct FakeGuest {
-    spec: Arc<ContainerSpec>,
+pub(crate) struct FakeGuest {
+    pub(crate) spec: Arc<ContainerSpec>,
+    exit: watch::Sender<Option<Exit>>,
+    stdin: Arc<Mutex<Option<mpsc::Receiver<Bytes>>>>,
+    commands: Arc<Mutex<Vec<FakeCommand>>>,
+}
+
+/// A command beside a container, played by the test.
+#[derive(Clone)]
+pub(crate) struct FakeCommand {
+    pub(crate) args: Vec<String>,
+    pub(crate) stdin: Arc<tokio::sync::Mutex<Option<mpsc::Receiver<Bytes>>>>,
+    output: Arc<Mutex<Option<Arc<dyn Output>>>>,
     exit: watch::Sender<Option<Exit>>,
 }
+
+/// The hold on a command: dropping it kills the command.
+struct HeldCommand(FakeCommand);
 
 impl Runtime for FakeRuntime {
     fn find_image(&self, name: &str) -> BoxFuture<'static, Option<Image>> {
@@ -116,11 +132,16 @@ impl Runtime for FakeRuntime {
         Box::pin(std::future::ready(Err(PullError::Failed("not found".into()))))
     }
 
-    fn start(&self, spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+    fn start(&self, mut spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         if spec.image.id.starts_with("bad") {
             return Box::pin(std::future::ready(Err(StartError::Unrunnable("no _start".into()))));
         }
-        let guest = FakeGuest { spec: Arc::new(spec), exit: watch::Sender::new(None) };
+        let guest = FakeGuest {
+            stdin: Arc::new(Mutex::new(spec.stdin.take())),
+            spec: Arc::new(spec),
+            exit: watch::Sender::new(None),
+            commands: Arc::default(),
+        };
         self.0.lock().push(guest.clone());
         Box::pin(std::future::ready(Ok(Arc::new(guest) as Arc<dyn Guest>)))
     }
@@ -130,9 +151,66 @@ impl Runtime for FakeRuntime {
     }
 }
 
+fn exit(code: i32) -> Exit {
+    Exit { code, is_out_of_memory: false, message: String::new() }
+}
+
 impl FakeGuest {
-    fn end(&self, code: i32) {
-        self.exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
+    pub(crate) fn end(&self, code: i32) {
+        self.exit.send_replace(Some(exit(code)));
+    }
+
+    /// Returns what it reads, once.
+    pub(crate) fn take_stdin(&self) -> Option<mpsc::Receiver<Bytes>> {
+        self.stdin.lock().take()
+    }
+
+    /// Returns the newest command beside it.
+    pub(crate) fn command(&self) -> Option<FakeCommand> {
+        self.commands.lock().last().cloned()
+    }
+}
+
+impl FakeCommand {
+    pub(crate) fn write(&self, stream: Stream, text: &str) {
+        self.output.lock().as_ref().expect("it runs").write(stream, text.as_bytes());
+    }
+
+    pub(crate) fn end(&self, code: i32) {
+        self.output.lock().take();
+        self.exit.send_if_modified(|now| {
+            let is_news = now.is_none();
+            if is_news {
+                *now = Some(exit(code));
+            }
+            is_news
+        });
+    }
+
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.exit.borrow().as_ref().map(|exit| exit.code)
+    }
+}
+
+impl Drop for HeldCommand {
+    fn drop(&mut self) {
+        self.0.end(137);
+    }
+}
+
+impl Guest for HeldCommand {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.0.exit.subscribe();
+        Box::pin(async move { exit.wait_for(Option::is_some).await.unwrap().clone().unwrap() })
+    }
+
+    fn stop(&self, _: Duration) -> BoxFuture<'static, ()> {
+        self.0.end(137);
+        Box::pin(std::future::ready(()))
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        None
     }
 }
 
@@ -154,18 +232,32 @@ impl Guest for FakeGuest {
     fn backend(&self) -> Option<Arc<dyn Backend>> {
         None
     }
+
+    fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        if exec.args == ["refused"] {
+            return Box::pin(std::future::ready(Err(StartError::Unrunnable("it has no command".into()))));
+        }
+        let command = FakeCommand {
+            args: exec.args,
+            stdin: Arc::new(tokio::sync::Mutex::new(exec.stdin)),
+            output: Arc::new(Mutex::new(Some(exec.output))),
+            exit: watch::Sender::new(None),
+        };
+        self.commands.lock().push(command.clone());
+        Box::pin(std::future::ready(Ok(Arc::new(HeldCommand(command)) as Arc<dyn Guest>)))
+    }
 }
 
-struct World {
+pub(crate) struct World {
     server: Server,
     runtime: FakeRuntime,
-    pods: Pods,
+    pub(crate) pods: Pods,
     tasks: Tasks,
     dir: Arc<tempfile::TempDir>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::again(Arc::new(tempfile::tempdir().unwrap()))
     }
 
@@ -183,6 +275,7 @@ impl World {
             addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),
             local: LocalPods::on_node("n1"),
             logs: Logs::new(&clock),
+            live: Live::default(),
             recorder: Recorder::new(&client, &clock, "kubelet", "n1", &tasks),
             statuses: Statuses::start(&client, &tasks),
             clock,
@@ -193,8 +286,12 @@ impl World {
         Self { server, runtime, pods, tasks, dir }
     }
 
+    pub(crate) fn apply(&self, pod: &Arc<Pod>) {
+        self.pods.apply(pod);
+    }
+
     /// Waits, in paused time, until `is_so`.
-    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         for _ in 0..100_000 {
             if is_so(self) {
                 return;
@@ -204,21 +301,21 @@ impl World {
         panic!("never: {what}; last status {}", self.server.latest("p"));
     }
 
-    fn guest(&self, index: usize) -> FakeGuest {
+    pub(crate) fn guest(&self, index: usize) -> FakeGuest {
         self.runtime.0.lock()[index].clone()
     }
 
-    fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.server.latest("p")["containerStatuses"][0]["state"]["running"].is_object()
     }
 }
 
-fn pod(name: &str, spec: &Value) -> Arc<Pod> {
+pub(crate) fn pod(name: &str, spec: &Value) -> Arc<Pod> {
     let metadata = json!({ "name": name, "namespace": "n", "uid": format!("uid-{name}") });
     Arc::new(serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap())
 }
 
-fn one(image: &str, policy: &str) -> Value {
+pub(crate) fn one(image: &str, policy: &str) -> Value {
     let env = json!([{ "name": "GREETING", "value": "hello $(WHO)" }]);
     json!({ "restartPolicy": policy, "containers": [{ "name": "c", "image": image, "args": ["$(GREETING)"], "env": env }] })
 }
@@ -397,7 +494,7 @@ async fn logs_are_served_or_the_reason_why_not() {
     let world = World::new();
     world.pods.apply(&pod("p", &one("i:v1", "Always")));
     world.until("running", World::is_running).await;
-    world.guest(0).spec.log.write(crate::logs::entry::Stream::Stdout, b"one\ntwo\n");
+    world.guest(0).spec.output.write(Stream::Stdout, b"one\ntwo\n");
     assert_eq!(get(&world, "/containerLogs/n/p/c?tailLines=1").await, (200, "two\n".to_owned()));
     let refused = get(&world, "/containerLogs/n/p/c?previous=true").await;
     assert_eq!(refused, (400, "previous terminated container \"c\" in pod \"p\" not found".to_owned()));
@@ -406,7 +503,7 @@ async fn logs_are_served_or_the_reason_why_not() {
     world.guest(0).end(1);
     world.until("restarted", |world| world.runtime.0.lock().len() == 2).await;
     world.until("running", World::is_running).await;
-    world.guest(1).spec.log.write(crate::logs::entry::Stream::Stdout, b"three\n");
+    world.guest(1).spec.output.write(Stream::Stdout, b"three\n");
     assert_eq!(get(&world, "/containerLogs/n/p/c").await, (200, "three\n".to_owned()));
     assert_eq!(get(&world, "/containerLogs/n/p/c?previous=true").await, (200, "one\ntwo\n".to_owned()));
 }
@@ -431,4 +528,59 @@ async fn a_failed_post_start_hook_kills_the_container() {
     world.until("Failed", |world| world.server.latest("p")["phase"] == "Failed").await;
     let events = world.server.0.lock().events.clone();
     assert!(events.iter().any(|event| event.starts_with("FailedPostStartHook")), "{events:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exec_probe_runs_a_command_and_its_failure_restarts_the_container() {
+    let world = World::new();
+    let mut spec = one("i:v1", "Always");
+    spec["containers"][0]["livenessProbe"] =
+        json!({ "exec": { "command": ["check", "it"] }, "failureThreshold": 1, "timeoutSeconds": 2 });
+    world.pods.apply(&pod("p", &spec));
+    world.until("probed", |world| !world.runtime.0.lock().is_empty() && world.guest(0).command().is_some()).await;
+    let command = world.guest(0).command().unwrap();
+    assert_eq!(command.args, ["check", "it"]);
+    command.write(Stream::Stdout, "well");
+    command.end(0);
+    world.until("again", |world| world.guest(0).command().unwrap().code().is_none()).await;
+    let command = world.guest(0).command().unwrap();
+    command.write(Stream::Stderr, "not well");
+    command.end(1);
+    let said = |world: &World, text: &str| world.server.0.lock().events.iter().any(|event| event == text);
+    world.until("failed", |world| said(world, "Unhealthy: Liveness probe failed: not well")).await;
+    world.until("restarted", |world| world.runtime.0.lock().len() == 2).await;
+    world.until("hung", |world| world.guest(1).command().is_some()).await;
+    world
+        .until("timed out", |world| {
+            said(world, "Unhealthy: Liveness probe failed: command \"check it\" timed out after 2s")
+        })
+        .await;
+    assert_eq!(world.guest(1).command().unwrap().code(), Some(137), "a probe that takes too long is killed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exec_hook_runs_before_the_container_counts_as_started() {
+    let world = World::new();
+    let mut spec = one("i:v1", "Always");
+    spec["containers"][0]["lifecycle"] = json!({ "postStart": { "exec": { "command": ["prepare"] } } });
+    world.pods.apply(&pod("p", &spec));
+    world.until("hooked", |world| !world.runtime.0.lock().is_empty() && world.guest(0).command().is_some()).await;
+    assert!(!world.is_running());
+    world.guest(0).command().unwrap().end(0);
+    world.until("running", World::is_running).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_reach_the_runtime() {
+    let world = World::new();
+    let mut spec = one("i:v1", "Always");
+    spec["containers"][0]["resources"] = json!({ "limits": { "cpu": "250m", "memory": "64Mi" } });
+    world.pods.apply(&pod("p", &spec));
+    world.pods.apply(&pod("q", &one("i:v1", "Always")));
+    world.until("running", |world| world.runtime.0.lock().len() == 2).await;
+    let guests = [world.guest(0), world.guest(1)];
+    let limited = guests.iter().find(|guest| guest.spec.pod.name == "p").unwrap();
+    let free = guests.iter().find(|guest| guest.spec.pod.name == "q").unwrap();
+    assert_eq!((limited.spec.cpu_millis, limited.spec.memory_bytes), (Some(250), Some(64 << 20)));
+    assert_eq!((free.spec.cpu_millis, free.spec.memory_bytes), (None, None));
 }

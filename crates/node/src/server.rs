@@ -14,6 +14,7 @@ use crate::logs::reader::Reader;
 use crate::logs::{Query, path_of, query};
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
+use crate::streams;
 use crate::volumes;
 
 /// Returns the routes.
@@ -22,6 +23,7 @@ pub fn router(pods: Pods) -> Router {
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(list))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .merge(streams::routes())
         .route("/proxy/{namespace}/{pod}/{port}", any(proxy))
         .route("/proxy/{namespace}/{pod}/{port}/", any(proxy))
         .route("/proxy/{namespace}/{pod}/{port}/{*path}", any(proxy))

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::entry::{self, Splitter, Stream};
 use super::{FILE_BYTES_MAX, FILES_MAX, Logs, rotated};
+use crate::runtime::Output;
 
 /// How many log files a node keeps open. A process may have 1,024 files by default on many systems, and a node has
 /// more pods than that; the others open their file for each write.
@@ -107,6 +108,12 @@ impl LogWriter {
             let _ = std::fs::rename(rotated(&self.path, age), rotated(&self.path, age + 1));
         }
         let _ = std::fs::rename(&self.path, rotated(&self.path, 1));
+    }
+}
+
+impl Output for LogWriter {
+    fn write(&self, stream: Stream, bytes: &[u8]) {
+        self.write(stream, bytes);
     }
 }
 

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
 use tokio::sync::{mpsc, watch};
 use wkube_proxy::{Ports, Registration};
 
@@ -16,6 +17,7 @@ use super::{probes, spec};
 use crate::context::Context;
 use crate::env;
 use crate::runtime::{ContainerSpec, Exit, Guest, PodRef, StartError};
+use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
 
 /// How long an HTTP guest goes on answering after it was asked to stop, so that the news reaches those who route to it.
@@ -25,6 +27,9 @@ const ENDPOINT_LINGER: Duration = Duration::from_millis(250);
 /// A container keeps at least this much of its grace period after its `preStop` hook
 /// (`kuberuntime_container.go`, `minimumGracePeriodInSeconds`).
 const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
+
+/// How long the answer to a hook's request may take.
+const HTTP_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everything that one attempt needs.
 pub struct Attempt {
@@ -48,14 +53,16 @@ impl Attempt {
     /// Runs the attempt to its end.
     pub async fn run(mut self) {
         let mut stop = self.stop.clone();
+        let (attached, stdin) = Attached::new(self.stdin_mode());
+        let attached = Arc::new(attached);
         let started = tokio::select! {
             biased;
             _ = stop.wait_for(Option::is_some) => Err(Failure::Start(StartFailure::Cancelled)),
             // On the heap: pulling and compiling need much room for a moment, waiting for the end does not.
-            started = Box::pin(self.start()) => started,
+            started = Box::pin(self.start(stdin, &attached)) => started,
         };
         let event = match started {
-            Ok((guest, image_id)) => self.attend(guest, image_id).await,
+            Ok((guest, image_id)) => self.attend(guest, attached, image_id).await,
             Err(Failure::Start(failure)) => {
                 ContainerEvent::StartFailed { container: self.name(), attempt: self.number, failure }
             }
@@ -82,7 +89,19 @@ impl Attempt {
         self.context.record(&self.pod, &Note { container: Some(self.name()), ..note });
     }
 
-    async fn start(&self) -> Result<(Arc<dyn Guest>, String), Failure> {
+    fn stdin_mode(&self) -> StdinMode {
+        match (self.container.stdin, self.container.stdin_once) {
+            (Some(true), Some(true)) => StdinMode::Once,
+            (Some(true), _) => StdinMode::Open,
+            (None | Some(false), _) => StdinMode::Closed,
+        }
+    }
+
+    async fn start(
+        &self,
+        stdin: Option<mpsc::Receiver<Bytes>>,
+        attached: &Arc<Attached>,
+    ) -> Result<(Arc<dyn Guest>, String), Failure> {
         let record = |note: Note| self.note(note);
         let image = self.context.images.ensure(&self.pod, &self.container, &record).await.map_err(Failure::Start)?;
         let env = self.environment().await?;
@@ -93,9 +112,9 @@ impl Attempt {
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
         let program = command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
-        let limits = self.container.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-        let memory = limits.and_then(|limits| limits.get("memory")?.0.parse::<wkube_api::quantity::Quantity>().ok());
+        let (memory, cpu) = (spec::limit(&self.container, "memory"), spec::limit(&self.container, "cpu"));
         let image_id = image.id.clone();
+        let log = self.context.logs.writer(&pod_dir.join(&self.container.name), self.number);
         let guest = self.context.runtime.start(ContainerSpec {
             image,
             pod: PodRef {
@@ -108,7 +127,9 @@ impl Attempt {
             env: env.into_iter().collect(),
             mounts,
             memory_bytes: memory.and_then(|memory| u64::try_from(memory.value()).ok()),
-            log: Arc::new(self.context.logs.writer(&pod_dir.join(&self.container.name), self.number)),
+            cpu_millis: cpu.and_then(|cpu| u32::try_from(cpu.milli()).ok()).filter(|millis| *millis > 0),
+            stdin,
+            output: Arc::new(Console::new(log, Arc::clone(attached))),
         });
         match guest.await {
             Ok(guest) => Ok((guest, image_id)),
@@ -136,8 +157,10 @@ impl Attempt {
     }
 
     /// Stays with a running guest until it has ended.
-    async fn attend(&mut self, guest: Arc<dyn Guest>, image_id: String) -> ContainerEvent {
+    async fn attend(&mut self, guest: Arc<dyn Guest>, attached: Arc<Attached>, image_id: String) -> ContainerEvent {
         let started_at = self.context.clock.now();
+        let live =
+            self.context.live.register(spec::uid(&self.pod), &self.name(), Arc::clone(&guest), Arc::clone(&attached));
         let registration = guest.backend().map(|backend| self.context.local.register(self.ip, self.ports(), backend));
         let exit = match self.post_start(&*guest).await {
             // The container counts as started once its hook is through (`kuberuntime_container.go`, `startContainer`).
@@ -152,7 +175,10 @@ impl Attempt {
             Hook::Cut => self.wait(&*guest, registration.as_ref()).await,
         };
         drop(registration);
+        drop(live);
         drop(guest);
+        // Also if the runtime keeps the console for a while.
+        attached.end();
         let reason = match exit.code {
             _ if exit.is_out_of_memory => "OOMKilled",
             0 => "Completed",
@@ -250,10 +276,21 @@ impl Attempt {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             return Ok(());
         }
-        let Some(get) = &hook.http_get else { return Err("only httpGet and sleep hooks are supported".to_owned()) };
-        let probe = k8s_openapi::api::core::v1::Probe { http_get: Some(get.clone()), ..Default::default() };
+        if hook.http_get.is_none() && hook.exec.is_none() {
+            return Err("only exec, httpGet and sleep hooks are supported".to_owned());
+        }
+        let probe = Probe { http_get: hook.http_get.clone(), exec: hook.exec.clone(), ..Probe::default() };
         let check = probes::Check::of(&probe, &self.container)?;
-        match probes::ask(&check, self.ip, &self.context.local, Duration::from_secs(30)).await {
+        let subject = probes::Subject {
+            uid: spec::uid(&self.pod).to_owned(),
+            container: self.name(),
+            ip: self.ip,
+            pods: self.context.local.clone(),
+            live: self.context.live.clone(),
+        };
+        // A command may take as long as it wants: whoever waits for the hook has a limit of its own.
+        let limit = if hook.exec.is_some() { Duration::MAX } else { HTTP_HOOK_TIMEOUT };
+        match probes::ask(&check, &subject, limit).await {
             // Only a request that could not be made is a failure (`lifecycle/handlers.go`).
             Err(problem) if !problem.starts_with("HTTP probe failed") => Err(problem),
             Ok(()) | Err(_) => Ok(()),

@@ -6,6 +6,7 @@ pub mod container;
 pub mod effect;
 pub mod input;
 pub mod life;
+pub mod live;
 pub mod phase;
 pub mod probes;
 pub mod setup;

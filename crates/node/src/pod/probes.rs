@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use wkube_base::Tasks;
 use wkube_proxy::{Body, LocalPods};
 
+use super::live::Live;
 use super::phase::{Input, Note, ProbeKind, Verdict};
 
 /// The results of a probe in a row, against its thresholds (`prober/worker.go`, `doProbe`).
@@ -104,6 +105,11 @@ pub enum Check {
         /// The port.
         port: u16,
     },
+    /// A command beside the container that ends with 0.
+    Exec {
+        /// `argv`.
+        args: Vec<String>,
+    },
     /// Something that guests cannot do, with the reason. It never succeeds, and says so.
     Unsupported(&'static str),
 }
@@ -131,8 +137,10 @@ impl Check {
             let host = tcp.host.clone().filter(|host| !host.is_empty());
             return Ok(Self::Tcp { host, port: port_of(&tcp.port, container)? });
         }
-        let why = if probe.grpc.is_some() { "grpc probes are not supported" } else { "exec probes are not supported" };
-        Ok(Self::Unsupported(why))
+        if let Some(exec) = &probe.exec {
+            return Ok(Self::Exec { args: exec.command.clone().unwrap_or_default() });
+        }
+        Ok(Self::Unsupported("grpc probes are not supported"))
     }
 }
 
@@ -150,9 +158,33 @@ fn port_of(port: &IntOrString, container: &Container) -> Result<u16, String> {
     number.and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0).ok_or_else(|| format!("invalid port: {port:?}"))
 }
 
+/// Whom to ask.
+#[derive(Clone)]
+pub struct Subject {
+    /// The pod's uid.
+    pub uid: String,
+    /// The container.
+    pub container: String,
+    /// The pod's address.
+    pub ip: IpAddr,
+    /// Who answers on which address.
+    pub pods: LocalPods,
+    /// Running containers.
+    pub live: Live,
+}
+
 /// Asks once. The error is what a person reads after "Readiness probe failed: ".
-pub async fn ask(check: &Check, ip: IpAddr, pods: &LocalPods, timeout: Duration) -> Result<(), String> {
+pub async fn ask(check: &Check, subject: &Subject, timeout: Duration) -> Result<(), String> {
+    let Subject { ip, pods, .. } = subject;
+    let ip = *ip;
     let asking: BoxFuture<'_, Result<(), String>> = match check {
+        Check::Exec { args } => {
+            // A command that takes too long is killed by being dropped (`pkg/probe/exec/exec.go`).
+            let run = tokio::time::timeout(timeout, run(subject, args.clone()));
+            let seconds = timeout.as_secs();
+            let command = args.join(" ");
+            return run.await.unwrap_or_else(|_| Err(format!("command {command:?} timed out after {seconds}s")));
+        }
         Check::Http { host: None, port, path, headers } => Box::pin(ask_pod(pods, ip, *port, path, headers)),
         Check::Http { host: Some(host), port, path, headers } => Box::pin(ask_host(host, *port, path, headers)),
         Check::Tcp { host: None, port } => Box::pin(std::future::ready(
@@ -167,6 +199,16 @@ pub async fn ask(check: &Check, ip: IpAddr, pods: &LocalPods, timeout: Duration)
     match tokio::time::timeout(timeout, asking).await {
         Ok(answer) => answer,
         Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
+    }
+}
+
+async fn run(subject: &Subject, args: Vec<String>) -> Result<(), String> {
+    let (exit, said) = subject.live.run(&subject.uid, &subject.container, args).await?;
+    match exit.code {
+        0 => Ok(()),
+        // As in Kubernetes, what it said is the whole message; a command that said nothing gets a word from us.
+        code if said.is_empty() => Err(format!("command terminated with exit code {code}")),
+        _ => Err(said),
     }
 }
 
@@ -223,8 +265,10 @@ fn judge(status: http::StatusCode) -> Result<(), String> {
 /// What the runners of one pod share.
 #[derive(Clone)]
 pub struct Prober {
-    /// Whom to ask.
+    /// Who answers on which address.
     pub pods: LocalPods,
+    /// Running containers.
+    pub live: Live,
     /// The owner of the runners.
     pub tasks: Tasks,
     /// Takes verdicts.
@@ -262,7 +306,14 @@ impl Running {
             }
             let Some(container) = super::spec::container(pod, &key.0) else { continue };
             let Some(probe) = probe_of(container, key.2) else { continue };
-            let runner = run(key.clone(), probe.clone(), Check::of(probe, container), ip, prober.clone());
+            let subject = Subject {
+                uid: super::spec::uid(pod).to_owned(),
+                container: key.0.clone(),
+                ip,
+                pods: prober.pods.clone(),
+                live: prober.live.clone(),
+            };
+            let runner = keep_asking(key.clone(), probe.clone(), Check::of(probe, container), subject, prober.clone());
             self.0.insert(key, Aborting(prober.tasks.spawn("probe", runner)));
         }
     }
@@ -276,11 +327,11 @@ fn probe_of(container: &Container, kind: ProbeKind) -> Option<&Probe> {
     }
 }
 
-async fn run(
+async fn keep_asking(
     (container, attempt, kind): (String, u32, ProbeKind),
     probe: Probe,
     check: Result<Check, String>,
-    ip: IpAddr,
+    subject: Subject,
     prober: Prober,
 ) {
     let timing = Timing::of(&probe);
@@ -296,7 +347,7 @@ async fn run(
     loop {
         ticks.tick().await;
         let answer = match &check {
-            Ok(check) => ask(check, ip, &prober.pods, timing.timeout).await,
+            Ok(check) => ask(check, &subject, timing.timeout).await,
             Err(problem) => Err(problem.clone()),
         };
         if let Err(problem) = &answer {
@@ -312,84 +363,5 @@ async fn run(
 }
 
 #[cfg(test)]
-mod tests {
-    use k8s_openapi::api::core::v1::{ContainerPort, HTTPGetAction};
-
-    use super::*;
-
-    fn verdicts(kind: ProbeKind, probe: &Probe, results: &str) -> String {
-        let mut threshold = Threshold::new(kind, probe);
-        let verdict = |result| match threshold.take(result == '+') {
-            Some(Verdict::Success) => 'S',
-            Some(Verdict::Failure) => 'F',
-            None => '.',
-        };
-        results.chars().map(verdict).collect()
-    }
-
-    #[test]
-    fn readiness_starts_false_and_one_success_is_enough() {
-        assert_eq!(verdicts(ProbeKind::Readiness, &Probe::default(), "--+-+---+"), "..S....FS");
-    }
-
-    #[test]
-    fn liveness_starts_true_and_three_failures_in_a_row_kill() {
-        assert_eq!(verdicts(ProbeKind::Liveness, &Probe::default(), "+--+---"), "......F");
-    }
-
-    #[test]
-    fn startup_has_no_opinion_before_its_threshold() {
-        let probe = Probe { failure_threshold: Some(2), ..Probe::default() };
-        assert_eq!(verdicts(ProbeKind::Startup, &probe, "-+"), ".S");
-        assert_eq!(verdicts(ProbeKind::Startup, &probe, "--"), ".F");
-    }
-
-    #[test]
-    fn several_successes_may_be_asked_for() {
-        let probe = Probe { success_threshold: Some(3), ..Probe::default() };
-        assert_eq!(verdicts(ProbeKind::Readiness, &probe, "++-+++"), ".....S");
-    }
-
-    #[test]
-    fn timing_has_kubernetes_defaults_and_least_values() {
-        let second = Duration::from_secs(1);
-        let default = Timing { initial_delay: Duration::ZERO, period: second * 10, timeout: second };
-        assert_eq!(Timing::of(&Probe::default()), default);
-        let zeros = Probe { period_seconds: Some(0), timeout_seconds: Some(0), ..Probe::default() };
-        assert_eq!(Timing::of(&zeros), Timing { initial_delay: Duration::ZERO, period: second, timeout: second });
-    }
-
-    fn get(port: IntOrString, path: &str) -> Probe {
-        let get = HTTPGetAction { port, path: Some(path.to_owned()), ..HTTPGetAction::default() };
-        Probe { http_get: Some(get), ..Probe::default() }
-    }
-
-    #[test]
-    fn ports_are_found_by_number_name_and_quoted_number() {
-        let port = ContainerPort { name: Some("web".into()), container_port: 8080, ..ContainerPort::default() };
-        let container = Container { ports: Some(vec![port]), ..Container::default() };
-        let port = |port| Check::of(&get(port, "healthz"), &container);
-        let http = |port| Ok(Check::Http { host: None, port, path: "/healthz".into(), headers: vec![] });
-        assert_eq!(port(IntOrString::Int(9)), http(9));
-        assert_eq!(port(IntOrString::String("web".into())), http(8080));
-        assert_eq!(port(IntOrString::String("81".into())), http(81));
-        assert_eq!(port(IntOrString::String("admin".into())), Err("couldn't find port: \"admin\"".to_owned()));
-        assert!(port(IntOrString::Int(70_000)).is_err());
-    }
-
-    #[test]
-    fn only_two_and_three_hundreds_are_well() {
-        assert_eq!(
-            [199, 200, 399, 400, 503].map(|code| judge(http::StatusCode::from_u16(code).unwrap()).is_ok()),
-            [false, true, true, false, false]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_pod_that_does_not_listen_refuses() {
-        let check = Check::Tcp { host: None, port: 80 };
-        let ip = IpAddr::from([10, 42, 0, 2]);
-        let answer = ask(&check, ip, &LocalPods::default(), Duration::from_secs(1)).await;
-        assert_eq!(answer, Err("dial tcp 10.42.0.2:80: connect: connection refused".to_owned()));
-    }
-}
+#[path = "probes_tests.rs"]
+mod tests;

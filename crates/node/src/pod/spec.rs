@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use wkube_api::quantity::Quantity;
 
 use super::backoff::later;
 
@@ -95,6 +96,11 @@ pub fn containers(pod: &Pod) -> impl Iterator<Item = (&Container, bool)> {
 /// Returns the spec of one container.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     containers(pod).map(|(container, _)| container).find(|container| container.name == name)
+}
+
+/// Returns one of a container's limits, such as `cpu`; `None` if it has none that can be read.
+pub fn limit(container: &Container, resource: &str) -> Option<Quantity> {
+    container.resources.as_ref()?.limits.as_ref()?.get(resource)?.0.parse().ok()
 }
 
 /// Returns whether the pod has reached a phase that it never leaves.

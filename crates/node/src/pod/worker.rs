@@ -224,6 +224,7 @@ impl Worker {
             let about = Arc::clone(pod);
             let prober = probes::Prober {
                 pods: self.context.local.clone(),
+                live: self.context.live.clone(),
                 tasks: self.context.tasks.clone(),
                 verdicts: self.sender.clone(),
                 record: Arc::new(move |note| context.record(&about, &note)),

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 use wkube_proxy::Backend;
 
-use crate::logs::LogWriter;
+use crate::logs::entry::Stream;
 use crate::pod::phase::ContainerEvent;
 
 /// A port: fetches images and runs containers.
@@ -84,7 +86,6 @@ pub enum PullError {
 }
 
 /// A container to start.
-#[derive(Clone)]
 pub struct ContainerSpec {
     /// The image, as `find_image` or `pull_image` returned it.
     pub image: Image,
@@ -100,8 +101,33 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// `resources.limits.memory`, in bytes.
     pub memory_bytes: Option<u64>,
-    /// Where its output goes.
-    pub log: Arc<LogWriter>,
+    /// `resources.limits.cpu`, in thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// What it reads, until the sender is dropped; `None` is nothing.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    /// Where its output goes; dropped when it has ended.
+    pub output: Arc<dyn Output>,
+}
+
+/// A command to run beside a container: with its files, environment and network, and within its limits.
+pub struct Exec {
+    /// `argv`; the first names the program, which is the container's own unless the runtime offers another by this name.
+    pub args: Vec<String>,
+    /// What it reads, until the sender is dropped; `None` is nothing.
+    pub stdin: Option<mpsc::Receiver<Bytes>>,
+    /// Where its output goes; dropped when it has ended.
+    pub output: Arc<dyn Output>,
+}
+
+/// A port: takes what a guest prints.
+pub trait Output: Send + Sync {
+    /// Takes some bytes, not necessarily a whole line. Must not block for long.
+    fn write(&self, stream: Stream, bytes: &[u8]);
+
+    /// Returns what the guest has to wait for before it writes more; `None` if there is room.
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 /// Which pod.
@@ -148,6 +174,13 @@ pub trait Guest: Send + Sync {
 
     /// What answers its HTTP requests, if it does.
     fn backend(&self) -> Option<Arc<dyn Backend>>;
+
+    /// Runs a command beside it. Dropping what is returned kills the command.
+    fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        drop(exec);
+        let refusal = StartError::Unrunnable("this runtime does not run commands in its containers".to_owned());
+        Box::pin(std::future::ready(Err(refusal)))
+    }
 }
 
 /// How a container ended.
@@ -162,4 +195,4 @@ pub struct Exit {
 }
 
 /// Where a container's events go.
-pub type Events = tokio::sync::mpsc::Sender<ContainerEvent>;
+pub type Events = mpsc::Sender<ContainerEvent>;

@@ -3,25 +3,21 @@
 use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
-use tokio::sync::watch;
+use http_body_util::BodyExt as _;
 use wkube_client::Client;
-use wkube_proxy::{Backend, Body, BoxError, Proxy};
+use wkube_proxy::{BoxError, Proxy};
 use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Remote, Store};
-use wkube_wasm_runtime::{
-    Access, Artifact, Engine, Error, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits,
-    Mount, Outbound, Output, Running, StdStream,
-};
+use wkube_wasm_runtime::{Artifact, Engine, Error};
 
-use super::{ContainerSpec, Credential, Exit, Guest, Image, Pull, PullError, Runtime, StartError};
-use crate::logs::LogWriter;
-use crate::logs::entry::Stream;
+use self::guests::Sandbox;
+use super::{ContainerSpec, Credential, Guest, Image, Pull, PullError, Runtime, StartError};
+
+mod guests;
 
 /// What a node reports as its container runtime.
 const VERSION: &str = "wasmtime://48.0.8";
@@ -100,37 +96,7 @@ impl WasmRuntime {
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let artifact = self.artifact(&spec.image).await?;
-        let guest = self.guest_spec(spec);
-        match artifact.kind() {
-            Kind::HttpHandler => {
-                let guest = artifact.serve(guest).map_err(|error| judge(&error))?;
-                Ok(Arc::new(Handler { guest, exit: watch::Sender::new(None) }))
-            }
-            Kind::Module | Kind::Command => {
-                Ok(Arc::new(Command(artifact.start(guest).map_err(|error| judge(&error))?)))
-            }
-        }
-    }
-
-    fn guest_spec(&self, spec: ContainerSpec) -> GuestSpec {
-        let mut limits = Limits::default();
-        if let Some(bytes) = spec.memory_bytes {
-            limits.memory_bytes = bytes;
-        }
-        let mount = |mount: super::Mount| Mount {
-            host: mount.host,
-            guest: mount.guest,
-            access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
-        };
-        GuestSpec {
-            args: spec.args,
-            env: spec.env,
-            mounts: spec.mounts.into_iter().map(mount).collect(),
-            limits,
-            output: Some(Arc::new(ToLog(spec.log))),
-            outbound: Some(Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace: spec.pod.namespace })),
-            ..GuestSpec::default()
-        }
+        Sandbox::start(artifact, self.0.proxy.clone(), spec)
     }
 }
 
@@ -200,117 +166,6 @@ fn chain(error: &dyn StdError) -> String {
         next = source.source();
     }
     text
-}
-
-/// A command or module.
-struct Command(Running);
-
-impl Guest for Command {
-    fn ended(&self) -> BoxFuture<'static, Exit> {
-        let exit = self.0.exit();
-        async move { exit_of(exit.await) }.boxed()
-    }
-
-    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
-        let running = self.0.clone();
-        async move {
-            if grace.is_zero() {
-                running.kill();
-            } else {
-                running.stop(grace);
-            }
-            running.exit().await;
-        }
-        .boxed()
-    }
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        None
-    }
-}
-
-fn exit_of(exit: GuestExit) -> Exit {
-    Exit { code: exit.code, is_out_of_memory: exit.reason == ExitReason::OutOfMemory, message: exit.message }
-}
-
-/// An HTTP handler: it has no end of its own.
-struct Handler {
-    guest: HttpGuest,
-    exit: watch::Sender<Option<Exit>>,
-}
-
-impl Guest for Handler {
-    fn ended(&self) -> BoxFuture<'static, Exit> {
-        let mut exit = self.exit.subscribe();
-        let ended = async move {
-            let gone = || Exit { code: 137, is_out_of_memory: false, message: String::new() };
-            exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_else(gone)
-        };
-        ended.boxed()
-    }
-
-    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
-        let (guest, exit) = (self.guest.clone(), self.exit.clone());
-        let stopping = async move {
-            let code = if grace.is_zero() { 137 } else { 143 };
-            if grace.is_zero() {
-                guest.kill();
-            } else {
-                guest.drain(grace).await;
-            }
-            exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
-        };
-        stopping.boxed()
-    }
-
-    fn backend(&self) -> Option<Arc<dyn Backend>> {
-        Some(Arc::new(Answers(self.guest.clone())))
-    }
-}
-
-struct Answers(HttpGuest);
-
-impl Backend for Answers {
-    fn handle(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-        let guest = self.0.clone();
-        async move { Ok(guest.handle(request).await.unwrap_or_else(|error| refusal(&error))) }.boxed()
-    }
-}
-
-/// The answer in place of the guest's: a status and one line of text.
-fn refusal(error: &HandleError) -> Response<Body> {
-    let text = format!("{}\n", chain(error));
-    let mut response = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
-    *response.status_mut() = error.status();
-    if let Some(seconds) = error.retry_after().and_then(|wait| wait.as_secs().max(1).to_string().parse().ok()) {
-        response.headers_mut().insert(header::RETRY_AFTER, seconds);
-    }
-    response
-}
-
-struct ToLog(Arc<LogWriter>);
-
-impl Output for ToLog {
-    fn write(&self, stream: StdStream, bytes: &[u8]) {
-        let stream = match stream {
-            StdStream::Stdout => Stream::Stdout,
-            StdStream::Stderr => Stream::Stderr,
-        };
-        self.0.write(stream, bytes);
-    }
-}
-
-/// A guest's way out: the proxy knows the services of the cluster as seen from its namespace, and what else is allowed.
-struct ToServices {
-    proxy: Proxy,
-    namespace: String,
-}
-
-impl Outbound for ToServices {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-        let answer = self.proxy.send_from_guest(&self.namespace, request);
-        async move { answer.await.map_err(Into::into) }.boxed()
-    }
 }
 
 /// The control plane's own registry, over the same connection as everything else.

@@ -1,6 +1,10 @@
 //! The adapter against the real engine, with a scripted registry behind the client.
 
+use std::time::Duration;
+
+use http_body_util::Full;
 use serde_json::json;
+use tokio::sync::mpsc;
 use wkube_base::Clock;
 use wkube_client::client::RequestBody;
 use wkube_proxy::LocalPods;
@@ -9,7 +13,8 @@ use wkube_wasm_runtime::{EngineOptions, wat_to_wasm};
 
 use super::*;
 use crate::logs::{Logs, Query, path_of, reader::Reader};
-use crate::runtime::PodRef;
+use crate::runtime::{Exec, Exit, PodRef};
+use crate::stdio::queue;
 
 /// Prints its first argument's bytes and exits with 3.
 const PRINTS: &str = r#"(module
@@ -27,8 +32,8 @@ const PRINTS: &str = r#"(module
 const LOOPS: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
 
 /// A registry that has one image, `job:v1`.
-fn registry(wat: &str) -> Client {
-    let wasm = Bytes::from(wat_to_wasm(wat.as_bytes()).unwrap().into_owned());
+fn registry(wat: &[u8]) -> Client {
+    let wasm = Bytes::from(wat_to_wasm(wat).unwrap().into_owned());
     let digest = |bytes: &[u8]| Digest::of(bytes).as_str().to_owned();
     let manifest = json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -55,7 +60,8 @@ struct World {
 }
 
 impl World {
-    fn new(wat: &str) -> Self {
+    fn new(wat: impl AsRef<[u8]>) -> Self {
+        let wat = wat.as_ref();
         let dir = tempfile::tempdir().unwrap();
         let client = registry(wat);
         let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).unwrap();
@@ -68,19 +74,23 @@ impl World {
         self.runtime.pull_image(Pull { image: image.into(), ..Pull::default() }).await
     }
 
+    fn spec(&self, image: Image) -> ContainerSpec {
+        ContainerSpec {
+            image,
+            pod: PodRef { name: "p".into(), ..PodRef::default() },
+            name: "c".into(),
+            args: vec!["c".into()],
+            env: Vec::new(),
+            mounts: Vec::new(),
+            memory_bytes: None,
+            cpu_millis: None,
+            stdin: None,
+            output: Arc::new(self.logs.writer(self.dir.path(), 0)),
+        }
+    }
+
     async fn start(&self, image: Image) -> Result<Arc<dyn Guest>, StartError> {
-        self.runtime
-            .start(ContainerSpec {
-                image,
-                pod: PodRef::default(),
-                name: "c".into(),
-                args: vec!["c".into()],
-                env: Vec::new(),
-                mounts: Vec::new(),
-                memory_bytes: None,
-                log: Arc::new(self.logs.writer(self.dir.path(), 0)),
-            })
-            .await
+        self.runtime.start(self.spec(image)).await
     }
 
     async fn log(&self) -> String {
@@ -137,4 +147,93 @@ async fn what_can_never_run_is_told_from_what_may_be_better_next_time() {
     let image = world.pull("job:v1").await.unwrap();
     let Err(StartError::Unrunnable(message)) = world.start(image).await.map(|_| ()) else { panic!("it has no _start") };
     assert!(message.contains("_start"), "{message}");
+}
+
+/// Without arguments it waits for the end of its input; with one, it prints its first environment variable and its
+/// input, and exits with 7.
+const ECHOES: &str = r#"(module
+    (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "environ_get" (func $environ (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func $print (param $at i32) (param $length i32)
+        (i32.store (i32.const 0) (local.get $at))
+        (i32.store (i32.const 4) (local.get $length))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8))))
+    (func (export "_start")
+        (drop (call $args (i32.const 16) (i32.const 20)))
+        (if (i32.eq (i32.load (i32.const 16)) (i32.const 2)) (then
+            (drop (call $environ (i32.const 32) (i32.const 64)))
+            (call $print (i32.load (i32.const 32)) (i32.const 4))))
+        (loop $again
+            (i32.store (i32.const 0) (i32.const 1024))
+            (i32.store (i32.const 4) (i32.const 4096))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8)))
+            (if (i32.load (i32.const 8)) (then
+                (call $print (i32.const 1024) (i32.load (i32.const 8)))
+                (br $again))))
+        (if (i32.eq (i32.load (i32.const 16)) (i32.const 2)) (then (call $exit (i32.const 7))))))"#;
+
+/// Runs a command beside a guest to its end and returns its code and its output.
+async fn exec(guest: &dyn Guest, args: &[&str], input: &'static str) -> Result<(Exit, String), StartError> {
+    let (stdin, pieces) = mpsc::channel(1);
+    let (output, mut printed) = queue();
+    let args = args.iter().map(ToString::to_string).collect();
+    let process = guest.exec(Exec { args, stdin: Some(pieces), output: Arc::new(output) }).await?;
+    stdin.send(Bytes::from_static(input.as_bytes())).await.unwrap();
+    drop(stdin);
+    let mut text = String::new();
+    while let Some((_, bytes)) = printed.next().await {
+        text.push_str(std::str::from_utf8(&bytes).unwrap());
+    }
+    Ok((process.ended().await, text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_beside_a_guest_is_a_fresh_instance_with_its_environment() {
+    let world = World::new(ECHOES);
+    let image = world.pull("job:v1").await.unwrap();
+    let (_stdin, pieces) = mpsc::channel(1);
+    let env = vec![("A".to_owned(), "b\n".to_owned())];
+    let spec = ContainerSpec { env, stdin: Some(pieces), ..world.spec(image) };
+    let guest = world.runtime.start(spec).await.unwrap();
+    let (exit, text) = exec(&*guest, &["c", "x"], "hello").await.unwrap();
+    assert_eq!((exit.code, text.as_str()), (7, "A=b\nhello"));
+    let (exit, text) = exec(&*guest, &["c"], "").await.unwrap();
+    assert_eq!((exit.code, text.as_str()), (0, ""));
+    guest.stop(Duration::ZERO).await;
+    assert_eq!(world.log().await, "", "what a command prints is not the container's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_dies_with_the_last_hold_on_it() {
+    let world = World::new(LOOPS);
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    let (output, mut printed) = queue();
+    let process = guest.exec(Exec { args: vec!["c".into()], stdin: None, output: Arc::new(output) }).await.unwrap();
+    let ended = process.ended();
+    drop(process);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it is killed").code, 137);
+    assert_eq!(printed.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_of_a_command_is_told_with_its_code() {
+    let world = World::new(r#"(module (func (export "_start") unreachable))"#);
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    let (exit, _) = exec(&*guest, &["c"], "").await.unwrap();
+    assert_eq!(exit.code, 134);
+    assert!(exit.message.contains("unreachable"), "{}", exit.message);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_only_serves_says_so_instead_of_running_a_command() {
+    let world = World::new(include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm"));
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    let Err(StartError::Unrunnable(message)) = exec(&*guest, &["sh"], "").await else { panic!("it has no command") };
+    let wanted = "container c of pod p serves wasi:http and has no wasi:cli/run to run; its image exports \
+                  wasi:http/incoming-handler@0.2.";
+    assert!(message.starts_with(wanted), "{message}");
 }

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use wkube_wasm_runtime::{ExitReason, GuestSpec, Output, StdStream};
 
 use crate::support::{
-    HELLO_COMPONENT, HELLO_MODULE, HTTP_0_2, Printed, args, ended, engine, eventually, load, memory, start, try_load,
+    HELLO_COMPONENT, HELLO_MODULE, HTTP_0_2, Printed, ended, engine, eventually, load, memory, start, try_load,
 };
 
 /// Copies its input to its output and ends with it.

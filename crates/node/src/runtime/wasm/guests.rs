@@ -1,0 +1,225 @@
+//! Running containers: what they were given, what they answer, and the commands that run beside them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use tokio::sync::{mpsc, watch};
+use wkube_proxy::{Backend, Body, BoxError, Proxy};
+use wkube_wasm_runtime::{
+    Access, Allowance, Artifact, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits, Mount,
+    Outbound, Output as GuestOutput, Running, StdStream,
+};
+
+use super::{chain, judge};
+use crate::logs::entry::Stream;
+use crate::runtime::{self, ContainerSpec, Exec, Exit, Guest, Output, PodRef, StartError};
+
+/// What everything that runs in one container sees, and the code that it runs.
+pub(super) struct Sandbox {
+    artifact: Artifact,
+    proxy: Proxy,
+    pod: PodRef,
+    container: String,
+    env: Vec<(String, String)>,
+    mounts: Vec<runtime::Mount>,
+    limits: Limits,
+}
+
+impl Sandbox {
+    /// Starts a container.
+    pub(super) fn start(artifact: Artifact, proxy: Proxy, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
+        let ContainerSpec { pod, name, args, env, mounts, memory_bytes, cpu_millis, stdin, output, image: _ } = spec;
+        let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
+        let limits = Limits { memory_bytes, cpu_millis, ..Limits::default() };
+        let sandbox = Arc::new(Self { artifact, proxy, pod, container: name, env, mounts, limits });
+        let guest = sandbox.guest_spec(args, stdin, output);
+        match sandbox.artifact.kind() {
+            Kind::HttpHandler => {
+                let guest = sandbox.artifact.serve(guest).map_err(|error| judge(&error))?;
+                Ok(Arc::new(Handler { guest, exit: watch::Sender::new(None), sandbox }))
+            }
+            Kind::Module | Kind::Command => {
+                let running = sandbox.artifact.start(guest).map_err(|error| judge(&error))?;
+                Ok(Arc::new(Command { running, sandbox }))
+            }
+        }
+    }
+
+    /// Runs a command inside the limits of the container.
+    fn exec(self: &Arc<Self>, exec: Exec, allowance: Allowance) -> Result<Arc<dyn Guest>, StartError> {
+        if !self.artifact.has_command() {
+            return Err(StartError::Unrunnable(self.has_no_command()));
+        }
+        let guest = self.guest_spec(exec.args, exec.stdin, exec.output);
+        let running = self.artifact.start(GuestSpec { allowance: Some(allowance), ..guest });
+        let running = running.map_err(|error| judge(&error))?;
+        Ok(Arc::new(Command { running, sandbox: Arc::clone(self) }))
+    }
+
+    fn guest_spec(
+        &self,
+        args: Vec<String>,
+        stdin: Option<mpsc::Receiver<Bytes>>,
+        output: Arc<dyn Output>,
+    ) -> GuestSpec {
+        let mount = |mount: &runtime::Mount| Mount {
+            host: mount.host.clone(),
+            guest: mount.guest.clone(),
+            access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
+        };
+        let namespace = self.pod.namespace.clone();
+        GuestSpec {
+            args,
+            env: self.env.clone(),
+            mounts: self.mounts.iter().map(mount).collect(),
+            limits: self.limits,
+            stdin,
+            output: Some(Arc::new(ToOutput(output))),
+            outbound: Some(Arc::new(ToServices { proxy: self.proxy.clone(), namespace })),
+            ..GuestSpec::default()
+        }
+    }
+
+    fn has_no_command(&self) -> String {
+        let (container, pod) = (&self.container, &self.pod.name);
+        let exports = self.artifact.inspection().exports.join(", ");
+        format!(
+            "container {container} of pod {pod} serves wasi:http and has no wasi:cli/run to run; its image exports \
+             {exports}; `kubectl logs` and `kubectl port-forward` show what it does"
+        )
+    }
+}
+
+/// A command or module.
+struct Command {
+    running: Running,
+    sandbox: Arc<Sandbox>,
+}
+
+impl Guest for Command {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let exit = self.running.exit();
+        async move { exit_of(exit.await) }.boxed()
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
+        let running = self.running.clone();
+        async move {
+            if grace.is_zero() {
+                running.kill();
+            } else {
+                running.stop(grace);
+            }
+            running.exit().await;
+        }
+        .boxed()
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+
+    fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        let started = self.sandbox.exec(exec, self.running.allowance());
+        std::future::ready(started).boxed()
+    }
+}
+
+fn exit_of(exit: GuestExit) -> Exit {
+    Exit { code: exit.code, is_out_of_memory: exit.reason == ExitReason::OutOfMemory, message: exit.message }
+}
+
+/// An HTTP handler: it has no end of its own.
+struct Handler {
+    guest: HttpGuest,
+    exit: watch::Sender<Option<Exit>>,
+    sandbox: Arc<Sandbox>,
+}
+
+impl Guest for Handler {
+    fn ended(&self) -> BoxFuture<'static, Exit> {
+        let mut exit = self.exit.subscribe();
+        let ended = async move {
+            let gone = || Exit { code: 137, is_out_of_memory: false, message: String::new() };
+            exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_else(gone)
+        };
+        ended.boxed()
+    }
+
+    fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
+        let (guest, exit) = (self.guest.clone(), self.exit.clone());
+        let stopping = async move {
+            let code = if grace.is_zero() { 137 } else { 143 };
+            if grace.is_zero() {
+                guest.kill();
+            } else {
+                guest.drain(grace).await;
+            }
+            exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
+        };
+        stopping.boxed()
+    }
+
+    fn backend(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::new(Answers(self.guest.clone())))
+    }
+
+    fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        let started = self.sandbox.exec(exec, self.guest.allowance());
+        std::future::ready(started).boxed()
+    }
+}
+
+struct Answers(HttpGuest);
+
+impl Backend for Answers {
+    fn handle(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let guest = self.0.clone();
+        async move { Ok(guest.handle(request).await.unwrap_or_else(|error| refusal(&error))) }.boxed()
+    }
+}
+
+/// The answer in place of the guest's: a status and one line of text.
+fn refusal(error: &HandleError) -> Response<Body> {
+    let text = format!("{}\n", chain(error));
+    let mut response = Response::new(Full::from(text).map_err(|never| match never {}).boxed_unsync());
+    *response.status_mut() = error.status();
+    if let Some(seconds) = error.retry_after().and_then(|wait| wait.as_secs().max(1).to_string().parse().ok()) {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
+}
+
+struct ToOutput(Arc<dyn Output>);
+
+impl GuestOutput for ToOutput {
+    fn write(&self, stream: StdStream, bytes: &[u8]) {
+        let stream = match stream {
+            StdStream::Stdout => Stream::Stdout,
+            StdStream::Stderr => Stream::Stderr,
+        };
+        self.0.write(stream, bytes);
+    }
+
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        self.0.room()
+    }
+}
+
+/// A guest's way out: the proxy knows the services of the cluster as seen from its namespace, and what else is allowed.
+struct ToServices {
+    proxy: Proxy,
+    namespace: String,
+}
+
+impl Outbound for ToServices {
+    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+        let answer = self.proxy.send_from_guest(&self.namespace, request);
+        async move { answer.await.map_err(Into::into) }.boxed()
+    }
+}
