@@ -1,5 +1,6 @@
 //! What is said on the wire: documents, kinds, rules. No I/O, no clock, no chance.
 
+pub mod cel;
 pub mod cron;
 pub mod decode;
 pub mod discovery;

@@ -71,6 +71,11 @@ impl Quantity {
         divide_up(self.nano, NANO)
     }
 
+    /// Returns the amount in billionths, exactly.
+    pub fn nano(self) -> i128 {
+        self.nano
+    }
+
     /// Whether the amount is zero.
     pub fn is_zero(self) -> bool {
         self.nano == 0

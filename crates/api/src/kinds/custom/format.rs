@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 /// Whether a text has the format.
-pub(super) fn holds(format: &str, text: &str) -> bool {
+pub(crate) fn holds(format: &str, text: &str) -> bool {
     match format {
         "date" => text.len() == 10 && text.parse::<Date>().is_ok(),
         "date-time" | "datetime" => is_time(text),

@@ -9,7 +9,7 @@
 mod check;
 mod columns;
 mod fill;
-mod format;
+pub(crate) mod format;
 mod props;
 mod prune;
 mod publish;
