@@ -6,6 +6,7 @@ use std::fmt;
 use parking_lot::Mutex;
 use wkube_api::{Object, Status};
 
+use super::webhooks::Reinvocation;
 use crate::auth::User;
 use crate::call::Call;
 use crate::registry::Registry;
@@ -62,6 +63,8 @@ pub(crate) struct Rounds {
     pub(crate) wanted: bool,
     /// Who has seen the object, by plugin and name: free for the plugins' use.
     pub(crate) seen: BTreeSet<String>,
+    /// Which webhooks have seen the object.
+    pub(super) webhooks: Reinvocation,
 }
 
 impl<'a> Attributes<'a> {

@@ -26,8 +26,10 @@ mod resource_quota;
 mod rules;
 mod service_account;
 pub(crate) mod service_network;
+mod webhooks;
 
 pub(crate) use attributes::{Attributes, Operation};
+pub(crate) use webhooks::{Hooks, is_configuration};
 
 /// The mutating phase: completes or refuses an object. Webhooks that ask for it get a second round.
 pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
@@ -51,8 +53,7 @@ async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), S
     default_toleration_seconds::admit(attributes, object);
     // DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, DefaultIngressClass
     // MutatingAdmissionPolicy: mutating_policy::admit(attributes, Some(object)).await?
-    // MutatingAdmissionWebhook: mutating_webhook::admit(attributes, Some(object)).await?
-    Ok(())
+    webhooks::mutating::admit(attributes, Some(object)).await
 }
 
 /// The validating phase: refuses an object that is valid but not welcome. The quota comes last, in [`reserve`].
@@ -60,7 +61,7 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Re
     escalation::validate(attributes, object)?;
     // LimitRanger, PodSecurity, PersistentVolumeClaimResize, certificates
     // ValidatingAdmissionPolicy: validating_policy::validate(attributes, Some(object)).await?
-    // ValidatingAdmissionWebhook: validating_webhook::validate(attributes, Some(object)).await?
+    webhooks::validating::validate(attributes, Some(object)).await?;
     resource_quota::validate(attributes, object).await
 }
 
@@ -68,9 +69,10 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Re
 pub(crate) async fn delete(attributes: &Attributes<'_>) -> Result<(), Status> {
     namespace_lifecycle::on_delete(attributes)?;
     // NodeRestriction
-    // MutatingAdmissionPolicy and MutatingAdmissionWebhook with `None`
-    // ValidatingAdmissionPolicy and ValidatingAdmissionWebhook with `None`
-    std::future::ready(Ok(())).await
+    // MutatingAdmissionPolicy with `None`
+    webhooks::mutating::admit(attributes, None).await?;
+    // ValidatingAdmissionPolicy with `None`
+    webhooks::validating::validate(attributes, None).await
 }
 
 /// Both phases for something that is answered and not stored: a binding, an eviction, a stream's options.

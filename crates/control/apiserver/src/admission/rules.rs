@@ -284,7 +284,7 @@ mod tests {
         name: "p",
     };
 
-    fn check(rule: Value, subject: Subject<'_>, expected: bool) {
+    fn check(rule: &Value, subject: Subject<'_>, expected: bool) {
         let mut all = json!({"operations": ["*"], "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"]});
         all.as_object_mut().expect("an object").extend(rule.as_object().cloned().expect("an object"));
         assert_eq!(Rule::parse(&all).matches(&subject), expected, "{rule} {subject:?}");
@@ -292,13 +292,13 @@ mod tests {
 
     #[test]
     fn every_list_must_name_the_request_or_say_all() {
-        check(json!({}), POD, true);
-        check(json!({"operations": ["UPDATE", "CREATE"]}), POD, true);
-        check(json!({"operations": ["DELETE"]}), POD, false);
-        check(json!({"apiGroups": [""]}), POD, true);
-        check(json!({"apiGroups": ["apps"]}), POD, false);
-        check(json!({"apiVersions": ["v2"]}), POD, false);
-        check(json!({"resources": []}), POD, false);
+        check(&json!({}), POD, true);
+        check(&json!({"operations": ["UPDATE", "CREATE"]}), POD, true);
+        check(&json!({"operations": ["DELETE"]}), POD, false);
+        check(&json!({"apiGroups": [""]}), POD, true);
+        check(&json!({"apiGroups": ["apps"]}), POD, false);
+        check(&json!({"apiVersions": ["v2"]}), POD, false);
+        check(&json!({"resources": []}), POD, false);
     }
 
     #[test]
@@ -314,8 +314,8 @@ mod tests {
             ("services/*", false, false),
             ("pods/log", false, false),
         ] {
-            check(json!({"resources": [wanted]}), POD, of_pod);
-            check(json!({"resources": [wanted]}), exec, of_exec);
+            check(&json!({"resources": [wanted]}), POD, of_pod);
+            check(&json!({"resources": [wanted]}), exec, of_exec);
         }
     }
 
@@ -324,17 +324,17 @@ mod tests {
         let namespace = Subject { resource: "namespaces", namespace: "d", name: "d", ..POD };
         let node = Subject { resource: "nodes", namespace: "", ..POD };
         for (scope, of_pod, of_others) in [("*", true, true), ("Namespaced", true, false), ("Cluster", false, true)] {
-            check(json!({"scope": scope}), POD, of_pod);
-            check(json!({"scope": scope}), namespace, of_others);
-            check(json!({"scope": scope}), node, of_others);
+            check(&json!({"scope": scope}), POD, of_pod);
+            check(&json!({"scope": scope}), namespace, of_others);
+            check(&json!({"scope": scope}), node, of_others);
         }
     }
 
     #[test]
     fn names_narrow_a_rule() {
-        check(json!({"resourceNames": ["p", "q"]}), POD, true);
-        check(json!({"resourceNames": ["q"]}), POD, false);
-        check(json!({"resourceNames": []}), POD, true);
+        check(&json!({"resourceNames": ["p", "q"]}), POD, true);
+        check(&json!({"resourceNames": ["q"]}), POD, false);
+        check(&json!({"resourceNames": []}), POD, true);
     }
 
     #[test]

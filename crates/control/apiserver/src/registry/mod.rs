@@ -15,6 +15,7 @@ use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::{Entry, Error, Store};
 
+use crate::admission;
 use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
 use crate::definitions;
@@ -23,6 +24,7 @@ use crate::reach::{Reach, ThroughNodes};
 use crate::tunnel::Nodes;
 use crate::watch_cache::{Cache, Item};
 use crate::watched_store::chain;
+use crate::webhook;
 
 pub(crate) mod create;
 pub(crate) mod decode;
@@ -54,6 +56,10 @@ pub(crate) struct Registry {
     pub(crate) definitions: definitions::Known,
     /// The way to nodes, pods and services.
     pub(crate) reach: Arc<dyn Reach>,
+    /// Calls webhooks.
+    pub(crate) webhooks: webhook::Client,
+    /// The admission webhooks that are configured.
+    pub(crate) hooks: admission::Hooks,
     caches: Arc<Caches>,
 }
 
@@ -69,8 +75,10 @@ impl Registry {
     ) -> Self {
         let caches = Arc::new(Caches::new(store.clone(), &tasks));
         let reach = ThroughNodes::new(nodes.clone(), caches.clone(), &catalog, rng.clone(), &tasks);
-        let definitions = definitions::Known::default();
-        Self { store, catalog, clock, rng, tasks, definitions, reach: Arc::new(reach), caches }
+        let reach: Arc<dyn Reach> = Arc::new(reach);
+        let webhooks = webhook::Client::new(reach.clone());
+        let (definitions, hooks) = (definitions::Known::default(), admission::Hooks::default());
+        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, hooks, caches }
     }
 
     /// Returns the kind's cache; the first call starts it.

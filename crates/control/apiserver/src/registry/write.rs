@@ -7,7 +7,7 @@ use wkube_api::{Object, Resource, Status};
 use wkube_store::{Entry, Error, Key, Op, Precondition, Revision, Txn};
 
 use super::{Registry, failed, keys, view};
-use crate::admission::claims;
+use crate::admission::{self, claims};
 use crate::call::Call;
 use crate::definitions;
 use crate::watch_cache::Item;
@@ -88,6 +88,10 @@ async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result
     if committed.is_ok() && definitions::is_definition(&call.resource) {
         // Before the answer: its reader may ask for the new kind next.
         definitions::refresh(registry);
+    }
+    if let (Ok(revision), true) = (&committed, admission::is_configuration(&call.resource)) {
+        // Also before the answer: the next request is the webhooks' to judge.
+        registry.cache(&call.resource).reach(*revision).await;
     }
     committed
 }

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
 
-    fn check(spec: Value, port: u16, expected: Transport) {
+    fn check(spec: &Value, port: u16, expected: Transport) {
         let service: Object = serde_json::from_value(json!({"spec": spec})).expect("an object");
         assert_eq!(Transport::of(&service, port), expected, "{spec}");
     }
@@ -126,16 +126,16 @@ mod tests {
     fn a_port_may_ask_for_plain_http() {
         let ports = json!([{"port": 80, "appProtocol": "http"}, {"port": 443, "appProtocol": "https"}, {"port": 1}]);
         let spec = json!({"selector": {"a": "b"}, "ports": ports});
-        check(spec.clone(), 80, Transport::Plain);
-        check(spec.clone(), 443, Transport::Tls);
-        check(spec.clone(), 1, Transport::Tls);
-        check(spec, 2, Transport::Tls);
+        check(&spec, 80, Transport::Plain);
+        check(&spec, 443, Transport::Tls);
+        check(&spec, 1, Transport::Tls);
+        check(&spec, 2, Transport::Tls);
     }
 
     #[test]
     fn what_is_outside_the_cluster_always_shows_a_certificate() {
         let ports = json!([{"port": 80, "appProtocol": "http"}]);
-        check(json!({"type": "ExternalName", "externalName": "a.b", "ports": ports}), 80, Transport::Tls);
-        check(json!({"ports": ports}), 80, Transport::Tls);
+        check(&json!({"type": "ExternalName", "externalName": "a.b", "ports": ports}), 80, Transport::Tls);
+        check(&json!({"ports": ports}), 80, Transport::Tls);
     }
 }

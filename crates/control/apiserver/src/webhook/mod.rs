@@ -8,6 +8,7 @@
 
 mod client;
 mod dial;
+mod services;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -15,5 +16,6 @@ mod trust;
 
 pub(crate) use client::{CallError, Client, Post};
 pub(crate) use dial::{Connected, DialError, Transport, connect};
+pub(crate) use services::transport;
 pub(crate) use target::{Place, Target};
 pub(crate) use trust::{Trust, Verification, config};

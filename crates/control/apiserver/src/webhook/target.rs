@@ -1,6 +1,6 @@
 //! Where a webhook is, read from a `clientConfig` (`apiserver/pkg/util/webhook/client.go`). Pure.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -93,7 +93,7 @@ impl Target {
         let mut url = format!("https://{}{}", self.place, self.path);
         if let Some(timeout) = timeout {
             url.push(if self.path.contains('?') { '&' } else { '?' });
-            url.push_str(&format!("timeout={}s", timeout.as_secs()));
+            let _ = write!(url, "timeout={}s", timeout.as_secs());
         }
         url
     }
@@ -126,8 +126,8 @@ mod tests {
 
     use super::*;
 
-    fn check(config: Value, expected: Result<&str, &str>) {
-        let target = Target::parse(&config);
+    fn check(config: &Value, expected: Result<&str, &str>) {
+        let target = Target::parse(config);
         let url = target.as_ref().map(|target| target.url(Some(Duration::from_secs(10))));
         assert_eq!(url.as_deref().map_err(|error| error.as_str()), expected, "{config}");
     }
@@ -135,28 +135,26 @@ mod tests {
     #[test]
     fn a_service_is_called_by_its_name_in_the_cluster() {
         let config = json!({"service": {"namespace": "d", "name": "hook", "path": "/mutate"}});
-        check(config.clone(), Ok("https://hook.d.svc:443/mutate?timeout=10s"));
+        check(&config, Ok("https://hook.d.svc:443/mutate?timeout=10s"));
         assert_eq!(Target::parse(&config).expect("valid").trust.server_name, "hook.d.svc");
-        check(
-            json!({"service": {"namespace": "d", "name": "h", "port": 8443}}),
-            Ok("https://h.d.svc:8443/?timeout=10s"),
-        );
+        let config = json!({"service": {"namespace": "d", "name": "h", "port": 8443}});
+        check(&config, Ok("https://h.d.svc:8443/?timeout=10s"));
     }
 
     #[test]
     fn a_url_keeps_its_query_and_its_port() {
-        check(json!({"url": "https://127.0.0.1:9443/a?b=c"}), Ok("https://127.0.0.1:9443/a?b=c&timeout=10s"));
-        check(json!({"url": "https://example.org"}), Ok("https://example.org:443/?timeout=10s"));
+        check(&json!({"url": "https://127.0.0.1:9443/a?b=c"}), Ok("https://127.0.0.1:9443/a?b=c&timeout=10s"));
+        check(&json!({"url": "https://example.org"}), Ok("https://example.org:443/?timeout=10s"));
         let six = json!({"url": "https://[::1]:1/x"});
-        check(six.clone(), Ok("https://[::1]:1/x?timeout=10s"));
+        check(&six, Ok("https://[::1]:1/x?timeout=10s"));
         assert_eq!(Target::parse(&six).expect("valid").trust.server_name, "::1");
     }
 
     #[test]
     fn what_is_no_https_address_is_refused() {
-        check(json!({"url": "http://a/"}), Err("the URL http://a/ must begin with https:// and a host"));
-        check(json!({}), Err("webhook configuration must have either service or URL"));
-        check(json!({"service": {"name": "h"}}), Err("a service reference needs a namespace and a name"));
+        check(&json!({"url": "http://a/"}), Err("the URL http://a/ must begin with https:// and a host"));
+        check(&json!({}), Err("webhook configuration must have either service or URL"));
+        check(&json!({"service": {"name": "h"}}), Err("a service reference needs a namespace and a name"));
     }
 
     #[test]

@@ -56,6 +56,7 @@ pub(crate) enum Reply {
 /// What was asked.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
+    /// The path with its query.
     pub(crate) uri: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: Value,
@@ -134,7 +135,8 @@ where
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    let one = Asked { uri: head.uri.to_string(), headers: head.headers, body };
+    let uri = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let one = Asked { uri, headers: head.headers, body };
     asked.lock().push(one.clone());
     let full = |text: String| Full::new(Bytes::from(text)).boxed_unsync();
     Ok(match reply(&one) {

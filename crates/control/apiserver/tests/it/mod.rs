@@ -7,6 +7,7 @@ mod escalation;
 mod events;
 mod failing;
 mod front;
+mod https;
 mod list;
 mod patch;
 mod sub;
@@ -14,6 +15,7 @@ mod tls;
 mod token;
 mod update;
 mod watch;
+mod webhooks;
 
 use std::sync::Arc;
 

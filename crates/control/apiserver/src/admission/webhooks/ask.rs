@@ -1,0 +1,82 @@
+//! Asks one webhook.
+
+use bytes::Bytes;
+use tracing::warn;
+use wkube_api::{Object, Resource, Status};
+
+use super::hook::Hook;
+use super::review::{self, Phase, Shown, Verdict};
+use crate::admission::Attributes;
+use crate::webhook::{self, Post};
+
+/// An answer longer than this is not read: a patch may be as large as a request body, and base64 adds a third.
+const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Why a webhook does not let a request go on.
+pub(super) enum No {
+    /// It could not be asked, or its answer made no sense: for the failure policy to judge.
+    Failed(String),
+    /// It, or the server on its behalf, refuses.
+    Refused(Status),
+}
+
+/// Asks a webhook, and passes on what it has to say to the client and the audit log.
+pub(super) async fn ask(
+    attributes: &Attributes<'_>,
+    hook: &Hook,
+    shown: &Shown<'_>,
+    phase: Phase,
+) -> Result<Verdict, No> {
+    if attributes.dry_run && !hook.allows_dry_run {
+        return Err(No::Refused(review::no_dry_run(&hook.name)));
+    }
+    let registry = attributes.registry;
+    let version = hook.version.ok_or_else(|| {
+        No::Failed(
+            "could not create admission objects: webhook does not accept known AdmissionReview versions".to_owned(),
+        )
+    })?;
+    let uid = registry.uid();
+    let request = review::request(version, &uid, attributes, shown);
+    let target = hook.target.as_ref().map_err(|why| No::Failed(format!("could not get REST client: {why}")))?;
+    let failed = |why: webhook::CallError| No::Failed(format!("failed to call webhook: {why}"));
+    let post = Post {
+        target,
+        transport: webhook::transport(registry, target, hook.timeout).map_err(failed)?,
+        body: Bytes::from(request.to_string()),
+        timeout: hook.timeout,
+        answer_max: ANSWER_BYTES_MAX,
+    };
+    let answer = registry.webhooks.post(post).await.map_err(failed)?;
+    let verdict = review::verdict(&answer, version, &uid, phase).map_err(No::Failed)?;
+    for (key, value) in &verdict.annotations {
+        attributes.call.annotate(format!("{}/{key}", hook.name), value.as_str());
+    }
+    for warning in &verdict.warnings {
+        attributes.call.warn(warning.as_str());
+    }
+    if verdict.allowed { Ok(verdict) } else { Err(No::Refused(review::denial(&hook.name, &verdict.status))) }
+}
+
+/// Judges a failure by the webhook's policy: the request goes on, with a note under `key` in the audit log, or not.
+pub(super) fn judge(attributes: &Attributes<'_>, hook: &Hook, no: No, key: &str) -> Result<(), Status> {
+    match no {
+        No::Refused(status) => Err(status),
+        No::Failed(why) if hook.fails_open => {
+            warn!(webhook = hook.name, why, "a webhook failed; the request goes on without it");
+            attributes.call.annotate(format!("failed-open.{key}"), hook.name.as_str());
+            Ok(())
+        }
+        No::Failed(why) => Err(review::failure(&hook.name, &why)),
+    }
+}
+
+/// Returns an object as another row of the same kind shows it.
+pub(super) fn convert(object: &Object, from: &Resource, to: &Resource) -> Object {
+    let mut object = object.clone();
+    if from.api_version() != to.api_version() {
+        from.manners.to_stored(&mut object);
+        to.manners.to_served(&mut object);
+    }
+    object
+}
