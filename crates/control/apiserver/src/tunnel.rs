@@ -26,6 +26,10 @@ pub const PROTOCOL: &str = "wkube-reverse";
 /// A node whose machine vanished is noticed within these two together.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// What may wait here of one answer that its client does not read. The connection as a whole has no limit of its own:
+/// with one, a few such clients would hold up every other answer of the node.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// A node that is there says so at once.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -113,6 +117,7 @@ impl Nodes {
         builder.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
         // An idle connection is watched too, so that a silent node is forgotten before somebody asks it something.
         builder.keep_alive_while_idle(true);
+        builder.initial_stream_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
         let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, builder.handshake(TokioIo::new(stream)));
         let (sender, connection) = handshake.await.map_err(|_| failed(None))?.map_err(|source| failed(Some(source)))?;
         let tasks = self.tasks.child();

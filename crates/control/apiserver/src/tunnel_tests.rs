@@ -136,3 +136,35 @@ async fn a_body_streams_while_other_requests_pass_it() {
     let frame = log.frame().await.expect("goes on").expect("unbroken");
     assert_eq!(frame.into_data().expect("data"), "line");
 }
+
+/// Serves endless answers, and one short one.
+fn serve_floods(tasks: &Tasks, stream: DuplexStream) {
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let endless = request.uri().path() == "/flood";
+        let pieces =
+            futures::stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 16 << 10]))));
+        let pieces = futures::StreamExt::take(pieces, if endless { usize::MAX } else { 1 });
+        Ok::<_, Infallible>(Response::new(StreamBody::new(pieces)))
+    });
+    tasks.spawn("node", async move {
+        let _ = server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    });
+}
+
+#[tokio::test]
+async fn answers_that_nobody_reads_do_not_hold_up_others() {
+    let nodes = Nodes::new(&Tasks::new());
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let node_tasks = Tasks::new();
+    serve_floods(&node_tasks, far);
+    nodes.attach("n", near).await.expect("speaks HTTP/2");
+    let mut unread = Vec::new();
+    for _ in 0..30 {
+        let request = Request::get("http://node/flood").body(Body::empty()).expect("a request");
+        unread.push(nodes.request("n", request).await.expect("answered"));
+    }
+    let request = Request::get("http://node/short").body(Body::empty()).expect("a request");
+    let response = nodes.request("n", request).await.expect("answered");
+    let read = tokio::time::timeout(Duration::from_secs(30), response.into_body().collect()).await;
+    assert_eq!(read.expect("in time").expect("read").to_bytes().len(), 16 << 10);
+}
