@@ -27,6 +27,7 @@ mod respond;
 mod router;
 mod server;
 mod service;
+mod streams;
 mod sub;
 mod table;
 mod watch_cache;

@@ -138,7 +138,7 @@ fn understand(
     let accept = header(headers, "accept");
     // Text comes out of these whatever the client accepts.
     let media = match subresource.as_str() {
-        "log" | "proxy" => negotiate::Media::default(),
+        "log" | "proxy" | "exec" | "attach" | "portforward" => negotiate::Media::default(),
         _ => negotiate::media(accept, query.get("includeObject"), query.flag("pretty"))?,
     };
     Ok(Call {
@@ -163,7 +163,7 @@ fn understand(
 
 /// Sends a call to its handler.
 async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
-    if matches!(call.subresource.as_str(), "log" | "proxy") {
+    if matches!(call.subresource.as_str(), "log" | "proxy" | "exec" | "attach" | "portforward") {
         return sub::stream(api, call, request).await;
     }
     let registry = &api.registry;

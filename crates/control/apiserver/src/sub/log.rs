@@ -1,5 +1,7 @@
 //! `pods/log`: what a container said, streamed from its node (`pkg/registry/core/pod/strategy.go`, `LogLocation`).
 
+use std::sync::Arc;
+
 use http::Request;
 use serde_json::Value;
 use wkube_api::{Object, ObjectKey, Status};
@@ -8,14 +10,15 @@ use super::node;
 use crate::Api;
 use crate::call::Call;
 use crate::registry::Outcome;
-use crate::respond;
+use crate::respond::{self, Body};
 use crate::router::{self, Query};
+use crate::streams;
 
 /// The parameters that the node understands.
 const PASSED: [&str; 7] = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes"];
 
 /// Answers GET.
-pub(super) async fn answer(api: &Api, call: &Call) -> Result<Outcome, Status> {
+pub(super) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
     let pod = api.registry.object(&call.resource, &ObjectKey::new(&call.namespace, &call.name))?;
     let container = container(&pod, call.query.get("container"))?;
     check_options(&call.query)?;
@@ -27,14 +30,14 @@ pub(super) async fn answer(api: &Api, call: &Call) -> Result<Outcome, Status> {
         )));
     }
     check_started(&pod, &container, call.query.flag("previous"))?;
-    let request = Request::get(path(call, &container)).body(respond::full(""));
-    let request = request.map_err(|error| Status::internal(&error))?;
-    let mut response = node::send(api, node, request).await?;
+    let to_node = Request::get(path(call, &container)).body(respond::full(""));
+    let to_node = to_node.map_err(|error| Status::internal(&error))?;
+    let mut response = node::send(api, node, to_node).await?;
     if response.status().is_success() {
         let text = http::HeaderValue::from_static("text/plain");
         response.headers_mut().insert(http::header::CONTENT_TYPE, text);
     }
-    Ok(Outcome::Raw(response))
+    Ok(Outcome::Raw(streams::logs::answer(api, request, response)))
 }
 
 fn path(call: &Call, container: &str) -> String {
@@ -44,8 +47,8 @@ fn path(call: &Call, container: &str) -> String {
     format!("/containerLogs/{}?{}", segments.join("/"), query.join("&"))
 }
 
-/// Returns which container is meant; with several, the client has to say.
-fn container(pod: &Object, wanted: &str) -> Result<String, Status> {
+/// Returns which container is meant; with several, the client has to say (`validateContainer`).
+pub(crate) fn container(pod: &Object, wanted: &str) -> Result<String, Status> {
     let names = |list: &str| -> Vec<&str> {
         let containers = pod.at(&["spec", list]).and_then(Value::as_array);
         containers.into_iter().flatten().filter_map(|container| container["name"].as_str()).collect()
@@ -59,7 +62,7 @@ fn container(pod: &Object, wanted: &str) -> Result<String, Status> {
         }
         return Err(Status::bad_request(format!("container {wanted} is not valid for pod {pod}")));
     }
-    if let ([only], []) = (regular.as_slice(), init.as_slice()) {
+    if let [only] = regular.as_slice() {
         return Ok((*only).to_owned());
     }
     let of = |kind: &str, names: &[&str]| match names {

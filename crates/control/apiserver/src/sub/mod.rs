@@ -10,11 +10,12 @@ use crate::admission;
 use crate::call::Call;
 use crate::registry::Outcome;
 use crate::respond::Body;
+use crate::streams;
 
 mod binding;
 mod eviction;
 pub(crate) mod images;
-mod log;
+pub(crate) mod log;
 mod node;
 mod proxy;
 pub(crate) mod reverse;
@@ -22,13 +23,14 @@ mod review;
 pub(crate) mod scale;
 mod token;
 
-/// Answers the subresources whose bodies stream: logs and proxies.
+/// Answers the subresources whose bodies stream: logs, proxies, and what upgrades its connection.
 pub(crate) async fn stream(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
     if call.subresource != "log" {
         admission::connect(&api.registry, call).await?;
     }
     match call.subresource.as_str() {
-        "log" => log::answer(api, call).await,
+        "log" => log::answer(api, call, request).await,
+        subresource if streams::is_meant(subresource) => streams::answer(api, call, request).await,
         _ => proxy::answer(api, call, request).await,
     }
 }
