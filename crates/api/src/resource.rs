@@ -139,6 +139,17 @@ pub trait Manners: Send + Sync {
         true
     }
 
+    /// Returns the rules of a subresource that changes a part of the object of its own; `None` leaves it to those of
+    /// the object (or of its status).
+    fn part(&self, _subresource: &str) -> Option<&'static dyn Part> {
+        None
+    }
+
+    /// Returns what clients should be told about the kind: that it is about to go, and what to use instead.
+    fn deprecation(&self) -> Option<String> {
+        None
+    }
+
     /// What a custom resource brings along; `None` for kinds that are built in.
     fn custom(&self) -> Option<&dyn CustomManners> {
         None
@@ -153,6 +164,15 @@ pub trait Manners: Send + Sync {
     fn grace_seconds(&self, _object: &Object) -> Option<i64> {
         None
     }
+}
+
+/// The rules of a subresource through which only a part of an object is changed.
+pub trait Part: Send + Sync {
+    /// Restores everything that the subresource must not change.
+    fn prepare(&self, new: &mut Object, old: &Object);
+
+    /// Returns everything that is wrong with the change.
+    fn validate(&self, new: &Object, old: &Object) -> Vec<FieldError>;
 }
 
 /// What only custom resources have: their own type, and settings that built-in kinds have in code.
@@ -204,6 +224,14 @@ impl Resource {
             errors.extend(meta::validate_update(object, old));
         }
         errors.extend(self.manners.validate(object, old));
+        errors
+    }
+
+    /// Returns everything that is wrong with a change through a subresource: with the metadata, and with the part.
+    pub fn validate_part(&self, part: &dyn Part, object: &Object, old: &Object) -> Vec<FieldError> {
+        let mut errors = meta::validate(object, self.scope, self.manners.name_rule());
+        errors.extend(meta::validate_update(object, old));
+        errors.extend(part.validate(object, old));
         errors
     }
 

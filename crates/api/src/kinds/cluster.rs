@@ -26,6 +26,7 @@ pub(super) const COMPONENT_STATUS: Simple = Simple {
         let field = |field| healthy.map(|condition| text(condition, field)).unwrap_or_default();
         vec![object.name().into(), word.into(), field("message").into(), field("error").into()]
     },
+    deprecation: "v1 ComponentStatus is deprecated in v1.19+",
     ..Simple::PLAIN
 };
 

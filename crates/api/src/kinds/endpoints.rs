@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::doc::{Doc, child, children, fill, has, list, number, text};
 use super::print::{self, Col, Text};
+use super::rules;
 use super::simple::{Parts, Simple};
 use crate::object::Object;
 use crate::status::FieldError;
@@ -23,8 +24,9 @@ pub(super) const ENDPOINTS: Simple = Simple {
             fill(port, "protocol", "TCP");
         }
     },
-    validate: |_, _| Vec::new(),
+    validate: rules::validate_endpoints,
     parts: Parts::Data,
+    deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
     ..Simple::PLAIN
 };
 
@@ -87,6 +89,7 @@ fn validate_slice(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
                 .push(FieldError::required(format!("endpoints[{index}].addresses"), "must contain at least 1 address"));
         }
     }
+    errors.extend(rules::validate_slice_addresses(&document));
     let mut names = std::collections::BTreeSet::new();
     for (index, port) in list(&document, "ports").iter().enumerate() {
         if !names.insert(text(port, "name")) {

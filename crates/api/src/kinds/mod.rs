@@ -24,8 +24,10 @@ mod pod_spec;
 mod print;
 mod rbac;
 mod replica_set;
+mod rules;
 mod service;
 mod sets;
+mod signing_request;
 mod simple;
 mod storage;
 #[cfg(test)]

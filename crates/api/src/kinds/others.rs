@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::doc::{at, child, child_made, children, fill, flag, list, text};
 use super::pod_spec::{Owner, validate_template};
 use super::print::{self, Boolean, Col, Columns, Number, Text};
+use super::rules;
 use super::simple::{Parts, Simple};
 use crate::meta::NameRule;
 use crate::object::Object;
@@ -63,6 +64,7 @@ pub(super) const LEASE: Simple = Simple {
         print::AGE,
     ],
     cells: |object, now| vec![object.name().into(), spec(object, "holderIdentity"), print::age(object, now)],
+    validate: rules::validate_lease,
     ..Simple::PLAIN
 };
 
@@ -87,6 +89,7 @@ pub(super) const PRIORITY_CLASS: Simple = Simple {
     },
     default: |doc| fill(doc, "preemptionPolicy", "PreemptLowerPriority"),
     parts: Parts::Spec,
+    validate: rules::validate_priority_class,
     ..Simple::PLAIN
 };
 
@@ -98,6 +101,7 @@ pub(super) const RUNTIME_CLASS: Simple = Simple {
         print::AGE,
     ],
     cells: |object, now| vec![object.name().into(), object.str_at(&["handler"]).into(), print::age(object, now)],
+    validate: rules::validate_runtime_class,
     ..Simple::PLAIN
 };
 
@@ -126,6 +130,7 @@ pub(super) const POD_DISRUPTION_BUDGET: Simple = Simple {
         ]
     },
     parts: Parts::SpecAndStatus,
+    validate: rules::validate_disruption_budget,
     ..Simple::PLAIN
 };
 
@@ -162,6 +167,7 @@ pub(super) const AUTOSCALER: Simple = Simple {
     default: |doc| {
         let Some(spec) = child(doc, "spec") else { return };
         fill(spec, "minReplicas", 1);
+        rules::default_behavior(spec);
         if spec.get("metrics").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             let target = json!({"type": "Utilization", "averageUtilization": 80});
             spec.insert(
@@ -171,6 +177,7 @@ pub(super) const AUTOSCALER: Simple = Simple {
         }
     },
     parts: Parts::StatusOnly,
+    validate: rules::validate_autoscaler,
     ..Simple::PLAIN
 };
 
@@ -198,6 +205,7 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
     },
     parts: Parts::StatusOnly,
     names: NameRule::PathSegment,
+    part: super::signing_request::part,
     field: |object, path| (path == "spec.signerName").then(|| object.str_at(&["spec", "signerName"]).to_owned()),
     ..Simple::PLAIN
 };
@@ -226,6 +234,7 @@ pub(super) const RESOURCE_QUOTA: Simple = Simple {
         vec![object.name().into(), amounts(false), amounts(true), print::age(object, now)]
     },
     parts: Parts::StatusOnly,
+    validate: rules::validate_quota,
     ..Simple::PLAIN
 };
 
@@ -246,6 +255,7 @@ pub(super) const LIMIT_RANGE: Simple = Simple {
             }
         }
     },
+    validate: rules::validate_limit_range,
     ..Simple::PLAIN
 };
 

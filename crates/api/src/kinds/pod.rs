@@ -1,5 +1,6 @@
 //! Pods: defaults, the phase they start in, what may change later, and how kubectl shows them.
 
+mod parts;
 mod print;
 
 use jiff::Timestamp;
@@ -10,7 +11,7 @@ use super::pod_spec::{self, Owner};
 use super::print as table;
 use crate::object::Object;
 use crate::quantity::Quantity;
-use crate::resource::{Column, Manners};
+use crate::resource::{Column, Manners, Part};
 use crate::status::FieldError;
 
 /// What the API says when an update touches a fixed field; clients match on its start.
@@ -91,6 +92,14 @@ impl Manners for Pod {
         }
     }
 
+    fn part(&self, subresource: &str) -> Option<&'static dyn Part> {
+        match subresource {
+            "ephemeralcontainers" => Some(&parts::EphemeralContainers),
+            "resize" => Some(&parts::Resize),
+            _ => None,
+        }
+    }
+
     fn grace_seconds(&self, object: &Object) -> Option<i64> {
         // What no node runs, or runs no more, has nothing to wait for (`podStrategy.CheckGracefulDelete`).
         let is_over = matches!(object.str_at(&["status", "phase"]), "Succeeded" | "Failed");
@@ -166,7 +175,7 @@ fn validate_update(object: &Object, old: &Object) -> Vec<FieldError> {
 /// Returns a spec with everything that may change taken out; what only other endpoints change is taken from `old`.
 fn fixed_part(spec: &Value, old: &Value) -> Value {
     let Some(mut fixed) = spec.as_object().cloned() else { return Value::Null };
-    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
+    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
         fixed.remove(field);
     }
     for containers in ["containers", "initContainers"] {

@@ -7,7 +7,7 @@ use super::doc::Doc;
 use super::print::{self, Columns};
 use crate::meta::NameRule;
 use crate::object::Object;
-use crate::resource::{Column, Manners};
+use crate::resource::{Column, Manners, Part};
 use crate::status::FieldError;
 
 /// What is special about a kind that needs no file of its own.
@@ -24,6 +24,10 @@ pub(super) struct Simple {
     pub(super) parts: Parts,
     /// Returns the value of a field that selectors may name; `None` if it is none of this kind's.
     pub(super) field: fn(&Object, &str) -> Option<String>,
+    /// Returns the rules of a subresource that changes a part of its own.
+    pub(super) part: fn(&str) -> Option<&'static dyn Part>,
+    /// What clients should use instead; empty for kinds that stay.
+    pub(super) deprecation: &'static str,
     /// What its names must look like.
     pub(super) names: NameRule,
 }
@@ -50,6 +54,8 @@ impl Simple {
         validate: |_, _| Vec::new(),
         parts: Parts::Data,
         field: |_, _| None,
+        part: |_| None,
+        deprecation: "",
         names: NameRule::Subdomain,
     };
 }
@@ -81,6 +87,14 @@ impl Manners for Simple {
 
     fn field(&self, object: &Object, path: &str) -> Option<String> {
         (self.field)(object, path)
+    }
+
+    fn part(&self, subresource: &str) -> Option<&'static dyn Part> {
+        (self.part)(subresource)
+    }
+
+    fn deprecation(&self) -> Option<String> {
+        (!self.deprecation.is_empty()).then(|| self.deprecation.to_owned())
     }
 
     fn name_rule(&self) -> NameRule {

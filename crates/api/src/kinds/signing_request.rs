@@ -1,0 +1,170 @@
+//! Which parts of a certificate signing request its two subresources may change
+//! (`pkg/registry/certificates/certificates/strategy.go`).
+
+use serde_json::Value;
+
+use super::doc::{list, text};
+use crate::object::Object;
+use crate::resource::Part;
+use crate::status::FieldError;
+
+/// The decisions about a request, which only `approval` makes.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
+const CONDITIONS: &str = "status.conditions";
+
+/// The rules of `approval`.
+struct Approval;
+
+/// The rules of `status`.
+struct Issuing;
+
+/// Returns the rules of a subresource.
+pub(super) fn part(subresource: &str) -> Option<&'static dyn Part> {
+    match subresource {
+        "approval" => Some(&Approval),
+        "status" => Some(&Issuing),
+        _ => None,
+    }
+}
+
+impl Part for Approval {
+    /// Whoever approves changes conditions, not the certificate.
+    fn prepare(&self, new: &mut Object, old: &Object) {
+        let conditions = new.at(&["status", "conditions"]).cloned();
+        restore(new, old, "status");
+        if let Some(conditions) = conditions {
+            new.set(&["status", "conditions"], conditions);
+        } else {
+            new.remove(&["status", "conditions"]);
+        }
+    }
+
+    fn validate(&self, new: &Object, old: &Object) -> Vec<FieldError> {
+        validate(new, old)
+    }
+}
+
+impl Part for Issuing {
+    /// Whoever signs writes the certificate, and decides nothing.
+    fn prepare(&self, new: &mut Object, old: &Object) {
+        let is_decision = |condition: &&Value| DECISIONS.contains(&text(condition, "type"));
+        let mut conditions: Vec<Value> = conditions(old).iter().filter(is_decision).cloned().collect();
+        conditions.extend(conditions_of(new).into_iter().filter(|condition| !is_decision(&condition)));
+        if !conditions.is_empty() {
+            new.set(&["status", "conditions"], conditions);
+        }
+    }
+
+    fn validate(&self, new: &Object, old: &Object) -> Vec<FieldError> {
+        let mut errors = validate(new, old);
+        let (now, before) = (new.str_at(&["status", "certificate"]), old.str_at(&["status", "certificate"]));
+        if !before.is_empty() && now != before {
+            errors.push(FieldError::forbidden("status.certificate", "updates may not modify a set certificate"));
+        }
+        errors
+    }
+}
+
+fn validate(new: &Object, old: &Object) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let now = conditions(new);
+    let has = |conditions: &[Value], kind: &str| conditions.iter().any(|one| text(one, "type") == kind);
+    for kind in ["Approved", "Denied", "Failed"] {
+        if has(conditions(old), kind) && !has(now, kind) {
+            errors.push(FieldError::forbidden(
+                CONDITIONS,
+                &format!("updates may not remove a condition of type {kind:?}"),
+            ));
+        }
+    }
+    for (index, condition) in now.iter().enumerate() {
+        let (kind, status) = (text(condition, "type"), text(condition, "status"));
+        let path = format!("{CONDITIONS}[{index}]");
+        if kind.is_empty() {
+            errors.push(FieldError::required(format!("{path}.type"), ""));
+        }
+        if matches!(kind, "Approved" | "Denied" | "Failed") && status != "True" {
+            errors.push(FieldError::not_supported(format!("{path}.status"), status, &["True"]));
+        }
+        let other = DECISIONS.iter().find(|other| DECISIONS.contains(&kind) && **other != kind);
+        if other.is_some_and(|other| has(&now[..index], other)) {
+            let detail = "Approved and Denied conditions are mutually exclusive";
+            errors.push(FieldError::invalid(format!("{path}.type"), kind, detail));
+        }
+        if now[..index].iter().any(|earlier| text(earlier, "type") == kind) {
+            errors.push(FieldError::duplicate(format!("{path}.type"), kind));
+        }
+    }
+    errors
+}
+
+fn restore(new: &mut Object, old: &Object, field: &str) {
+    match old.0.get(field) {
+        Some(value) => drop(new.0.insert(field.to_owned(), value.clone())),
+        None => drop(new.0.remove(field)),
+    }
+}
+
+fn conditions(object: &Object) -> &[Value] {
+    object.at(&["status"]).map(|status| list(status, "conditions")).unwrap_or_default()
+}
+
+fn conditions_of(object: &Object) -> Vec<Value> {
+    conditions(object).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::kinds::testing::object;
+
+    fn request(status: Value) -> Object {
+        object(json!({"metadata": {"name": "r"}, "spec": {"signerName": "x.io/s"}, "status": status}))
+    }
+
+    fn approved() -> Value {
+        json!({"type": "Approved", "status": "True"})
+    }
+
+    fn changed(subresource: &str, new: Value, old: Value) -> (Object, Vec<String>) {
+        let (mut new, old) = (request(new), request(old));
+        let part = part(subresource).unwrap();
+        part.prepare(&mut new, &old);
+        let errors = part.validate(&new, &old).iter().map(ToString::to_string).collect();
+        (new, errors)
+    }
+
+    #[test]
+    fn an_approval_changes_conditions_and_not_the_certificate() {
+        let (new, errors) = changed("approval", json!({"conditions": [approved()], "certificate": "eA=="}), json!({}));
+        assert_eq!((new.at(&["status"]), errors.len()), (Some(&json!({"conditions": [approved()]})), 0));
+    }
+
+    #[test]
+    fn a_signer_issues_and_does_not_decide() {
+        let denied = json!({"type": "Denied", "status": "True"});
+        let new = json!({"conditions": [denied], "certificate": "eA=="});
+        let (new, errors) = changed("status", new, json!({"conditions": [approved()]}));
+        assert_eq!(new.at(&["status"]), Some(&json!({"conditions": [approved()], "certificate": "eA=="})));
+        assert!(errors.is_empty());
+    }
+
+    #[test]
+    fn a_decision_is_made_once_and_stays() {
+        let denied = json!({"type": "Denied", "status": "True"});
+        let (_, errors) = changed("approval", json!({"conditions": [denied]}), json!({"conditions": [approved()]}));
+        assert_eq!(errors, ["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""]);
+        let (_, errors) = changed("approval", json!({"conditions": [approved(), denied]}), json!({}));
+        assert_eq!(
+            errors,
+            [
+                "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
+            ]
+        );
+        let (_, errors) =
+            changed("approval", json!({"conditions": [{"type": "Approved", "status": "False"}]}), json!({}));
+        assert_eq!(errors, ["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""]);
+    }
+}
