@@ -8,6 +8,8 @@
 //!                     └─> an address outside the cluster (a Service without pods) ─> TCP
 //! ```
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use wkube_api::{ObjectKey, Status};
@@ -85,6 +87,9 @@ pub enum Error {
     /// The node says no, in its words: nothing listens there.
     #[error("{0}")]
     Refused(String),
+    /// Neither yes nor no.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
     /// An address outside the cluster does not answer.
     #[error("connect to {address}")]
     Connect {

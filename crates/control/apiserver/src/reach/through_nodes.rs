@@ -2,19 +2,20 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, TryStreamExt as _};
 use http::{Request, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
+use http_body_util::{BodyExt as _, Collected, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio_util::io::{ReaderStream, StreamReader};
-use wkube_api::{Object, ObjectKey, Resource};
+use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Rng, Tasks};
 
 use super::endpoints::{Destination, PortRef, candidates};
@@ -27,6 +28,9 @@ use crate::tunnel::{Nodes, Unreachable};
 
 /// What may wait in a connection on its way to the node.
 const BUFFER_BYTES: usize = 64 * 1024;
+/// A node answers at once; an address outside the cluster that takes longer is not there (`net.Dialer` in Kubernetes'
+/// own transports waits 30 s, which is longer than any webhook may take).
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A refusal is one sentence.
 const REFUSAL_BYTES_MAX: usize = 8 * 1024;
 
@@ -131,13 +135,20 @@ impl Reach for ThroughNodes {
                 Target::Service(key) => me.service(key, port).await,
             }
         };
-        dialling.boxed()
+        async { tokio::time::timeout(DIAL_TIMEOUT, dialling).await.unwrap_or(Err(Error::TimedOut(DIAL_TIMEOUT))) }
+            .boxed()
     }
 }
 
-/// Returns what a refusing node says.
+/// Returns what a refusing node says, as a `Status` or in plain words.
 async fn sentence(body: Incoming) -> String {
     let read = Limited::new(body, REFUSAL_BYTES_MAX).collect().await;
-    let text = read.map(|read| String::from_utf8_lossy(&read.to_bytes()).trim().to_owned()).unwrap_or_default();
+    let bytes = read.map(Collected::to_bytes).unwrap_or_default();
+    let plain = || String::from_utf8_lossy(&bytes).trim().to_owned();
+    let text = serde_json::from_slice::<Status>(&bytes).map_or_else(|_| plain(), |status| status.message);
     if text.is_empty() { "the node refused without a word".to_owned() } else { text }
 }
+
+#[cfg(test)]
+#[path = "through_nodes_tests.rs"]
+mod tests;
