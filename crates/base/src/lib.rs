@@ -1,8 +1,9 @@
-//! What every part stands on: named tasks, wall time, chance and back-off.
+//! What every part stands on: named tasks, wall time, chance, back-off and numbers for Prometheus.
 
 pub mod backoff;
 pub mod clock;
 pub mod latest;
+pub mod metrics;
 pub mod rng;
 pub mod tasks;
 
