@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_control::{Control, Options};
+use wkube_control::{Control, Flags, Options};
 use wkube_store::{RedbStore, Store};
 
 use crate::args::{ControlFlags, Server};
@@ -52,6 +52,7 @@ impl Plane {
             clock: Clock::system(),
             rng: Rng::from_entropy(),
             names: Vec::new(),
+            flags: Flags::default(),
         };
         let control = Control::start(options, tasks).await.context("failed to start the control plane")?;
         step.done(&format!("control plane ready  https://{}", control.server().address()));

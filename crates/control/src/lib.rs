@@ -5,7 +5,7 @@ mod signer;
 use std::sync::Arc;
 
 use wkube_apiserver::auth::User;
-pub use wkube_apiserver::{ApiServer, Options, StartError};
+pub use wkube_apiserver::{ApiServer, Flags, Options, StartError, audit};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers};
 use wkube_controllers::Context;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use wkube_api::{ObjectKey, Status};
 
-use crate::auth::{self, Attributes, Authorizer, NodeGraph, Policy, User};
+use crate::auth::{self, Attributes, Authorizer, Decision, NodeGraph, Policy, User};
 use crate::registry::Registry;
 use crate::router::{Query, ResourcePath, Verb};
 
@@ -49,7 +49,7 @@ impl Access {
         verb: Verb,
         path: &ResourcePath,
         query: &Query,
-    ) -> Result<(), Status> {
+    ) -> Result<String, Status> {
         let collection = path.name.is_empty() && matches!(verb, Verb::List | Verb::Watch);
         let field_selector = if collection { query.get("fieldSelector") } else { "" };
         let selected = field_selector.split(',').find_map(|term| term.strip_prefix("metadata.name="));
@@ -73,24 +73,32 @@ impl Access {
         user: &User,
         method: &Method,
         path: &str,
-    ) -> Result<(), Status> {
+    ) -> Result<String, Status> {
         let verb = method.as_str().to_lowercase();
         self.check(registry, user, &Attributes { verb: &verb, path, ..Attributes::default() }).await
     }
 
-    /// Decides about anything. A refusal is only final once the caches have seen every write that has been answered, so
+    /// Decides about anything; a yes comes with its reason. A refusal is only final once the caches have seen every write that has been answered, so
     /// that a grant holds for the very next request.
-    pub(crate) async fn check(&self, registry: &Registry, user: &User, wanted: &Attributes<'_>) -> Result<(), Status> {
+    pub(crate) async fn check(
+        &self,
+        registry: &Registry,
+        user: &User,
+        wanted: &Attributes<'_>,
+    ) -> Result<String, Status> {
         let policy = self.policy(registry, Fresh::No).await;
-        if authorizer(registry, &policy).decide(user, wanted).is_allowed() {
-            return Ok(());
+        if let Decision::Allowed(reason) = authorizer(registry, &policy).decide(user, wanted) {
+            return Ok(reason);
         }
         let policy = self.policy(registry, Fresh::Yes).await;
         if let Some(pods) = registry.catalog.core("pods").filter(|_| auth::node::node_name(user).is_some()) {
             // A node asks for what a pod mentions as soon as its own watch shows the pod.
             registry.cache(pods).reach(registry.store.revision()).await;
         }
-        authorizer(registry, &policy).check(user, wanted)
+        match authorizer(registry, &policy).decide(user, wanted) {
+            Decision::Allowed(reason) => Ok(reason),
+            Decision::Refused => Err(wanted.forbidden(user)),
+        }
     }
 
     /// Returns the policy as the caches hold it.

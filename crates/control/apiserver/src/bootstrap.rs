@@ -10,6 +10,8 @@ use crate::admission::claims;
 use crate::admission::service_network::API_ADDRESS;
 use crate::auth;
 use crate::encoding;
+use crate::flow;
+use crate::reconcile::{self, Policy};
 use crate::registry::{Registry, create, failed, keys, object_rules};
 
 /// Starts of several servers on one store may race; each loser looks again.
@@ -26,8 +28,13 @@ pub(crate) struct Addresses {
 
 /// Makes what is missing.
 pub(crate) async fn run(registry: &Registry, addresses: Addresses) -> Result<(), Status> {
+    keep(registry, || documents(addresses)).await
+}
+
+/// Makes what is missing of these documents, and brings the others up to date.
+pub(crate) async fn keep(registry: &Registry, documents: impl Fn() -> Vec<(Policy, Value)>) -> Result<(), Status> {
     for _ in 0..ATTEMPTS {
-        let txn = missing(registry, addresses)?;
+        let txn = missing(registry, documents())?;
         if txn.ops.is_empty() {
             return Ok(());
         }
@@ -40,18 +47,14 @@ pub(crate) async fn run(registry: &Registry, addresses: Addresses) -> Result<(),
     Err(Status::internal("the cluster's first objects are being changed by somebody else all the time"))
 }
 
-/// Whether an object that exists is left alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Policy {
-    /// The user may have changed it.
-    Keep,
-    /// It describes this server as it runs now.
-    Refresh,
+/// Returns the objects of priority and fairness.
+pub(crate) fn flow_control() -> Vec<(Policy, Value)> {
+    flow::documents().into_iter().map(|document| (Policy::Flow, document)).collect()
 }
 
-fn missing(registry: &Registry, addresses: Addresses) -> Result<Txn, Status> {
+fn missing(registry: &Registry, documents: Vec<(Policy, Value)>) -> Result<Txn, Status> {
     let mut txn = Txn::default();
-    for (policy, document) in documents(addresses) {
+    for (policy, document) in documents {
         add(registry, &mut txn, policy, Object(document.as_object().cloned().unwrap_or_default()))?;
     }
     Ok(txn)
@@ -80,12 +83,9 @@ fn add(registry: &Registry, txn: &mut Txn, policy: Policy, mut object: Object) -
         }
         return Ok(());
     };
-    let Some(old) = encoding::decode(&entry.value, entry.modified).filter(|_| policy == Policy::Refresh) else {
-        return Ok(());
-    };
-    let mut new = old.clone();
-    new.0.extend(object.0.into_iter().filter(|(field, _)| field != "metadata"));
-    if new != old {
+    let Some(old) = encoding::decode(&entry.value, entry.modified) else { return Ok(()) };
+    if let Some(mut new) = reconcile::reconciled(policy, &old, &object) {
+        object_rules::bump_if_counted(&mut new, resource);
         txn.preconditions.push(Precondition::Modified(key.clone(), entry.modified));
         txn.ops.push(Op::Put(key, encoding::encode(&new)));
     }
@@ -94,7 +94,6 @@ fn add(registry: &Registry, txn: &mut Txn, policy: Policy, mut object: Object) -
 
 fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
     let mut all: Vec<_> = ["default", "kube-system", "kube-public", "kube-node-lease"].map(namespace).into();
-    all.extend(auth::bootstrap::documents());
     all.extend([
         priority_class(
             "system-cluster-critical",
@@ -108,6 +107,8 @@ fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
         ),
     ]);
     let mut all: Vec<_> = all.into_iter().map(|document| (Policy::Keep, document)).collect();
+    all.extend(auth::bootstrap::documents().into_iter().map(|document| (Policy::Grant, document)));
+    all.extend(flow_control());
     all.push((Policy::Keep, api_service(addresses.api.port())));
     all.push((Policy::Refresh, api_slice(addresses.api)));
     if let Some(listen) = addresses.registry {

@@ -1,11 +1,13 @@
 //! The Kubernetes API: one generic registry over a table of kinds, behind TLS or in process.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 
 mod access;
 mod admission;
+pub mod audit;
 mod bootstrap;
 mod call;
 mod catalog;
@@ -13,20 +15,24 @@ mod definitions;
 mod discovery;
 mod encoding;
 mod event_expiry;
+mod flow;
 mod health;
-mod inflight;
 mod limits;
 mod listen;
 mod metrics;
 mod negotiate;
 mod openapi;
 mod openid;
+mod pipeline;
+mod reconcile;
 mod registry;
 mod render;
 mod respond;
 mod router;
 mod server;
 mod service;
+mod slow;
+mod stall;
 mod streams;
 mod sub;
 mod table;
@@ -44,7 +50,7 @@ pub mod tunnel;
 
 pub use respond::{Body, BoxError};
 pub use router::Verb;
-pub use server::{ApiServer, Options, StartError};
+pub use server::{ApiServer, Flags, Options, StartError};
 pub use service::InProcess;
 
 /// Everything that a request may need. Shared by all connections.
@@ -52,7 +58,9 @@ pub(crate) struct Api {
     registry: registry::Registry,
     access: access::Access,
     metrics: metrics::Metrics,
-    inflight: inflight::Inflight,
+    flow: flow::FlowControl,
+    /// `None` if nothing is logged.
+    audit: Option<Arc<audit::Audit>>,
     /// The registry's store.
     store: Arc<watched_store::WatchedStore>,
     authenticator: auth::Authenticator,
@@ -65,6 +73,10 @@ pub(crate) struct Api {
     ca_pem: Bytes,
     /// The built-in image registry; none in memory.
     images: Option<sub::images::Images>,
-    /// Set once the objects that every cluster has are there.
-    bootstrapped: OnceLock<()>,
+    /// What has been done of the start.
+    started: health::Started,
+    /// Cancelled once the server is about to stop.
+    draining: CancellationToken,
+    /// When the process began.
+    began: jiff::Timestamp,
 }

@@ -48,13 +48,17 @@ pub(crate) const EXPIRY_LOOK_MIN: Duration = Duration::from_secs(10);
 pub(crate) const EXPIRY_LOOK_MAX: Duration = Duration::from_mins(10);
 /// Deletions in one commit; more would keep other writers waiting.
 pub(crate) const EXPIRY_BATCH: usize = 256;
-/// Reads answered at once for clients on the network; `--max-requests-inflight`.
-pub(crate) const READS_AT_ONCE: usize = 400;
-/// Writes answered at once for clients on the network; `--max-mutating-requests-inflight`.
-pub(crate) const WRITES_AT_ONCE: usize = 200;
-/// A request waits this long for its turn before it is told to come back later.
-pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
+/// Seats of all priority levels together; `--max-requests-inflight` and `--max-mutating-requests-inflight`.
+pub(crate) const SEATS: u32 = 600;
+/// A large answer that has not been read by then is given up; `--request-timeout`.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// A connection whose other end takes nothing for so long is closed: nobody is there, or nobody reads.
+pub(crate) const WRITE_STALL: Duration = Duration::from_mins(1);
+/// All headers of an HTTP/1.1 request must be there within this; `ReadHeaderTimeout` in `server/secure_serving.go`.
+pub(crate) const HEADERS_TIMEOUT: Duration = Duration::from_secs(32);
 /// A body must arrive within this; `--request-timeout`.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 /// All headers of one HTTP/2 request together; Go's `DefaultMaxHeaderBytes`.
 pub(crate) const HEADERS_MAX: u32 = 1 << 20;
+/// A watch cache that is so many revisions behind the store makes the server unready.
+pub(crate) const CACHE_LAG: u64 = 5000;

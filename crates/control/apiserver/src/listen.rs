@@ -1,6 +1,7 @@
 //! The network's side: TLS, HTTP/1.1 and HTTP/2, who is calling, and an orderly end.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -17,13 +18,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
-use wkube_api::Status;
 use wkube_base::Tasks;
 
 use crate::auth::User;
-use crate::auth::authenticate;
-use crate::respond::{self, Body};
-use crate::{Api, inflight, limits, service, tls};
+use crate::pipeline::{self, Origin};
+use crate::respond::Body;
+use crate::stall::Impatient;
+use crate::{Api, limits, tls};
 
 /// What answers behind the listener.
 #[derive(Clone)]
@@ -38,25 +39,16 @@ impl Front {
     }
 
     /// Answers a request of a connection whose client certificate named `user`.
-    async fn answer(self, user: Option<User>, request: Request<Incoming>) -> Response<Body> {
+    async fn answer(self, user: Option<User>, peer: Option<SocketAddr>, request: Request<Incoming>) -> Response<Body> {
         let mut request = request.map(|body| body.map_err(Into::into).boxed_unsync());
         if let Some(user) = user {
             request.extensions_mut().insert(user);
         }
-        let path = request.uri().path();
-        let user = match self.api.authenticator.authenticate(request.extensions(), request.headers()) {
-            Err(status) => return respond::failure(&status),
-            Ok(user) if user.is_anonymous() && !authenticate::is_open(path) => {
-                return respond::failure(&Status::unauthorized());
-            }
-            Ok(user) => user,
-        };
-        let class = inflight::class(request.method(), request.uri());
-        let _turn = match self.api.inflight.turn(class).await {
-            Ok(turn) => turn,
-            Err(status) => return respond::failure(&status),
-        };
-        service::answer(&self.api, user, request).await
+        let origin = Origin::Network(peer);
+        match self.api.authenticator.authenticate(request.extensions(), request.headers()) {
+            Ok(user) => pipeline::answer(&self.api, user, request, origin).await,
+            Err(status) => pipeline::refuse(&self.api, request, status, origin).await,
+        }
     }
 }
 
@@ -105,16 +97,17 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, front: Front, stop
         },
     };
     let user = tls::peer_user(stream.get_ref().1);
+    let peer = stream.get_ref().0.peer_addr().ok();
     let service = service_fn(move |request| {
         let (front, user) = (front.clone(), user.clone());
-        async move { Ok::<_, Infallible>(front.answer(user, request).await) }
+        async move { Ok::<_, Infallible>(front.answer(user, peer, request).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits::HEADERS_TIMEOUT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(limits::HTTP2_STREAMS);
     builder.http2().max_header_list_size(limits::HEADERS_MAX);
     builder.http2().keep_alive_interval(limits::KEEP_ALIVE).keep_alive_timeout(limits::KEEP_ALIVE);
-    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(Impatient::new(stream)), service));
     let ended = tokio::select! {
         biased;
         () = stopping.cancelled() => {

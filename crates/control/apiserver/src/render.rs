@@ -7,9 +7,11 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use wkube_api::{Object, Resource, Status};
+use wkube_base::metrics::Counter;
 use wkube_store::Revision;
 
 use crate::encoding::{self, TypeMeta};
+use crate::metrics;
 use crate::negotiate::{Format, Media, Shape};
 use crate::registry::read::Listing;
 use crate::table;
@@ -154,12 +156,14 @@ pub(crate) struct Frames {
     clock: wkube_base::Clock,
     /// A Table watch says its columns once.
     columns_sent: bool,
+    sent: Arc<Counter>,
 }
 
 impl Frames {
     /// Returns a renderer of events about `resource`.
     pub(crate) fn new(media: Media, resource: Arc<Resource>, clock: wkube_base::Clock) -> Self {
-        Self { media, resource, clock, columns_sent: false }
+        let sent = metrics::WATCH_EVENTS.with(&[&resource.group, &resource.version, &resource.plural]);
+        Self { media, resource, clock, columns_sent: false, sent }
     }
 
     /// Returns the kind that is watched.
@@ -169,6 +173,7 @@ impl Frames {
 
     /// Appends one event. `revision` differs from the item's for deletions.
     pub(crate) fn event(&mut self, out: &mut Vec<u8>, kind: EventKind, item: &Item, revision: Revision) {
+        self.sent.add(1);
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");

@@ -3,23 +3,30 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use wkube_api::{Status, kinds};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::Store;
 
 use crate::Api;
 use crate::access::Access;
+use crate::admission::resource_quota;
+use crate::audit::{self, Audit};
+use crate::auth::static_tokens::{self, StaticTokens};
 use crate::auth::token::{Keys, Tokens};
 use crate::auth::{Authenticator, User};
 use crate::bootstrap::{self, Addresses};
 use crate::catalog::Catalog;
 use crate::definitions;
 use crate::event_expiry;
-use crate::inflight::Inflight;
+use crate::flow::{self, FlowControl};
+use crate::health::{Hook, Started};
 use crate::kubeconfig;
+use crate::limits;
 use crate::listen::{self, Front};
 use crate::metrics::Metrics;
 use crate::oci_registry::{OciRegistry, Scheme};
@@ -47,6 +54,19 @@ pub struct Options {
     pub rng: Rng,
     /// More names and addresses by which clients reach this server, for its certificate.
     pub names: Vec<String>,
+    /// What few need.
+    pub flags: Flags,
+}
+
+/// What kube-apiserver has flags for and is off unless somebody asks for it.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
+    /// `--token-auth-file`: static tokens.
+    pub token_auth_file: Option<PathBuf>,
+    /// `--audit-policy-file` and its companions.
+    pub audit: Option<audit::Options>,
+    /// `--shutdown-delay-duration`: how long requests are still taken after the server has said that it goes.
+    pub shutdown_delay: Duration,
 }
 
 /// Why the server did not start.
@@ -81,6 +101,12 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The audit log cannot be kept.
+    #[error("start the audit log")]
+    Audit(#[source] audit::Error),
+    /// The file of static tokens cannot be used.
+    #[error("read the static tokens")]
+    Tokens(#[source] static_tokens::Error),
     /// The objects that every cluster has cannot be made.
     #[error("make the cluster's first objects")]
     Bootstrap(#[source] Status),
@@ -102,6 +128,7 @@ pub struct ApiServer {
     registry_address: Option<SocketAddr>,
     authority: Option<Arc<CertificateAuthority>>,
     images: Option<Arc<OciRegistry>>,
+    shutdown_delay: Duration,
 }
 
 impl ApiServer {
@@ -110,7 +137,11 @@ impl ApiServer {
     /// # Errors
     /// Says which part failed and what to do.
     pub async fn start(options: Options, tasks: &Tasks) -> Result<Self, StartError> {
-        let Options { store, data_dir, listen, registry_listen, clock, rng, names } = options;
+        let Options { store, data_dir, listen, registry_listen, clock, rng, names, flags } = options;
+        let static_tokens = flags.token_auth_file.as_deref().map(StaticTokens::read).transpose();
+        let static_tokens = static_tokens.map_err(StartError::Tokens)?.unwrap_or_default();
+        let audit = flags.audit.as_ref().map(|audit| Audit::start(audit, clock.clone(), tasks)).transpose();
+        let audit = audit.map_err(StartError::Audit)?;
         let listener = bind(listen, "--api").await?;
         let images_listener = match registry_listen {
             Some(address) => Some(bind(address, "--registry").await?),
@@ -134,19 +165,24 @@ impl ApiServer {
             ca_pem: authority.ca_pem().to_owned().into(),
             advertised: bootstrap::reachable(address).to_string(),
             images: images.clone().map(Images::new),
-            ..assemble(store, keys, clock, rng, tasks)
+            audit,
+            ..assemble(store, keys, static_tokens, clock, rng, tasks)
         });
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
             .await
             .map_err(StartError::Bootstrap)?;
         definitions::start(&api, tasks);
-        let _ = api.bootstrapped.set(());
+        resource_quota::start(&api, tasks);
+        flow::start(&api, tasks);
+        api.started.done(&STARTED);
         let front = Front::new(api.clone());
         listen::serve_tls(listener, config, front, tasks);
         if let (Some(listener), Some(images)) = (images_listener, &images) {
             listen::serve_plain(listener, images.router(Scheme::Http), tasks);
         }
-        let server = Self { api, address, registry_address, authority: Some(authority.clone()), images };
+        let shutdown_delay = flags.shutdown_delay;
+        let authority_kept = Some(authority.clone());
+        let server = Self { api, address, registry_address, authority: authority_kept, images, shutdown_delay };
         kubeconfig::write_admin(&data_dir.join("kubeconfig"), &server.url(), &authority).map_err(tls_error)?;
         Ok(server)
     }
@@ -154,17 +190,25 @@ impl ApiServer {
     /// Starts a server without network and files, for tests and simulations.
     pub async fn in_memory(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 6443));
-        let api = Arc::new(assemble(store, Keys::ephemeral(), clock, rng, tasks));
+        let api = Arc::new(assemble(store, Keys::ephemeral(), StaticTokens::default(), clock, rng, tasks));
         let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
         first.expect("a store in memory takes the first objects");
         definitions::start(&api, tasks);
-        let _ = api.bootstrapped.set(());
-        Self { api, address, registry_address: None, authority: None, images: None }
+        resource_quota::start(&api, tasks);
+        api.started.done(&STARTED);
+        Self { api, address, registry_address: None, authority: None, images: None, shutdown_delay: Duration::ZERO }
     }
 
     /// Returns the API as a service in this process, with an identity and without TLS.
     pub fn in_process(&self, user: User) -> InProcess {
         InProcess::new(self.api.clone(), user)
+    }
+
+    /// Says on `/readyz` that the server goes, so that nobody sends it anything new, and completes when it may stop
+    /// listening (`--shutdown-delay-duration`).
+    pub async fn drain(&self) {
+        self.api.draining.cancel();
+        tokio::time::sleep(self.shutdown_delay).await;
     }
 
     /// Returns the connections of the nodes that dialled in.
@@ -198,7 +242,14 @@ impl ApiServer {
     }
 }
 
-fn assemble(store: Arc<dyn Store>, keys: Keys, clock: Clock, rng: Rng, tasks: &Tasks) -> Api {
+fn assemble(
+    store: Arc<dyn Store>,
+    keys: Keys,
+    static_tokens: StaticTokens,
+    clock: Clock,
+    rng: Rng,
+    tasks: &Tasks,
+) -> Api {
     let catalog = Catalog::new(kinds::builtin().iter().cloned());
     let store = Arc::new(WatchedStore::new(store));
     event_expiry::start(store.clone(), clock.clone(), tasks);
@@ -206,21 +257,34 @@ fn assemble(store: Arc<dyn Store>, keys: Keys, clock: Clock, rng: Rng, tasks: &T
     let tokens = Arc::new(Tokens::new(keys, objects.clone(), clock.clone()));
     let nodes = Nodes::new(tasks);
     Api {
-        authenticator: Authenticator::new(objects, clock.clone()).with_tokens(tokens.clone()),
+        authenticator: Authenticator::new(objects, clock.clone()).with_tokens(tokens.clone()).with_static(static_tokens),
+        began: clock.now(),
         tokens,
         registry: Registry::new(store.clone(), catalog, &nodes, clock, rng, tasks.clone()),
         access: Access::default(),
         metrics: Metrics::default(),
-        inflight: Inflight::default(),
+        flow: FlowControl::new(limits::SEATS),
+        audit: None,
         store: store.clone(),
         nodes,
         openapi: Documents::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
         images: None,
-        bootstrapped: OnceLock::new(),
+        started: Started::default(),
+        draining: CancellationToken::new(),
     }
 }
+
+/// What has been done when the listener opens; the flow schemas follow by themselves.
+const STARTED: [Hook; 6] = [
+    Hook::Definitions,
+    Hook::Objects,
+    Hook::FlowConsumer,
+    Hook::FlowProducer,
+    Hook::Roles,
+    Hook::PriorityClasses,
+];
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })

@@ -14,14 +14,15 @@ use parking_lot::Mutex;
 use wkube_api::{Object, Scope, Status};
 
 use crate::access::Fresh;
-use crate::admission::escalation;
+use crate::admission::{certificates, escalation};
 use crate::auth::User;
 use crate::call::{self, Call};
 use crate::negotiate;
 use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
-use crate::router::{self, Query, ResourcePath, Target, Verb};
+use crate::pipeline::{self, Info, Notes, Origin};
+use crate::router::{Query, ResourcePath, Target, Verb};
 use crate::{Api, discovery, health, limits, metrics, openid, sub};
 
 /// The server's router as a tower service with a fixed identity: how components in this process reach the API.
@@ -54,28 +55,22 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (api, user) = (self.api.clone(), self.user.clone());
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        async move { Ok(answer(&api, user, request).await) }.boxed()
+        async move { Ok(pipeline::answer(&api, user, request, Origin::Process).await) }.boxed()
     }
 }
 
-/// Answers a request of a known user.
-pub(crate) async fn answer(api: &Arc<Api>, user: User, request: Request<Body>) -> Response<Body> {
-    let path = request.uri().path().to_owned();
-    let head_only = request.method() == Method::HEAD;
-    let audit_id = header(request.headers(), "audit-id").to_owned();
-    let warnings = Arc::new(Mutex::new(Vec::new()));
-    let target = router::target(&path);
-    let label = metrics::Label::of(request.method(), &target);
-    let answered = match (api.access.impersonate(&api.registry, user, request.headers()).await, target) {
-        (Err(status), _) => Err(status),
-        (Ok(user), Target::Resource(path)) => resource(api, user, path, request, &warnings).await,
-        (Ok(user), Target::Other) => other(api, &user, &path, request).await,
-    };
-    let mut response = answered.unwrap_or_else(|status| respond::failure(&status));
-    api.metrics.count(label, response.status());
-    let audit_id = if audit_id.is_empty() { api.registry.uid() } else { audit_id };
-    respond::finish(&mut response, &audit_id, &warnings.lock());
-    if head_only { response.map(|_| respond::full("")) } else { response }
+/// Answers a request whose turn it is.
+pub(crate) async fn serve(
+    api: &Arc<Api>,
+    user: User,
+    info: &Info,
+    request: Request<Body>,
+    notes: &Notes,
+) -> Result<Response<Body>, Status> {
+    match &info.target {
+        Target::Resource(path) => resource(api, user, path.clone(), info, request, notes).await,
+        Target::Other => other(api, &user, info, request, notes).await,
+    }
 }
 
 /// Answers a request about a resource.
@@ -83,14 +78,15 @@ async fn resource(
     api: &Arc<Api>,
     user: User,
     path: ResourcePath,
+    info: &Info,
     request: Request<Body>,
-    warnings: &Arc<Mutex<Vec<String>>>,
+    notes: &Notes,
 ) -> Result<Response<Body>, Status> {
-    let query = Query::parse(request.uri().query());
-    let verb = router::verb(request.method(), &path, &query).ok_or_else(|| {
+    let query = info.query.clone();
+    let verb = info.verb.ok_or_else(|| {
         Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     })?;
-    api.access.check_resource(&api.registry, &user, verb, &path, &query).await?;
+    notes.decided(api.access.check_resource(&api.registry, &user, verb, &path, &query).await)?;
     if sub::reverse::is_meant(&path) {
         return sub::reverse::accept(api, &path.name, request);
     }
@@ -98,12 +94,13 @@ async fn resource(
         return sub::images::token(api, &user, verb);
     }
     let mut call = understand(api, user, verb, path, query, request.headers())?;
-    if call.resource.group == escalation::GROUP && !matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
+    let asks_policy = matches!(&*call.resource.group, escalation::GROUP | certificates::GROUP);
+    if asks_policy && !matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
         call.policy = Some(api.access.policy(&api.registry, Fresh::Yes).await);
     }
     let accept_encoding = header(request.headers(), "accept-encoding").to_owned();
-    let outcome = dispatch(api, &call, request).await;
-    warnings.lock().append(&mut call.warnings.lock());
+    let outcome = dispatch(api, &call, request, notes).await;
+    notes.take_from(&call);
     Ok(render(api, &call, outcome?, &accept_encoding))
 }
 
@@ -162,7 +159,12 @@ fn understand(
 }
 
 /// Sends a call to its handler.
-async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
+async fn dispatch(
+    api: &Arc<Api>,
+    call: &Call,
+    request: Request<Body>,
+    notes: &Notes,
+) -> Result<Outcome, Status> {
     if matches!(call.subresource.as_str(), "log" | "proxy" | "exec" | "attach" | "portforward") {
         return sub::stream(api, call, request).await;
     }
@@ -176,6 +178,7 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result
     }
     let late = |_| Status::timeout("the request's body did not arrive in time", 1);
     let body = tokio::time::timeout(limits::BODY_TIMEOUT, read_body(request.into_body())).await.map_err(late)??;
+    notes.sent(&call.content_type, &body);
     let write = async {
         if let Some(outcome) = sub::write(api, call, &body).await? {
             return Ok(outcome);
@@ -235,25 +238,35 @@ fn render(api: &Arc<Api>, call: &Call, outcome: Outcome, accept_encoding: &str) 
 }
 
 /// Answers a request about no resource.
-async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) -> Result<Response<Body>, Status> {
+async fn other(
+    api: &Arc<Api>,
+    user: &User,
+    info: &Info,
+    request: Request<Body>,
+    notes: &Notes,
+) -> Result<Response<Body>, Status> {
+    let path = info.path.as_str();
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if path == "/cacerts" && reads {
         return Ok(respond::response(200, "application/x-pem-file", respond::full(api.ca_pem.clone())));
     }
     if sub::images::is_meant(path) {
+        if user.is_anonymous() {
+            return Err(Status::unauthorized());
+        }
         return sub::images::answer(api, request).await;
     }
-    api.access.check_path(&api.registry, user, request.method(), path).await?;
+    notes.decided(api.access.check_path(&api.registry, user, request.method(), path).await)?;
     if !reads {
         return Err(Status::unknown_path());
     }
     let headers = request.headers();
-    let query = Query::parse(request.uri().query());
+    let query = &info.query;
     let trimmed = path.trim_end_matches('/');
     match trimmed {
-        "/healthz" | "/livez" | "/readyz" => Ok(health::answer(api, trimmed, &query)),
+        "/healthz" | "/livez" | "/readyz" => Ok(health::answer(api, trimmed, query)),
         "/version" => Ok(respond::json(200, &health::version())),
-        "/metrics" => Ok(respond::text(200, api.metrics.text(&api.registry.store.health()))),
+        "/metrics" => Ok(respond::response(200, metrics::CONTENT_TYPE, respond::full(metrics::text(api)))),
         _ if trimmed.starts_with("/healthz/") || trimmed.starts_with("/livez/") || trimmed.starts_with("/readyz/") => {
             health::one(api, trimmed)
         }
@@ -261,7 +274,7 @@ async fn other(api: &Arc<Api>, user: &User, path: &str, request: Request<Body>) 
             openid::answer(api, trimmed).ok_or_else(Status::unknown_path)
         }
         "" => Ok(respond::json(200, &discovery::paths(&api.registry.catalog))),
-        _ => discovery::answer(api, trimmed, &query, headers),
+        _ => discovery::answer(api, trimmed, query, headers),
     }
 }
 

@@ -111,6 +111,16 @@ impl Cache {
         (found, revision)
     }
 
+    /// Returns how many items there are.
+    pub(crate) fn len(&self) -> usize {
+        self.items.read().len()
+    }
+
+    /// Returns up to where the cache has seen everything.
+    pub(crate) fn reached(&self) -> Revision {
+        self.reached.get()
+    }
+
     /// Returns a number that is new after every change.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Api, Client, Informers, Scope};
-use wkube_control::{ApiServer, Control, Options};
+use wkube_control::{ApiServer, Control, Flags, Options};
 use wkube_node::tunnel::Stream;
 use wkube_node::{Node, Reverse};
 use wkube_proxy::remote::ThroughApi;
@@ -150,6 +150,7 @@ async fn two_nodes_in_one_process_serve_one_deployment() {
         clock: Clock::system(),
         rng: Rng::from_entropy(),
         names: Vec::new(),
+        flags: Flags::default(),
     };
     let control = Control::start(options, &tasks).await.expect("the control plane starts");
     let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).expect("an engine");

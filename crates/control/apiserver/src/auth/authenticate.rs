@@ -10,11 +10,9 @@ use tracing::debug;
 use wkube_api::Status;
 use wkube_base::Clock;
 
+use super::static_tokens::StaticTokens;
 use super::token::{self, Tokens};
 use super::{AUTHENTICATED, Attributes, Authorizer, User};
-
-/// Where joining nodes fetch the cluster's CA (they check it against the hash in their token, so no login is needed).
-pub const CA_PATH: &str = "/cacerts";
 
 const BOOTSTRAP_GROUP: &str = "system:bootstrappers";
 const BOOTSTRAP_NAMESPACE: &str = "kube-system";
@@ -39,19 +37,26 @@ impl Secrets for () {
 pub struct Authenticator {
     secrets: Arc<dyn Secrets>,
     tokens: Option<Arc<Tokens>>,
+    static_tokens: Arc<StaticTokens>,
     clock: Clock,
 }
 
 impl Authenticator {
     /// Returns an authenticator that knows bootstrap tokens from `secrets`.
     pub fn new(secrets: Arc<dyn Secrets>, clock: Clock) -> Self {
-        Self { secrets, tokens: None, clock }
+        Self { secrets, tokens: None, static_tokens: Arc::default(), clock }
     }
 
     /// Returns the same authenticator, which knows service accounts' tokens, too.
     #[must_use]
     pub fn with_tokens(self, tokens: Arc<Tokens>) -> Self {
         Self { tokens: Some(tokens), ..self }
+    }
+
+    /// Returns the same authenticator, which knows these tokens, too.
+    #[must_use]
+    pub fn with_static(self, tokens: StaticTokens) -> Self {
+        Self { static_tokens: Arc::new(tokens), ..self }
     }
 
     /// Returns whose token it is, and for which of `audiences` (none: the API server's own) it holds.
@@ -65,6 +70,9 @@ impl Authenticator {
             // These name no audience and are for the API server.
             let user = audiences.contains(&own[0]).then(|| self.by_bootstrap_token(id, secret)).flatten();
             return user.map(|user| (user, own.into())).ok_or(token::Refusal::Unknown);
+        }
+        if let Some(user) = self.static_tokens.user(token).filter(|_| audiences.contains(&own[0])) {
+            return Ok((user.clone(), own.into()));
         }
         self.tokens.as_ref().ok_or(token::Refusal::Unknown)?.judge(token, audiences)
     }
@@ -94,13 +102,6 @@ impl Authenticator {
         let stored = self.secrets.secret(BOOTSTRAP_NAMESPACE, &format!("bootstrap-token-{id}"))?;
         bootstrap_user(&stored, id, secret, self.clock.now())
     }
-}
-
-/// Whether a path answers strangers too; everything else is 401 for them.
-pub fn is_open(path: &str) -> bool {
-    let open = ["/healthz", "/livez", "/readyz", "/version"];
-    let inside = |root: &&str| path.strip_prefix(*root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    path == CA_PATH || open.iter().any(inside)
 }
 
 /// Returns the token of an `Authorization: Bearer` header.
@@ -146,8 +147,9 @@ fn bootstrap_user(stored: &Secret, id: &str, secret: &str, now: Timestamp) -> Op
 }
 
 /// Compares in a time that depends only on the lengths.
-fn same_secret(one: &str, other: &str) -> bool {
-    one.len() == other.len() && one.bytes().zip(other.bytes()).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+pub(super) fn same_secret(one: impl AsRef<[u8]>, other: impl AsRef<[u8]>) -> bool {
+    let (one, other) = (one.as_ref(), other.as_ref());
+    one.len() == other.len() && one.iter().zip(other).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// Returns the user that a request acts as: the asker, or whom the `Impersonate-*` headers name and the asker may
@@ -334,17 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_anonymous_and_gets_only_open_paths() {
+    fn nobody_is_anonymous() {
         let authenticator = Authenticator::new(Arc::new(()), Clock::system());
         for given in [&[][..], &[("authorization", "Basic YTpi")], &[("authorization", "Bearer ")]] {
             let user = authenticator.authenticate(&Extensions::new(), &headers(given)).expect("nobody");
             assert!(user.is_anonymous() && !user.is_in(AUTHENTICATED), "{given:?}");
-        }
-        for path in ["/healthz", "/livez/ping", "/readyz", "/version", CA_PATH] {
-            assert!(is_open(path), "{path}");
-        }
-        for path in ["/", "/api", "/metrics", "/healthzz", "/versions", "/cacerts/x", "/v2/"] {
-            assert!(!is_open(path), "{path}");
         }
     }
 

@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod node;
 pub mod rbac;
 pub mod reviews;
+pub mod static_tokens;
 pub mod token;
 
 pub use authenticate::{Authenticator, Secrets};

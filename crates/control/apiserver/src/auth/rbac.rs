@@ -249,6 +249,11 @@ fn url_matches(rule: &str, path: &str) -> bool {
     rule == "*" || rule == path || rule.strip_suffix('*').is_some_and(|prefix| path.starts_with(prefix))
 }
 
+/// Returns which of `wanted` the rules of `held` do not give, in single verbs on single things (`validation.Covers`).
+pub fn missing(held: &[PolicyRule], wanted: &[PolicyRule]) -> Vec<PolicyRule> {
+    wanted.iter().flat_map(split).filter(|single| !held.iter().any(|rule| covers(rule, single))).collect()
+}
+
 /// Splits a rule into rules of one verb on one thing.
 fn split(rule: &PolicyRule) -> Vec<PolicyRule> {
     let mut singles = Vec::new();

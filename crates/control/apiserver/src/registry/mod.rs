@@ -13,13 +13,15 @@ use k8s_openapi::api::core::v1::Secret;
 use parking_lot::Mutex;
 use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_store::{Entry, Error, Store};
+use wkube_store::{Entry, Error, Range, Store};
 
 use crate::admission;
+use crate::admission::resource_quota::Turnstiles;
 use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
 use crate::definitions;
 use crate::encoding;
+use crate::limits;
 use crate::reach::{Reach, ThroughNodes};
 use crate::tunnel::Nodes;
 use crate::watch_cache::{Cache, Item};
@@ -60,6 +62,8 @@ pub(crate) struct Registry {
     pub(crate) webhooks: webhook::Client,
     /// The admission webhooks that are configured.
     pub(crate) hooks: admission::Hooks,
+    /// Where writes that count in a quota stand in line.
+    pub(crate) quotas: Turnstiles,
     caches: Arc<Caches>,
 }
 
@@ -78,12 +82,20 @@ impl Registry {
         let reach: Arc<dyn Reach> = Arc::new(reach);
         let webhooks = webhook::Client::new(reach.clone());
         let (definitions, hooks) = (definitions::Known::default(), admission::Hooks::default());
-        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, hooks, caches }
+        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, hooks, quotas: Turnstiles::default(), caches }
     }
 
     /// Returns the kind's cache; the first call starts it.
     pub(crate) fn cache(&self, resource: &Resource) -> Arc<Cache> {
         self.caches.of(resource)
+    }
+
+    /// Returns where a cache's objects are kept that lags far behind the store; `None` if all keep up.
+    pub(crate) fn cache_behind(&self) -> Option<String> {
+        let newest = self.store.revision().0;
+        let caches = self.caches.by_prefix.lock();
+        let mut behind = caches.iter().filter(|(_, cache)| newest.saturating_sub(cache.reached().0) > limits::CACHE_LAG);
+        behind.next().map(|(prefix, _)| prefix.clone())
     }
 
     /// Returns the stored entry of an object.
@@ -110,6 +122,17 @@ impl Registry {
     /// Returns all of a kind's objects in a namespace (empty: everywhere), as fresh as the store.
     pub(crate) async fn objects(&self, resource: &Resource, namespace: &str) -> Vec<Arc<Object>> {
         self.caches.objects(resource, namespace).await
+    }
+
+    /// Returns the stored entries of a kind in a namespace (empty: everywhere), for the few kinds that every write asks.
+    pub(crate) fn entries(&self, resource: &Resource, namespace: &str) -> Result<Vec<Entry>, Status> {
+        let range = Range { prefix: keys::collection(resource, namespace), ..Range::default() };
+        self.store.list(&range).map(|listed| listed.entries).map_err(|error| failed(&error))
+    }
+
+    /// The same as objects.
+    pub(crate) fn stored(&self, resource: &Resource, namespace: &str) -> Result<Vec<Object>, Status> {
+        self.entries(resource, namespace)?.iter().map(|entry| view::decode(resource, entry)).collect()
     }
 
     /// Draws a uid: the random kind (version 4), from the injected chance.

@@ -93,7 +93,7 @@ async fn a_full_disk_fails_writes_with_its_name_and_readiness_but_not_reads() {
     assert!(body.contains("InternalError") && body.contains("the store failed: no storage space"), "{body}");
     let (code, body) = read("/readyz").await;
     assert_eq!(code, 500);
-    assert!(body.contains("[-]etcd-readiness failed: no storage space"), "{body}");
+    assert!(body.contains("[-]etcd-readiness failed: reason withheld"), "{body}");
     assert_eq!(read("/livez").await.0, 200);
     assert_eq!(read("/api/v1/namespaces/default").await.0, 200);
     disk.is_full.store(false, Ordering::SeqCst);

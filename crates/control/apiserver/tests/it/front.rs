@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Request;
 use serde_json::json;
 use wkube_apiserver::auth::User;
-use wkube_apiserver::{ApiServer, Options, StartError};
+use wkube_apiserver::{ApiServer, Flags, Options, StartError};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::MemoryStore;
 
@@ -66,7 +66,12 @@ async fn health_and_version_answer() {
         assert_eq!((ok.code, ok.body), (200, json!("ok")), "{path}");
     }
     let verbose = server.get("/readyz?verbose").await;
-    assert!(verbose.body.as_str().expect("text").contains("[+]bootstrap ok"));
+    let text = verbose.body.as_str().expect("text");
+    for check in ["ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/rbac/bootstrap-roles", "shutdown"] {
+        assert!(text.contains(&format!("[+]{check} ok\n")), "{check}: {text}");
+    }
+    assert_eq!(server.get("/livez/poststarthook/rbac/bootstrap-roles").await.code, 200);
+    assert_eq!(server.get("/livez/nope").await.code, 404);
     let version = server.get("/version").await;
     assert_eq!((version.at("major"), version.at("minor")), ("1".into(), "37".into()));
     assert!(version.at("gitVersion").starts_with("v1.37.0+wkube"));
@@ -159,6 +164,7 @@ async fn a_port_that_is_taken_is_named_with_its_flag() {
         clock: Clock::system(),
         rng: Rng::seeded(1),
         names: Vec::new(),
+        flags: Flags::default(),
     };
     let failed = ApiServer::start(options, &Tasks::new()).await.err().expect("refused");
     assert!(matches!(failed, StartError::Listen { flag: "--api", .. }));

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use wkube_apiserver::{ApiServer, Options};
+use wkube_apiserver::{ApiServer, Flags, Options};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::MemoryStore;
 
@@ -36,6 +36,7 @@ async fn running() -> Running {
         clock: Clock::system(),
         rng: Rng::seeded(1),
         names: Vec::new(),
+        flags: Flags::default(),
     };
     let server = ApiServer::start(options, &tasks).await.expect("starts");
     Running { server, tasks, directory }
@@ -87,9 +88,16 @@ async fn the_admins_certificate_opens_everything() {
 }
 
 #[tokio::test]
-async fn strangers_are_unauthorized_but_may_see_the_version_and_the_ca() {
+async fn strangers_are_forbidden_what_no_role_gives_them_but_may_see_the_version_and_the_ca() {
     let running = running().await;
-    assert_eq!(running.get("/api/v1/namespaces", false).await.status(), 401);
+    let refused = running.get("/api/v1/namespaces", false).await;
+    assert_eq!(refused.status(), 403);
+    let bytes = refused.into_body().collect().await.expect("a body").to_bytes();
+    let status: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let expected = r#"namespaces is forbidden: User "system:anonymous" cannot list resource "namespaces" in API group "" at the cluster scope"#;
+    assert_eq!(status["message"], expected);
+    assert_eq!(running.get("/api", false).await.status(), 403, "discovery is for those who are known");
+    assert_eq!(running.get("/v2/", false).await.status(), 401, "so are images");
     assert_eq!(running.get("/version", false).await.status(), 200);
     let ca = running.get("/cacerts", false).await;
     assert_eq!(ca.status(), 200);
