@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::doc::{at, list, text};
 use super::others::AUTOSCALER;
+use super::rules;
 use crate::object::Object;
 use crate::resource::{Column, Manners, StoredAs};
+use crate::status::FieldError;
 
 /// The manners of `autoscaling/v1` autoscalers.
 pub(super) struct OldAutoscaler;
@@ -18,6 +20,10 @@ impl Manners for OldAutoscaler {
         {
             object.set(&["spec", "minReplicas"], 1);
         }
+    }
+
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate_autoscaler(object, old)
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 
 use super::doc::text;
 use super::print::{self, Col, Columns, Text, Wide, WideName};
+use super::rules;
 use crate::object::Object;
 use crate::resource::{Column, Manners, StoredAs};
+use crate::status::FieldError;
 
 /// The manners of core events.
 pub(super) struct CoreEvent;
@@ -43,6 +45,10 @@ const RENAMED: [(&str, &str); 7] = [
 ];
 
 impl Manners for CoreEvent {
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate_event(object, "involvedObject", old)
+    }
+
     fn columns(&self) -> Vec<Column> {
         print::columns(COLUMNS)
     }
@@ -71,6 +77,10 @@ impl Manners for CoreEvent {
 }
 
 impl Manners for NewEvent {
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate_event(object, "regarding", old)
+    }
+
     fn columns(&self) -> Vec<Column> {
         print::columns(COLUMNS)
     }

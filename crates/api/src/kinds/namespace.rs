@@ -4,9 +4,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::print::{self, Col, Columns, Text};
+use super::rules;
 use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
+use crate::status::FieldError;
 
 /// The manners of namespaces.
 pub(super) struct Namespace;
@@ -39,6 +41,10 @@ impl Manners for Namespace {
         {
             object.set(&["spec"], spec.clone());
         }
+    }
+
+    fn validate(&self, object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate_namespace(object)
     }
 
     fn name_rule(&self) -> NameRule {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::doc::{Doc, child, children, fill, has, list, text};
 use super::print::{self, Col, Text};
+use super::rules;
 use super::simple::{Parts, Simple};
 use crate::object::Object;
 use crate::status::FieldError;
@@ -50,7 +51,7 @@ pub(super) const INGRESS_CLASS: Simple = Simple {
             fill(parameters, "scope", "Cluster");
         }
     },
-    validate: |_, _| Vec::new(),
+    validate: rules::validate_ingress_class,
     parts: Parts::Spec,
     ..Simple::PLAIN
 };
@@ -62,7 +63,7 @@ pub(super) const NETWORK_POLICY: Simple = Simple {
         vec![object.name().into(), print::selector(object.at(&["spec", "podSelector"])).into(), print::age(object, now)]
     },
     default: default_policy,
-    validate: |_, _| Vec::new(),
+    validate: rules::validate_network_policy,
     parts: Parts::Spec,
     ..Simple::PLAIN
 };

@@ -5,8 +5,10 @@ use serde_json::Value;
 
 use super::doc::{flag, list, text};
 use super::print::{self, Col, Columns, Text, Wide};
+use super::rules;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
+use crate::status::FieldError;
 
 /// The manners of nodes.
 pub(super) struct Node;
@@ -35,6 +37,10 @@ impl Manners for Node {
         {
             object.set(&["status", "allocatable"], capacity);
         }
+    }
+
+    fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+        rules::validate_node(object, old)
     }
 
     fn columns(&self) -> Vec<Column> {

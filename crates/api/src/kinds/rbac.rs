@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::doc::{Doc, child, children, fill, list, text};
 use super::print::{self, Col, Text, Wide};
+use super::rules;
 use super::simple::Simple;
 use crate::meta::NameRule;
 use crate::object::Object;
@@ -17,6 +18,7 @@ pub(super) const ROLE: Simple = Simple {
     columns: print::CREATED_AT_COLUMNS,
     cells: print::created_at_cells,
     names: NameRule::PathSegment,
+    validate: rules::validate_role,
     ..Simple::PLAIN
 };
 
@@ -81,6 +83,7 @@ fn validate_binding(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
             errors.push(FieldError::required(format!("{path}.namespace"), ""));
         }
     }
+    errors.extend(rules::validate_subjects(object));
     if let Some(old) = old
         && old.at(&["roleRef"]) != object.at(&["roleRef"])
     {
@@ -134,13 +137,20 @@ mod tests {
 
     #[test]
     fn the_role_of_a_binding_cannot_change() {
-        let old = object(json!({"roleRef": {"kind": "Role", "name": "view"}}));
-        let new = object(json!({"roleRef": {"kind": "Role", "name": "admin"}}));
+        let binding = |role: &str| {
+            let mut binding = object(json!({"roleRef": {"kind": "Role", "name": role}}));
+            BINDING.default(&mut binding);
+            binding
+        };
+        let (old, new) = (binding("view"), binding("admin"));
         check_errors(
             &BINDING,
             &new,
             Some(&old),
-            &["roleRef: Invalid value: {\"kind\":\"Role\",\"name\":\"admin\"}: cannot change roleRef"],
+            &[
+                "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"Role\",\"name\":\"admin\"}: \
+                 cannot change roleRef",
+            ],
         );
     }
 }

@@ -16,6 +16,9 @@ use crate::status::FieldError;
 /// How long a client sticks to a pod.
 const AFFINITY_SECONDS: i64 = 10_800;
 
+/// The longest that a client sticks to a pod.
+const AFFINITY_MAX: i64 = 86_400;
+
 /// The manners of services.
 pub(super) struct Service;
 
@@ -89,6 +92,7 @@ impl Manners for Service {
         };
         let mut errors = validate_type(spec);
         errors.extend(validate_ports(spec));
+        errors.extend(validate_outside(spec));
         errors.extend(validate_ips(spec, old.and_then(|old| old.at(&["spec"]))));
         let selector = spec.get("selector").and_then(Value::as_object).into_iter().flatten();
         let selector = selector.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
@@ -247,6 +251,48 @@ fn validate_type(spec: &Value) -> Vec<FieldError> {
         if !matches!(policy, "" | "Cluster" | "Local") {
             errors.push(FieldError::not_supported(format!("spec.{field}"), policy, &["Cluster", "Local"]));
         }
+    }
+    errors
+}
+
+/// What leads in from outside, and which clients stick to a pod.
+fn validate_outside(spec: &Value) -> Vec<FieldError> {
+    const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    let mut errors = Vec::new();
+    let kind = text(spec, "type");
+    if kind == "ExternalName" && has(spec, "externalName") {
+        let name = text(spec, "externalName");
+        let problems = meta::dns1123_subdomain(name.strip_suffix('.').unwrap_or(name));
+        errors.extend(problems.iter().map(|problem| FieldError::invalid("spec.externalName", name, problem)));
+    }
+    for (index, address) in list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
+        if address.parse::<std::net::IpAddr>().is_err() {
+            errors.push(FieldError::invalid(format!("spec.externalIPs[{index}]"), address, IP));
+        }
+    }
+    let is_external = matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
+    let policy = text(spec, "externalTrafficPolicy");
+    if !is_external && !policy.is_empty() {
+        let detail = "may only be set for externally-accessible services";
+        errors.push(FieldError::invalid("spec.externalTrafficPolicy", policy, detail));
+    }
+    for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+        if kind != "LoadBalancer" && spec.get(field).is_some_and(|value| !value.is_null()) {
+            errors
+                .push(FieldError::forbidden(format!("spec.{field}"), "may only be used when `type` is 'LoadBalancer'"));
+        }
+    }
+    let health = number(spec, "healthCheckNodePort");
+    if health != 0 && !(kind == "LoadBalancer" && policy == "Local") {
+        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
+        errors.push(FieldError::invalid("spec.healthCheckNodePort", health, detail));
+    }
+    let seconds = spec.get("sessionAffinityConfig").and_then(|config| config.get("clientIP"));
+    if let Some(seconds) = seconds.map(|client| number(client, "timeoutSeconds"))
+        && !(1..=AFFINITY_MAX).contains(&seconds)
+    {
+        let detail = format!("must be greater than 0 and less than {AFFINITY_MAX}");
+        errors.push(FieldError::invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, &detail));
     }
     errors
 }

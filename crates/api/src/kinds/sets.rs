@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{child, child_made, children, fill};
+use super::doc::{child, child_made, children, fill, number, text};
 use super::pod_spec::Owner;
 use super::print::{self, Col, Columns, Number, Text};
 use super::workload::{self, count};
@@ -79,6 +79,9 @@ impl Manners for StatefulSet {
         if !workload::validate_fixed(object, old, &fixed).is_empty() {
             errors.push(FieldError::forbidden("spec", FIXED));
         }
+        if let Some(spec) = object.at(&["spec"]) {
+            errors.extend(validate_stateful(spec));
+        }
         errors
     }
 
@@ -100,6 +103,85 @@ impl Manners for StatefulSet {
     }
 }
 
+/// What only stateful sets have: the order of their pods, partitions and claims (`ValidateStatefulSetSpec`).
+fn validate_stateful(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let (policy, policies) = (text(spec, "podManagementPolicy"), ["OrderedReady", "Parallel"]);
+    if policy.is_empty() {
+        errors.push(FieldError::required("spec.podManagementPolicy", ""));
+    } else if !policies.contains(&policy) {
+        let detail = "must be 'OrderedReady' or 'Parallel'";
+        errors.push(FieldError::invalid("spec.podManagementPolicy", policy, detail));
+    }
+    let strategy = spec.get("updateStrategy").unwrap_or(&Value::Null);
+    let rolling = strategy.get("rollingUpdate").filter(|rolling| !rolling.is_null());
+    match (text(strategy, "type"), rolling) {
+        ("", _) => errors.push(FieldError::required("spec.updateStrategy", "")),
+        ("OnDelete", Some(_)) => {
+            let detail = "only allowed for updateStrategy 'RollingUpdate'";
+            errors.push(FieldError::invalid(
+                "spec.updateStrategy.rollingUpdate",
+                rolling.cloned().unwrap_or_default(),
+                detail,
+            ));
+        }
+        ("RollingUpdate", Some(rolling)) => {
+            let partition = number(rolling, "partition");
+            if partition < 0 {
+                let (path, detail) =
+                    ("spec.updateStrategy.rollingUpdate.partition", "must be greater than or equal to 0");
+                errors.push(FieldError::invalid(path, partition, detail));
+            }
+        }
+        ("OnDelete" | "RollingUpdate", None) => {}
+        (other, _) => {
+            let detail = "must be 'RollingUpdate' or 'OnDelete'";
+            errors.push(FieldError::invalid("spec.updateStrategy", other, detail));
+        }
+    }
+    let retention = spec.get("persistentVolumeClaimRetentionPolicy").unwrap_or(&Value::Null);
+    for field in ["whenDeleted", "whenScaled"] {
+        let policy = text(retention, field);
+        if !matches!(policy, "" | "Delete" | "Retain") {
+            let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
+            errors.push(FieldError::not_supported(path, policy, &["Delete", "Retain"]));
+        }
+    }
+    errors
+}
+
+/// A daemon set replaces pods by taking one away first or by adding one first, not both (`ValidateRollingUpdateDaemonSet`).
+fn validate_daemon_strategy(spec: &Value) -> Vec<FieldError> {
+    const PATH: &str = "spec.updateStrategy.rollingUpdate";
+    let mut errors = Vec::new();
+    let strategy = spec.get("updateStrategy").unwrap_or(&Value::Null);
+    match (text(strategy, "type"), strategy.get("rollingUpdate").filter(|rolling| !rolling.is_null())) {
+        ("OnDelete", _) => {}
+        ("RollingUpdate", None) => errors.push(FieldError::required(PATH, "")),
+        ("RollingUpdate", Some(rolling)) => {
+            errors.extend(workload::validate_budget(rolling, "maxUnavailable", PATH));
+            errors.extend(workload::validate_budget(rolling, "maxSurge", PATH));
+            let zero = |field| workload::is_zero_budget(rolling, field);
+            if zero("maxUnavailable") && zero("maxSurge") {
+                let detail = "cannot be 0 when maxSurge is 0";
+                let value = rolling.get("maxUnavailable").cloned().unwrap_or_default();
+                errors.push(FieldError::invalid(format!("{PATH}.maxUnavailable"), value, detail));
+            } else if !zero("maxUnavailable") && !zero("maxSurge") && rolling.get("maxSurge").is_some() {
+                let value = rolling.get("maxSurge").cloned().unwrap_or_default();
+                errors.push(FieldError::invalid(
+                    format!("{PATH}.maxSurge"),
+                    value,
+                    "may not be set when maxUnavailable is non-zero",
+                ));
+            }
+        }
+        (other, _) => {
+            errors.push(FieldError::not_supported("spec.updateStrategy.type", other, &["RollingUpdate", "OnDelete"]));
+        }
+    }
+    errors
+}
+
 impl Manners for DaemonSet {
     fn default(&self, object: &mut Object) {
         let Some(spec) = child(&mut object.0, "spec") else { return };
@@ -115,7 +197,11 @@ impl Manners for DaemonSet {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        workload::validate(object, old, "daemonset", Owner::Service)
+        let mut errors = workload::validate(object, old, "daemonset", Owner::Service);
+        if let Some(spec) = object.at(&["spec"]) {
+            errors.extend(validate_daemon_strategy(spec));
+        }
+        errors
     }
 
     fn columns(&self) -> Vec<Column> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::doc::{Doc, child, child_made, fill, list, text};
 use super::print::{self, Boolean, Col, Name, Number, Text, Wide};
+use super::rules;
 use super::simple::{Parts, Simple};
 use crate::object::Object;
 
@@ -37,6 +38,7 @@ pub(super) const STORAGE_CLASS: Simple = Simple {
         fill(doc, "reclaimPolicy", "Delete");
         fill(doc, "volumeBindingMode", "Immediate");
     },
+    validate: rules::validate_storage_class,
     ..Simple::PLAIN
 };
 
@@ -80,6 +82,7 @@ pub(super) const PERSISTENT_VOLUME: Simple = Simple {
         start_pending(doc);
     },
     parts: Parts::StatusOnly,
+    validate: rules::validate_volume,
     ..Simple::PLAIN
 };
 
@@ -120,6 +123,7 @@ pub(super) const PERSISTENT_VOLUME_CLAIM: Simple = Simple {
         start_pending(doc);
     },
     parts: Parts::StatusOnly,
+    validate: rules::validate_claim,
     ..Simple::PLAIN
 };
 
@@ -207,6 +211,7 @@ pub(super) const CSI_DRIVER: Simple = Simple {
         fill(spec, "seLinuxMount", false);
     },
     parts: Parts::Spec,
+    validate: rules::validate_csi_driver,
     ..Simple::PLAIN
 };
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::container::{self, Place};
 use super::volumes;
 use crate::kinds::doc::{at, flag, has, list, number, text};
+use crate::kinds::rules;
 use crate::meta;
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
@@ -72,6 +73,9 @@ pub(crate) fn validate_pod_spec(spec: Option<&Value>, path: &str, owner: Owner) 
         errors.extend(validate_spread(constraint, &format!("{path}.topologySpreadConstraints[{index}]")));
     }
     errors.extend(validate_node_affinity(spec, path));
+    errors.extend(rules::validate_affinity(spec, path));
+    errors.extend(rules::validate_security(spec, path));
+    errors.extend(rules::validate_extras(spec, path));
     errors
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::kinds::doc::{has, list, text};
+use crate::kinds::rules;
 use crate::meta;
 use crate::status::FieldError;
 
@@ -53,6 +54,9 @@ fn validate_source(volume: &Value, path: &str) -> Vec<FieldError> {
             "image" => &["reference"],
             _ => &[],
         };
+        if kind == "ephemeral" {
+            errors.extend(validate_ephemeral(source, &path));
+        }
         let missing = needed.iter().filter(|field| !has(source, field));
         errors.extend(missing.map(|field| FieldError::required(format!("{path}.{field}"), "")));
         errors.extend(validate_mode(source, &path, "defaultMode"));
@@ -62,6 +66,15 @@ fn validate_source(volume: &Value, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::required(path, "must specify a volume type"));
     }
     errors
+}
+
+/// A claim that lives as long as its pod.
+fn validate_ephemeral(source: &Value, path: &str) -> Vec<FieldError> {
+    let path = format!("{path}.volumeClaimTemplate");
+    match source.get("volumeClaimTemplate").and_then(|template| template.get("spec")) {
+        Some(spec) => rules::validate_claim_spec(spec, &format!("{path}.spec")),
+        None => vec![FieldError::required(path, "")],
+    }
 }
 
 fn validate_items(items: &[Value], path: &str, kind: &str) -> Vec<FieldError> {

@@ -1,0 +1,302 @@
+//! Network policies, ingress classes, endpoints and slices (`pkg/apis/networking/validation` and its neighbours).
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+use super::{CIDR, IP, check_fixed, check_selector, document, spec};
+use crate::kinds::doc::{has, list, number, text};
+use crate::kinds::pod_spec::port_name;
+use crate::meta;
+use crate::object::Object;
+use crate::status::FieldError;
+
+const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+/// How long the name of an ingress controller may be.
+const CONTROLLER_MAX: usize = 250;
+/// How many addresses one endpoint may have.
+const ADDRESSES_MAX: usize = 100;
+
+/// What an ingress class must look like.
+pub(in crate::kinds) fn validate_ingress_class(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    const PATH: &str = "spec.controller";
+    let controller = text(spec(object), "controller");
+    let mut errors = Vec::new();
+    if controller.len() > CONTROLLER_MAX {
+        errors.push(FieldError::too_long(PATH, CONTROLLER_MAX));
+    }
+    let is_path = controller
+        .split_once('/')
+        .is_some_and(|(domain, path)| meta::dns1123_subdomain(domain).is_empty() && !path.is_empty());
+    if controller.is_empty() {
+        errors.push(FieldError::required(PATH, ""));
+    } else if !is_path {
+        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+        errors.push(FieldError::invalid(PATH, controller, detail));
+    }
+    if let Some(parameters) = spec(object).get("parameters").filter(|parameters| !parameters.is_null()) {
+        for field in ["kind", "name"] {
+            if !has(parameters, field) {
+                let detail = if field == "kind" { "kind is required" } else { "name is required" };
+                errors.push(FieldError::required(format!("spec.parameters.{field}"), detail));
+            }
+        }
+        let (scope, namespace) = (text(parameters, "scope"), has(parameters, "namespace"));
+        match scope {
+            "Namespace" if !namespace => {
+                let detail = "`parameters.scope` is set to 'Namespace'";
+                errors.push(FieldError::required("spec.parameters.namespace", detail));
+            }
+            "Cluster" if namespace => {
+                let detail = "`parameters.scope` is set to 'Cluster'";
+                errors.push(FieldError::forbidden("spec.parameters.namespace", detail));
+            }
+            "Namespace" | "Cluster" => {}
+            other => {
+                let scopes = ["Cluster", "Namespace"];
+                errors.push(FieldError::not_supported("spec.parameters.scope", other, &scopes));
+            }
+        }
+    }
+    errors.extend(old.and_then(|old| check_fixed(&document(object), &document(old), PATH)));
+    errors
+}
+
+/// What a network policy must look like.
+pub(in crate::kinds) fn validate_network_policy(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    let spec = spec(object);
+    let mut errors = check_selector(spec.get("podSelector"), "spec.podSelector");
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (index, rule) in list(spec, direction).iter().enumerate() {
+            let path = format!("spec.{direction}[{index}]");
+            for (index, port) in list(rule, "ports").iter().enumerate() {
+                errors.extend(check_policy_port(port, &format!("{path}.ports[{index}]")));
+            }
+            for (index, peer) in list(rule, peers).iter().enumerate() {
+                errors.extend(check_peer(peer, &format!("{path}.{peers}[{index}]")));
+            }
+        }
+    }
+    let types = list(spec, "policyTypes");
+    if types.len() > 2 {
+        let detail = "may not specify more than two policyTypes";
+        errors.push(FieldError::invalid("spec.policyTypes", types.to_vec(), detail));
+        return errors;
+    }
+    for (index, kind) in types.iter().filter_map(Value::as_str).enumerate() {
+        let kinds = ["Egress", "Ingress"];
+        if !kinds.contains(&kind) {
+            errors.push(FieldError::not_supported(format!("spec.policyTypes[{index}]"), kind, &kinds));
+        }
+    }
+    errors
+}
+
+fn check_policy_port(port: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let protocol = text(port, "protocol");
+    if !protocol.is_empty() && !PROTOCOLS.contains(&protocol) {
+        errors.push(FieldError::not_supported(format!("{path}.protocol"), protocol, &PROTOCOLS));
+    }
+    let end = port.get("endPort").and_then(Value::as_i64);
+    let end_path = format!("{path}.endPort");
+    match port.get("port").filter(|port| !port.is_null()) {
+        Some(Value::Number(first)) => {
+            let first = first.as_i64().unwrap_or_default();
+            if !(1..=65535).contains(&first) {
+                errors.push(FieldError::invalid(format!("{path}.port"), first, PORT_RANGE));
+            }
+            if let Some(end) = end.filter(|end| *end < first) {
+                errors.push(FieldError::invalid(&end_path, end, "must be greater than or equal to `port`"));
+            }
+            if let Some(end) = end.filter(|end| !(1..=65535).contains(end)) {
+                errors.push(FieldError::invalid(end_path, end, PORT_RANGE));
+            }
+        }
+        Some(Value::String(name)) => {
+            if let Some(end) = end {
+                errors.push(FieldError::invalid(end_path, end, "may not be specified when `port` is non-numeric"));
+            }
+            let path = format!("{path}.port");
+            errors.extend(port_name(name).into_iter().map(|why| FieldError::invalid(&path, name.as_str(), why)));
+        }
+        _ => {
+            if let Some(end) = end {
+                errors.push(FieldError::invalid(end_path, end, "may not be specified when `port` is not specified"));
+            }
+        }
+    }
+    errors
+}
+
+fn check_peer(peer: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let mut found = 0;
+    for field in ["podSelector", "namespaceSelector"] {
+        if let Some(selector) = peer.get(field).filter(|selector| !selector.is_null()) {
+            found += 1;
+            errors.extend(check_selector(Some(selector), &format!("{path}.{field}")));
+        }
+    }
+    let block = peer.get("ipBlock").filter(|block| !block.is_null());
+    match block {
+        Some(_) if found > 0 => {
+            errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
+        }
+        Some(block) => errors.extend(check_block(block, &format!("{path}.ipBlock"))),
+        None if found == 0 => errors.push(FieldError::required(path, "must specify a peer")),
+        None => {}
+    }
+    errors
+}
+
+fn check_block(block: &Value, path: &str) -> Vec<FieldError> {
+    let cidr = text(block, "cidr");
+    if cidr.is_empty() {
+        return vec![FieldError::required(format!("{path}.cidr"), "")];
+    }
+    let Some(range) = Range::parse(cidr) else {
+        return vec![FieldError::invalid(format!("{path}.cidr"), cidr, CIDR)];
+    };
+    let mut errors = Vec::new();
+    for (index, except) in list(block, "except").iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("{path}.except[{index}]");
+        match Range::parse(except) {
+            None => errors.push(FieldError::invalid(path, except, CIDR)),
+            Some(inner) if !range.strictly_contains(&inner) => {
+                errors.push(FieldError::invalid(path, except, "must be a strict subset of `cidr`"));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+/// A range of addresses: the bits of its first address, and how many of them it fixes.
+struct Range {
+    bits: u128,
+    fixed: u32,
+    width: u32,
+}
+
+impl Range {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, fixed) = text.split_once('/')?;
+        let (bits, width) = match address.parse().ok()? {
+            IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
+            IpAddr::V6(address) => (address.to_bits(), 128),
+        };
+        let fixed = fixed.parse().ok().filter(|fixed| *fixed <= width)?;
+        Some(Self { bits, fixed, width })
+    }
+
+    fn strictly_contains(&self, inner: &Self) -> bool {
+        let prefix = |bits: u128| if self.fixed == 0 { 0 } else { bits >> (128 - self.fixed) };
+        self.width == inner.width && inner.fixed > self.fixed && prefix(self.bits) == prefix(inner.bits)
+    }
+}
+
+/// What endpoints must look like.
+pub(in crate::kinds) fn validate_endpoints(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    let endpoints = document(object);
+    let mut errors = Vec::new();
+    for (index, subset) in list(&endpoints, "subsets").iter().enumerate() {
+        let path = format!("subsets[{index}]");
+        if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
+            errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for field in ["addresses", "notReadyAddresses"] {
+            for (index, address) in list(subset, field).iter().enumerate() {
+                errors.extend(check_address(text(address, "ip"), &format!("{path}.{field}[{index}].ip")));
+            }
+        }
+        let ports = list(subset, "ports");
+        for (index, port) in ports.iter().enumerate() {
+            errors.extend(check_endpoint_port(port, ports.len() > 1, &format!("{path}.ports[{index}]")));
+        }
+    }
+    errors
+}
+
+fn check_endpoint_port(port: &Value, needs_name: bool, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let name = text(port, "name");
+    if name.is_empty() && needs_name {
+        errors.push(FieldError::required(format!("{path}.name"), ""));
+    } else if !name.is_empty() {
+        let problems = meta::dns1123_label(name);
+        errors.extend(problems.iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)));
+    }
+    let value = number(port, "port");
+    if !(1..=65535).contains(&value) {
+        errors.push(FieldError::invalid(format!("{path}.port"), value, PORT_RANGE));
+    }
+    let protocol = text(port, "protocol");
+    if !PROTOCOLS.contains(&protocol) {
+        errors.push(FieldError::not_supported(format!("{path}.protocol"), protocol, &PROTOCOLS));
+    }
+    errors
+}
+
+/// What the address of an endpoint must be: one that leads somewhere else (`ValidateEndpointIP`).
+fn check_address(address: &str, path: &str) -> Option<FieldError> {
+    let Ok(parsed) = address.parse::<IpAddr>() else { return Some(FieldError::invalid(path, address, IP)) };
+    let is_link_local = match parsed {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let is_link_multicast = match parsed {
+        IpAddr::V4(address) => address.octets()[..3] == [224, 0, 0],
+        IpAddr::V6(address) => address.segments()[0] == 0xff02,
+    };
+    let why = match parsed {
+        _ if parsed.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
+        _ if parsed.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)",
+        _ if is_link_local => "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        _ if is_link_multicast => "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        _ => return None,
+    };
+    Some(FieldError::invalid(path, address, why))
+}
+
+/// What the addresses of a slice's endpoints must be, by the slice's type.
+pub(in crate::kinds) fn validate_slice_addresses(slice: &Value) -> Vec<FieldError> {
+    let kind = text(slice, "addressType");
+    let mut errors = Vec::new();
+    for (index, endpoint) in list(slice, "endpoints").iter().enumerate() {
+        let path = format!("endpoints[{index}].addresses");
+        let addresses = list(endpoint, "addresses");
+        if addresses.len() > ADDRESSES_MAX {
+            errors.push(FieldError::too_many(&path, addresses.len(), ADDRESSES_MAX));
+        }
+        let mut seen = BTreeSet::new();
+        for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
+            let path = format!("{path}[{index}]");
+            if !seen.insert(address) {
+                errors.push(FieldError::duplicate(&path, address));
+            }
+            let parsed = address.parse::<IpAddr>().ok();
+            match (kind, parsed) {
+                ("IPv4", Some(IpAddr::V4(_))) | ("IPv6", Some(IpAddr::V6(_))) => {
+                    errors.extend(check_address(address, &path));
+                }
+                ("IPv4", _) => errors.push(FieldError::invalid(path, address, "must be an IPv4 address")),
+                ("IPv6", _) => errors.push(FieldError::invalid(path, address, "must be an IPv6 address")),
+                ("FQDN", _) => {
+                    let problems = meta::dns1123_subdomain(address);
+                    errors.extend(problems.iter().map(|problem| FieldError::invalid(&path, address, problem)));
+                }
+                _ => {}
+            }
+        }
+    }
+    for (index, port) in list(slice, "ports").iter().enumerate() {
+        let protocol = text(port, "protocol");
+        if !PROTOCOLS.contains(&protocol) {
+            errors.push(FieldError::not_supported(format!("ports[{index}].protocol"), protocol, &PROTOCOLS));
+        }
+    }
+    errors
+}

@@ -1,0 +1,210 @@
+//! Claims, volumes, storage classes and drivers (`pkg/apis/core/validation`, `pkg/apis/storage/validation`).
+
+use serde_json::{Value, json};
+
+use super::{check_fixed, check_selector, document, named, one_of, quantity, spec};
+use crate::kinds::doc::{at, has, list, text};
+use crate::meta;
+use crate::object::Object;
+use crate::status::FieldError;
+
+const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
+const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
+const GREATER_THAN_ZERO: &str = "must be greater than zero";
+/// Fields of a volume's spec that are no source.
+const NO_SOURCES: [&str; 9] = [
+    "accessModes",
+    "capacity",
+    "claimRef",
+    "mountOptions",
+    "nodeAffinity",
+    "persistentVolumeReclaimPolicy",
+    "storageClassName",
+    "volumeAttributesClassName",
+    "volumeMode",
+];
+
+/// What a claim must look like, and what of it may change.
+pub(in crate::kinds) fn validate_claim(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let mut errors = validate_claim_spec(spec(object), "spec");
+    let Some(old) = old else { return errors };
+    let was_bound = old.str_at(&["status", "phase"]) == "Bound";
+    if fixed_claim(spec(object), spec(old), was_bound) != fixed_claim(spec(old), spec(old), was_bound) {
+        let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
+                      bound claims";
+        errors.push(FieldError::forbidden("spec", detail));
+    }
+    let storage = |value: Option<&Value>| value.and_then(quantity);
+    let asked = |object: &Object| storage(object.at(&["spec", "resources", "requests", "storage"]));
+    if asked(object) < asked(old) && asked(object) < storage(old.at(&["status", "capacity", "storage"])) {
+        let detail = "field can not be less than status.capacity";
+        errors.push(FieldError::forbidden("spec.resources.requests.storage", detail));
+    }
+    errors
+}
+
+/// Returns a claim's spec without what may change: its name of a volume once, its size while it is bound.
+fn fixed_claim(new: &Value, old: &Value, was_bound: bool) -> Value {
+    let Some(mut fixed) = new.as_object().cloned() else { return Value::Null };
+    fixed.remove("volumeAttributesClassName");
+    if !has(old, "volumeName") {
+        fixed.remove("volumeName");
+    }
+    if !has(old, "storageClassName") {
+        // Claims that were made before there was a default class get it later.
+        fixed.remove("storageClassName");
+    }
+    if was_bound {
+        fixed.remove("resources");
+    }
+    Value::Object(fixed)
+}
+
+/// What the spec of a claim must look like, also that of a template.
+pub(in crate::kinds) fn validate_claim_spec(spec: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = check_modes(spec, path, "at least 1 access mode is required");
+    errors.extend(check_selector(spec.get("selector"), &format!("{path}.selector")));
+    match at(spec, "resources.requests.storage") {
+        None => errors.push(FieldError::required(format!("{path}.resources[storage]"), "")),
+        Some(size) => errors.extend(check_size(size, &format!("{path}.resources[storage]"))),
+    }
+    errors.extend(named(spec, path, "storageClassName", meta::dns1123_subdomain));
+    errors.extend(one_of(spec, path, "volumeMode", &VOLUME_MODES));
+    errors
+}
+
+fn check_modes(spec: &Value, path: &str, missing: &str) -> Vec<FieldError> {
+    let path = format!("{path}.accessModes");
+    let modes = list(spec, "accessModes");
+    if modes.is_empty() {
+        return vec![FieldError::required(path, missing)];
+    }
+    let names = modes.iter().filter_map(Value::as_str);
+    let unknown = names.clone().filter(|mode| !MODES.contains(mode));
+    let mut errors: Vec<FieldError> = unknown.map(|mode| FieldError::not_supported(&path, mode, &MODES)).collect();
+    if modes.len() > 1 && names.clone().any(|mode| mode == "ReadWriteOncePod") {
+        errors.push(FieldError::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
+    errors
+}
+
+fn check_size(size: &Value, path: &str) -> Option<FieldError> {
+    match quantity(size) {
+        Some(amount) if amount.is_negative() || amount.is_zero() => {
+            Some(FieldError::invalid(path, amount.to_string(), GREATER_THAN_ZERO))
+        }
+        Some(_) => None,
+        None => super::check_amount(size, path).pop(),
+    }
+}
+
+/// What a volume must look like.
+pub(in crate::kinds) fn validate_volume(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let spec = spec(object);
+    let mut errors = check_modes(spec, "spec", "");
+    match spec.get("capacity").and_then(Value::as_object) {
+        None => errors.push(FieldError::required("spec.capacity", "")),
+        Some(capacity) if capacity.len() != 1 || !capacity.contains_key("storage") => {
+            errors.push(FieldError::not_supported("spec.capacity", Value::Object(capacity.clone()), &["storage"]));
+        }
+        Some(capacity) => errors.extend(check_size(&capacity["storage"], "spec.capacity[storage]")),
+    }
+    errors.extend(one_of(spec, "spec", "persistentVolumeReclaimPolicy", &["Delete", "Recycle", "Retain"]));
+    errors.extend(one_of(spec, "spec", "volumeMode", &VOLUME_MODES));
+    errors.extend(named(spec, "spec", "storageClassName", meta::dns1123_subdomain));
+    errors.extend(check_source(spec));
+    if has(spec, "local") && at(spec, "nodeAffinity.required").is_none() {
+        errors.push(FieldError::required("metadata.annotations", "Local volume requires node affinity"));
+    }
+    if let Some(old) = old {
+        if sources(spec) != sources(super::spec(old)) {
+            let detail = "spec.persistentvolumesource is immutable after creation";
+            errors.push(FieldError::forbidden("spec.persistentvolumesource", detail));
+        }
+        errors.extend(check_fixed(&document(object), &document(old), "spec.volumeMode"));
+    }
+    errors
+}
+
+fn sources(spec: &Value) -> Vec<(&String, &Value)> {
+    let fields = spec.as_object().into_iter().flatten();
+    fields.filter(|(field, value)| !NO_SOURCES.contains(&field.as_str()) && !value.is_null()).collect()
+}
+
+fn check_source(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for (index, (kind, source)) in sources(spec).into_iter().enumerate() {
+        let path = format!("spec.{kind}");
+        if index > 0 {
+            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+            continue;
+        }
+        let needed: &[&str] = match kind.as_str() {
+            "hostPath" | "local" => &["path"],
+            "nfs" => &["server", "path"],
+            "csi" => &["driver", "volumeHandle"],
+            _ => &[],
+        };
+        let missing = needed.iter().filter(|field| !has(source, field));
+        errors.extend(missing.map(|field| FieldError::required(format!("{path}.{field}"), "")));
+        if text(source, "path").split('/').any(|part| part == "..") {
+            errors.push(FieldError::invalid(format!("{path}.path"), text(source, "path"), "must not contain '..'"));
+        }
+    }
+    if sources(spec).is_empty() {
+        errors.push(FieldError::required("spec", "must specify a volume type"));
+    }
+    errors
+}
+
+/// What a storage class must look like; little of it may change.
+pub(in crate::kinds) fn validate_storage_class(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let class = document(object);
+    let mut errors = Vec::new();
+    let provisioner = text(&class, "provisioner");
+    if provisioner.is_empty() {
+        errors.push(FieldError::required("provisioner", ""));
+    } else {
+        let problems = meta::qualified_name(&provisioner.to_lowercase());
+        errors.extend(problems.iter().map(|problem| FieldError::invalid("provisioner", provisioner, problem)));
+    }
+    if class.get("parameters").and_then(Value::as_object).is_some_and(|parameters| parameters.contains_key("")) {
+        errors.push(FieldError::invalid("parameters", "", "field must not be empty."));
+    }
+    errors.extend(one_of(&class, "", "reclaimPolicy", &["Delete", "Retain"]));
+    errors.extend(one_of(&class, "", "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]));
+    let Some(old) = old.map(document) else { return errors };
+    for field in ["parameters", "provisioner", "reclaimPolicy"] {
+        if class.get(field) != old.get(field) {
+            errors.push(FieldError::forbidden(field, &format!("updates to {field} are forbidden.")));
+        }
+    }
+    errors.extend(check_fixed(&class, &old, "volumeBindingMode"));
+    errors
+}
+
+/// What a CSI driver must look like.
+pub(in crate::kinds) fn validate_csi_driver(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let driver = document(object);
+    let spec = spec(object);
+    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+    let mut errors: Vec<FieldError> = one_of(spec, "spec", "fsGroupPolicy", &policies).into_iter().collect();
+    for mode in list(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str) {
+        let modes = ["Ephemeral", "Persistent"];
+        if !modes.contains(&mode) {
+            errors.push(FieldError::not_supported("spec.volumeLifecycleModes", mode, &modes));
+        }
+    }
+    for (index, request) in list(spec, "tokenRequests").iter().enumerate() {
+        let seconds = request.get("expirationSeconds").and_then(Value::as_i64);
+        if seconds.is_some_and(|seconds| seconds < 600) {
+            let path = format!("spec.tokenRequests[{index}].expirationSeconds");
+            errors.push(FieldError::invalid(path, json!(seconds), "may not specify a duration less than 10 minutes"));
+        }
+    }
+    if let Some(old) = old.map(document) {
+        let fixed = ["spec.attachRequired", "spec.volumeLifecycleModes"];
+        errors.extend(fixed.iter().filter_map(|field| check_fixed(&driver, &old, field)));
+    }
+    errors
+}
