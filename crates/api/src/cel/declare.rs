@@ -142,6 +142,12 @@ impl Decl {
         }
     }
 
+    /// Returns how many of such values fit into one request.
+    pub fn count_max(&self) -> u64 {
+        // With a comma behind each.
+        REQUEST_MAX / (self.written_min + 1)
+    }
+
     /// Returns the declaration of a field, by the name that expressions use.
     pub(super) fn field(&self, name: &str) -> Option<&Arc<Self>> {
         self.fields.get(name).or(match self.of {

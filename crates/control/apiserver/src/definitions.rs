@@ -97,9 +97,6 @@ pub(crate) fn settle(registry: &Registry, call: &Call, object: &mut Object) -> R
     let others: Vec<Object> =
         listed.entries.iter().filter_map(|entry| encoding::decode(&entry.value, entry.modified)).collect();
     definition::settle(object, &others, registry.clock.now());
-    if definition::has_cel_rules(object) {
-        call.warn("x-kubernetes-validations: the rules are stored, but this server does not enforce them yet");
-    }
     Ok(())
 }
 

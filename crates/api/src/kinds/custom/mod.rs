@@ -13,6 +13,7 @@ pub(crate) mod format;
 mod props;
 mod prune;
 mod publish;
+mod rules;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use serde_json::{Value, json};
 
 use super::doc::{at, flag, list, text};
 use super::{KEPT, Scope, Subresource};
+use crate::cel::Root;
 use crate::decode::{self, Problem, Unknown};
 use crate::jsonpath::JsonPath;
 use crate::object::Object;
@@ -32,6 +34,8 @@ use crate::schema::Type;
 use crate::status::FieldError;
 use columns::Columns;
 use props::Props;
+use rules::Rules;
+pub(super) use rules::{Compiled, compile as compile_rule};
 
 /// One version of a custom kind.
 #[derive(Debug)]
@@ -149,11 +153,13 @@ struct Custom {
     list_kind: String,
     of: Type,
     props: Props,
+    rules: Option<Rules>,
     columns: Columns,
     /// `spec.color`, as selectors name it.
     selectable: Vec<(String, JsonPath)>,
     scale: Option<ScalePaths>,
     has_status: bool,
+    deprecation: Option<String>,
 }
 
 impl Custom {
@@ -168,12 +174,24 @@ impl Custom {
             list_kind: at(spec, "names.listKind").and_then(Value::as_str).unwrap_or_default().to_owned(),
             of: Type::custom_resource(schema),
             props: Props::parse(schema),
+            rules: Rules::parse(schema, Root::Yes),
             columns: Columns::parse(version),
             selectable: selectable.collect(),
             scale: at(version, "subresources.scale").map(scale_paths),
             has_status: at(version, "subresources.status").is_some(),
+            deprecation: deprecation(spec, version, api_version),
         }
     }
+}
+
+/// Returns what users of a version that is about to go are told (`apiextensions/apiserver/customresource_handler.go`).
+fn deprecation(spec: &Value, version: &Value, api_version: &str) -> Option<String> {
+    if version.get("deprecated") != Some(&Value::Bool(true)) {
+        return None;
+    }
+    let kind = at(spec, "names.kind").and_then(Value::as_str).unwrap_or_default();
+    let given = version.get("deprecationWarning").and_then(Value::as_str);
+    Some(given.map_or_else(|| format!("{api_version} {kind} is deprecated"), str::to_owned))
 }
 
 fn scale_paths(scale: &Value) -> ScalePaths {
@@ -199,6 +217,10 @@ fn on_value<T>(object: &mut Object, change: impl FnOnce(&mut Value) -> T) -> T {
 }
 
 impl Manners for Custom {
+    fn deprecation(&self) -> Option<String> {
+        self.deprecation.clone()
+    }
+
     fn default(&self, object: &mut Object) {
         on_value(object, |document| fill::fill(document, &self.props));
     }
@@ -213,11 +235,17 @@ impl Manners for Custom {
     /// (`CRDValidationRatcheting`).
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let new = Value::Object(object.0.clone());
+        let old = old.map(|old| Value::Object(old.0.clone()));
         let mut errors = check::check(&new, &self.props);
-        if let (Some(old), false) = (old, errors.is_empty()) {
-            let old = Value::Object(old.0.clone());
-            let before = check::check(&old, &self.props);
-            errors.retain(|error| !before.contains(error) || !is_unchanged(&error.field, &new, &old));
+        if let (Some(old), false) = (&old, errors.is_empty()) {
+            let before = check::check(old, &self.props);
+            errors.retain(|error| !before.contains(error) || !is_unchanged(&error.field, &new, old));
+        }
+        if let Some(rules) = &self.rules {
+            match rules::blocked(&errors) {
+                Some(error) => errors.push(error),
+                None => errors.extend(rules.check(&new, old.as_ref())),
+            }
         }
         errors
     }
@@ -324,7 +352,11 @@ fn is_unchanged(field: &str, new: &Value, old: &Value) -> bool {
 
 /// Returns what a schema has against a value.
 pub(super) fn problems(value: &Value, schema: &Value) -> Vec<FieldError> {
-    check::check(value, &Props::parse(schema))
+    let mut errors = check::check(value, &Props::parse(schema));
+    if errors.is_empty() {
+        errors.extend(Rules::parse(schema, Root::No).iter().flat_map(|rules| rules.check(value, None)));
+    }
+    errors
 }
 
 /// Whether pruning would take something from a value.

@@ -7,6 +7,7 @@ mod settle;
 mod structural;
 #[cfg(test)]
 mod tests;
+mod validations;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -79,20 +80,6 @@ pub fn is_established(definition: &Object) -> bool {
 /// Whether all names of the definition are its own.
 pub fn has_its_names(definition: &Object) -> bool {
     condition(definition, "NamesAccepted") == "True"
-}
-
-/// Whether rules in CEL stand anywhere in a definition's schemas.
-pub fn has_cel_rules(definition: &Object) -> bool {
-    fn search(value: &Value) -> bool {
-        match value {
-            Value::Object(map) => {
-                map.get("x-kubernetes-validations").is_some_and(Value::is_array) || map.values().any(search)
-            }
-            Value::Array(items) => items.iter().any(search),
-            _ => false,
-        }
-    }
-    definition.at(&["spec", "versions"]).is_some_and(search)
 }
 
 fn condition<'a>(definition: &'a Object, kind: &str) -> &'a str {

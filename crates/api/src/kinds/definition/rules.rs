@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::structural;
+use super::{structural, validations};
 use crate::jsonpath::JsonPath;
 use crate::kinds::doc::{at, flag, list, text};
 use crate::meta;
@@ -106,7 +106,10 @@ fn versions(spec: &Value, errors: &mut Vec<FieldError>) {
             Some(_) if shares && place > 0 => {}
             Some(schema) => {
                 let path = if shares { "spec.validation.openAPIV3Schema".to_owned() } else { own };
-                errors.extend(structural::validate(schema, &path));
+                let wrong = structural::validate(schema, &path);
+                // Rules are read against the schema, and what they would say about a broken one helps nobody.
+                let rules = if wrong.is_empty() { validations::validate(schema, &path) } else { Vec::new() };
+                errors.extend(wrong.into_iter().chain(rules));
             }
         }
         columns(version, &path, errors);

@@ -12,7 +12,7 @@ const UNSUPPORTED: [&str; 7] =
     ["$ref", "additionalItems", "definitions", "dependencies", "deprecated", "id", "patternProperties"];
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
 /// What only the schema itself may say, and not what stands inside `allOf`, `anyOf`, `oneOf` and `not`.
-const STRUCTURAL: [&str; 10] = [
+const STRUCTURAL: [&str; 11] = [
     "additionalProperties",
     "default",
     "description",
@@ -23,6 +23,7 @@ const STRUCTURAL: [&str; 10] = [
     "x-kubernetes-int-or-string",
     "x-kubernetes-list-type",
     "x-kubernetes-preserve-unknown-fields",
+    "x-kubernetes-validations",
 ];
 
 /// Where a schema stands.

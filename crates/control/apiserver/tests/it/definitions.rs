@@ -355,12 +355,32 @@ async fn definitions_are_judged_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rules_in_cel_are_kept_with_a_warning() {
+async fn rules_in_cel_judge_definitions_and_objects() {
     let server = Server::new().await;
-    let mut ruled = definition(&[version("v1", true)]);
-    ruled["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["x-kubernetes-validations"] =
-        json!([{"rule": "self.size < 10"}]);
-    let made = server.post(DEFINITIONS, ruled).await;
-    assert_eq!(made.code, 201, "{made:?}");
-    assert!(made.headers["warning"].to_str().expect("text").contains("x-kubernetes-validations"));
+    let ruled = |rules: Value| {
+        let mut ruled = definition(&[version("v1", true)]);
+        let properties = &mut ruled["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        properties["spec"]["properties"]["ruled"] =
+            json!({"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": rules});
+        ruled
+    };
+    let refused = server.post(DEFINITIONS, ruled(json!([{"rule": "self.m < 10"}]))).await;
+    assert_eq!(refused.code, 422);
+    assert!(refused.at("message").contains("undefined field 'm'"), "{refused:?}");
+    let rules = json!([{"rule": "self.n < 10"}, {"rule": "self.n >= oldSelf.n", "message": "n cannot shrink"}]);
+    let made = server.post(DEFINITIONS, ruled(rules)).await;
+    assert_eq!((made.code, made.headers.get("warning")), (201, None), "{made:?}");
+
+    let gizmos = "/apis/acme.io/v1/namespaces/default/gizmos";
+    let gizmo = |n: i64| json!({"apiVersion": "acme.io/v1", "kind": "Gizmo", "metadata": {"name": "a"}, "spec": {"ruled": {"n": n}}});
+    let refused = server.post(gizmos, gizmo(10)).await;
+    let text = "Gizmo.acme.io \"a\" is invalid: spec.ruled: Invalid value: \"object\": failed rule: self.n < 10";
+    assert_eq!((refused.code, refused.at("message").as_str()), (422, text));
+    assert_eq!(refused.at("details.causes.0.reason"), "FieldValueInvalid");
+    assert_eq!(server.post(gizmos, gizmo(5)).await.code, 201);
+    let patch = |n: i64| Some(json!({"spec": {"ruled": {"n": n}}}));
+    let refused = server.call_as("PATCH", &format!("{gizmos}/a"), "application/merge-patch+json", patch(4)).await;
+    assert!(refused.at("message").ends_with("spec.ruled: Invalid value: \"object\": n cannot shrink"), "{refused:?}");
+    let taken = server.call_as("PATCH", &format!("{gizmos}/a"), "application/merge-patch+json", patch(6)).await;
+    assert_eq!(taken.code, 200, "{taken:?}");
 }
