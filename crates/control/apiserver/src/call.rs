@@ -52,7 +52,7 @@ pub(crate) struct Call {
     pub(crate) field_validation: FieldValidation,
     /// Whether to answer as if, and write nothing.
     pub(crate) dry_run: bool,
-    /// The roles and bindings, on a write of one of these; `None` for all other calls.
+    /// The roles and bindings, on a write of one of these or of a certificate request; `None` for all other calls.
     pub(crate) policy: Option<Arc<Policy>>,
     /// What the client should be told besides the answer.
     pub(crate) warnings: Mutex<Vec<String>>,

@@ -10,9 +10,12 @@ use wkube_api::status::FieldError;
 use wkube_api::{Object, Resource, Status};
 use wkube_store::Key;
 
+use super::resource_quota;
 use crate::call::Call;
 
 const ADDRESSES: &str = "/registry/claims/addresses/";
+/// What a writer is told whose quota changed too often under him.
+const STALE: &str = "the object has been modified; please apply your changes to the latest version and try again";
 const PORTS: &str = "/registry/claims/nodeports/";
 
 /// Returns the key that claims a service address.
@@ -46,6 +49,14 @@ pub(crate) fn of(resource: &Resource, object: &Object) -> BTreeMap<Key, String> 
 
 /// The refusal of a write whose claim is somebody else's (`ipallocator.ErrAllocated`, `portallocator.ErrAllocated`).
 pub(crate) fn taken(call: &Call, object: &Object, key: &Key) -> Status {
+    if resource_quota::is_quota(key) {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        return Status::new(
+            409,
+            "Conflict",
+            format!("Operation cannot be fulfilled on resourcequotas \"{name}\": {STALE}"),
+        );
+    }
     let error = if let Some(address) = key.strip_prefix(ADDRESSES) {
         let detail = "failed to allocate IP: provided IP is already allocated";
         FieldError::invalid("spec.clusterIPs", vec![address.to_owned()], detail)

@@ -14,21 +14,31 @@ use crate::call::Call;
 use crate::definitions;
 use crate::registry::Registry;
 
+mod amounts;
 mod attributes;
-mod certificate_request;
+pub(crate) mod certificates;
+mod claim_resize;
 pub(crate) mod claims;
 mod connect;
+mod default_class;
 mod default_toleration_seconds;
 pub(crate) mod escalation;
+mod limit_ranger;
 mod namespace_lifecycle;
+mod node_restriction;
+mod pod_security;
+mod pod_topology_labels;
 mod priority;
-mod resource_quota;
+pub(crate) mod resource_quota;
 mod rules;
+mod runtime_class;
 mod service_account;
 pub(crate) mod service_network;
+mod taint_nodes;
 mod webhooks;
 
 pub(crate) use attributes::{Attributes, Operation};
+pub(crate) use resource_quota::Reservation;
 pub(crate) use webhooks::{Hooks, is_configuration};
 
 /// The mutating phase: completes or refuses an object. Webhooks that ask for it get a second round.
@@ -46,32 +56,40 @@ pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Object) -> R
 /// The mutating plugins, in order.
 async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
     namespace_lifecycle::admit(attributes, object)?;
-    // LimitRanger
+    limit_ranger::admit(attributes, object)?;
     service_account::admit(attributes, object)?;
-    // TaintNodesByCondition, NodeRestriction (validating in effect)
+    node_restriction::admit(attributes, Some(object))?;
+    taint_nodes::admit(attributes, object);
     priority::admit(attributes, object).await?;
     default_toleration_seconds::admit(attributes, object);
-    // DefaultStorageClass, StorageObjectInUseProtection, RuntimeClass, DefaultIngressClass
+    default_class::admit_claim(attributes, object)?;
+    runtime_class::admit(attributes, object)?;
+    default_class::admit_ingress(attributes, object)?;
+    pod_topology_labels::admit(attributes, object)?;
     // MutatingAdmissionPolicy: mutating_policy::admit(attributes, Some(object)).await?
     webhooks::mutating::admit(attributes, Some(object)).await
 }
 
-/// The validating phase: refuses an object that is valid but not welcome. The quota comes last, in [`reserve`].
-pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Result<(), Status> {
+/// The validating phase: refuses an object that is valid but not welcome. What it reserves is written with the object.
+pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Result<Reservation, Status> {
     escalation::validate(attributes, object)?;
-    // LimitRanger, PodSecurity, PersistentVolumeClaimResize, certificates
+    limit_ranger::validate(attributes, object)?;
+    service_account::validate(attributes, object)?;
+    pod_security::validate(attributes, object).await?;
+    priority::validate(attributes, object).await?;
+    claim_resize::validate(attributes, object)?;
+    certificates::validate(attributes, object)?;
     // ValidatingAdmissionPolicy: validating_policy::validate(attributes, Some(object)).await?
     webhooks::validating::validate(attributes, Some(object)).await?;
-    resource_quota::validate(attributes, object).await
+    resource_quota::reserve(attributes, object).await
 }
 
 /// Both phases for a delete, whose object is `attributes.old`.
 pub(crate) async fn delete(attributes: &Attributes<'_>) -> Result<(), Status> {
     namespace_lifecycle::on_delete(attributes)?;
-    // NodeRestriction
-    // MutatingAdmissionPolicy with `None`
+    node_restriction::admit(attributes, None)?;
     webhooks::mutating::admit(attributes, None).await?;
-    // ValidatingAdmissionPolicy with `None`
+    // ValidatingAdmissionPolicy: validating_policy::validate(attributes, None).await?
     webhooks::validating::validate(attributes, None).await
 }
 
@@ -84,7 +102,7 @@ pub(crate) async fn pass(
 ) -> Result<(), Status> {
     let attributes = Attributes::new(registry, call, operation, None);
     admit(&attributes, object).await?;
-    validate(&attributes, object).await
+    validate(&attributes, object).await.map(drop)
 }
 
 /// Both phases for a stream to a pod, node or service.
@@ -102,7 +120,7 @@ pub(crate) fn complete(attributes: &Attributes<'_>, object: &mut Object) -> Resu
         service_network::settle(registry, object, *old)?;
     }
     if attributes.creates("certificates.k8s.io", "certificatesigningrequests") {
-        certificate_request::on_create(&call.user, object);
+        certificates::on_create(&call.user, object);
     }
     if definitions::is_definition(&call.resource) {
         if *operation == Operation::Create {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
-use super::Attributes;
+use super::{Attributes, Operation};
 use crate::registry::Registry;
 
 /// Sets the pod's priority and preemption policy.
@@ -39,10 +39,41 @@ pub(super) async fn admit(attributes: &Attributes<'_>, pod: &mut Object) -> Resu
         pod.set(&["spec", "priorityClassName"], class.name());
     }
     let policy = class.as_ref().and_then(|class| class.at(&["preemptionPolicy"]).cloned());
-    if pod.at(&["spec", "preemptionPolicy"]).is_none() {
-        pod.set(&["spec", "preemptionPolicy"], policy.unwrap_or_else(|| json!("PreemptLowerPriority")));
+    let policy = policy.unwrap_or_else(|| json!("PreemptLowerPriority"));
+    match pod.at(&["spec", "preemptionPolicy"]).filter(|given| !given.is_null()) {
+        Some(given) if *given != policy => {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let why = format!(
+                "the string value of PreemptionPolicy ({}) must not be provided in pod spec; priority admission \
+                 controller computed {} from the given PriorityClass name",
+                text(given),
+                text(&policy)
+            );
+            Err(Status::admission_refused(&call.resource, pod.name(), &why))
+        }
+        _ => {
+            pod.set(&["spec", "preemptionPolicy"], policy);
+            Ok(())
+        }
     }
-    Ok(())
+}
+
+/// Keeps a second class from being the default, and the system's names for the system.
+pub(super) async fn validate(attributes: &Attributes<'_>, class: &Object) -> Result<(), Status> {
+    let is_write = matches!(attributes.operation, Operation::Create | Operation::Update);
+    let is_default = class.at(&["globalDefault"]) == Some(&Value::Bool(true));
+    if !is_write || !attributes.is_for("scheduling.k8s.io", "priorityclasses") || !is_default {
+        return Ok(());
+    }
+    let other = global_default(attributes.registry, &attributes.call.resource).await;
+    match other.filter(|other| other.name() != class.name()) {
+        Some(other) => {
+            let why =
+                format!("PriorityClass {} is already marked as default. Only one default can exist", other.name());
+            Err(attributes.forbidden(class, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Of several global defaults the lowest counts.

@@ -6,7 +6,7 @@ use super::object_rules::{self, Birth};
 use super::update::Origin;
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, decode};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{self, Attributes, Operation, Reservation};
 use crate::call::Call;
 use crate::limits;
 
@@ -21,8 +21,8 @@ pub(crate) async fn store(registry: &Registry, call: &Call, object: Object, orig
     let generates = object.name().is_empty() && !object.str_at(&["metadata", "generateName"]).is_empty();
     for attempt in 1.. {
         let last = attempt == limits::GENERATE_NAME_RETRIES;
-        let new = prepare(registry, call, object.clone(), origin).await?;
-        match write::put(registry, call, None, &new).await {
+        let (new, reservation) = prepare(registry, call, object.clone(), origin).await?;
+        match write::put(registry, call, None, &new, &reservation).await {
             Ok(item) => return Ok(Outcome::Object { code: 201, item }),
             Err(WriteError::Raced) if !generates => return Err(Status::already_exists(&call.resource, new.name())),
             Err(WriteError::Raced) if last => return Err(Status::generated_name_taken(&call.resource, new.name())),
@@ -35,7 +35,12 @@ pub(crate) async fn store(registry: &Registry, call: &Call, object: Object, orig
 }
 
 /// Turns what the client sent into what is stored.
-async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: Origin) -> Result<Object, Status> {
+async fn prepare(
+    registry: &Registry,
+    call: &Call,
+    mut object: Object,
+    origin: Origin,
+) -> Result<(Object, Reservation), Status> {
     let resource = &*call.resource;
     let birth = Birth { namespace: &call.namespace, name: &call.name, uid: registry.uid(), now: timestamp(registry) };
     object_rules::prepare_create(&mut object, resource, &birth)?;
@@ -50,11 +55,11 @@ async fn prepare(registry: &Registry, call: &Call, mut object: Object, origin: O
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, object.name(), errors));
     }
-    admission::validate(&attributes, &object).await?;
+    let reservation = admission::validate(&attributes, &object).await?;
     if origin == Origin::Client {
         decode::manage(registry, call, &mut object, None);
     }
-    Ok(object)
+    Ok((object, reservation))
 }
 
 fn generate_name(registry: &Registry, object: &mut Object) {

@@ -9,7 +9,7 @@ use super::list_options::{Freshness, ListOptions};
 use super::selection::Selection;
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, decode, object_rules, read, view};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{self, Attributes, Operation, Reservation};
 use crate::call::Call;
 use crate::limits;
 
@@ -217,7 +217,7 @@ pub(crate) async fn one(registry: &Registry, call: &Call, options: &DeleteOption
             Deletion::Going => return Ok(Outcome::Document { code: 200, object: old }),
             _ if options.dry_run || call.dry_run => return Ok(Outcome::Document { code: 200, object: old }),
             Deletion::Mark(marked) => {
-                let written = write::put(registry, call, Some((&entry, &old)), &marked).await;
+                let written = write::put(registry, call, Some((&entry, &old)), &marked, &Reservation::default()).await;
                 written.map(|item| Outcome::Object { code: 200, item })
             }
             Deletion::Remove => write::remove(registry, call, &entry, &old).await.map(|_| removed(&old, resource)),

@@ -9,7 +9,7 @@ use wkube_store::Entry;
 use super::object_rules::{self, Part};
 use super::write::{self, WriteError};
 use super::{Outcome, Registry, create, decode, view};
-use crate::admission::{self, Attributes, Operation};
+use crate::admission::{self, Attributes, Operation, Reservation};
 use crate::call::Call;
 use crate::encoding;
 use crate::limits;
@@ -92,8 +92,8 @@ where
         let old = view::decode(&call.resource, &entry)?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
-        prepare(registry, call, &mut new, &old, part, origin).await?;
-        match store(registry, call, &entry, &old, &new).await {
+        let reservation = prepare(registry, call, &mut new, &old, part, origin).await?;
+        match store(registry, call, (&entry, &old), &new, &reservation).await {
             Ok(item) => return Ok(item),
             Err(WriteError::Raced | WriteError::Claimed(_)) if attempt < limits::CONFLICT_RETRIES => {}
             Err(WriteError::Raced) => return Err(Status::stale(&call.resource, &call.name)),
@@ -111,10 +111,10 @@ async fn prepare(
     old: &Object,
     part: Part,
     origin: Origin,
-) -> Result<(), Status> {
+) -> Result<Reservation, Status> {
     let resource = &*call.resource;
     if origin == Origin::Server {
-        return Ok(());
+        return Ok(Reservation::default());
     }
     object_rules::prepare_update(new, old, resource, part);
     if matches!(part, Part::Main | Part::Whole) {
@@ -133,21 +133,22 @@ async fn prepare(
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
-    if !through_scale {
-        admission::validate(&attributes, new).await?;
-    }
+    let reservation = match through_scale {
+        true => Reservation::default(),
+        false => admission::validate(&attributes, new).await?,
+    };
     if origin == Origin::Client {
         decode::manage(registry, call, new, Some(old));
     }
-    Ok(())
+    Ok(reservation)
 }
 
 async fn store(
     registry: &Registry,
     call: &Call,
-    entry: &Entry,
-    old: &Object,
+    (entry, old): (&Entry, &Object),
     new: &Object,
+    reservation: &Reservation,
 ) -> Result<Arc<Item>, WriteError> {
     if object_rules::may_go(new) {
         // The last finalizer is gone: the update is the delete, and answers with the object.
@@ -158,5 +159,5 @@ async fn store(
     if object_rules::same(new, old) {
         return Ok(view::item(&call.resource, Arc::new(Item::new(entry.clone()))));
     }
-    write::put(registry, call, Some((entry, old)), new).await
+    write::put(registry, call, Some((entry, old)), new, reservation).await
 }

@@ -7,7 +7,7 @@ use wkube_api::{Object, Resource, Status};
 use wkube_store::{Entry, Error, Key, Op, Precondition, Revision, Txn};
 
 use super::{Registry, failed, keys, view};
-use crate::admission::{self, claims};
+use crate::admission::{self, Reservation, claims};
 use crate::call::Call;
 use crate::definitions;
 use crate::watch_cache::Item;
@@ -23,12 +23,13 @@ pub(crate) enum WriteError {
     Failed(Status),
 }
 
-/// Writes a new state: creates if `old` is `None`, else replaces that very state.
+/// Writes a new state and what it reserved: creates if `old` is `None`, else replaces that very state.
 pub(crate) async fn put(
     registry: &Registry,
     call: &Call,
     old: Option<(&Entry, &Object)>,
     new: &Object,
+    reservation: &Reservation,
 ) -> Result<Arc<Item>, WriteError> {
     let resource = &*call.resource;
     let key = keys::of(resource, new);
@@ -39,6 +40,7 @@ pub(crate) async fn put(
     };
     let mut txn = Txn { preconditions: vec![condition], ops: vec![Op::Put(key.clone(), value.clone())] };
     move_claims(&mut txn, resource, old.map(|(_, object)| object), Some(new));
+    reservation.join(&mut txn);
     let modified = commit(registry, call, txn, &key).await?;
     let created = old.map_or(modified, |(entry, _)| entry.created);
     let version = old.map_or(1, |(entry, _)| entry.version + 1);

@@ -59,6 +59,11 @@ fn bound(pods: &Resource, pod: &Object, binding: &Object, now: &str) -> Result<O
     for (key, value) in binding.annotations() {
         new.set(&["metadata", "annotations", key], value);
     }
+    for (key, value) in binding.labels() {
+        if !pod.labels().contains_key(key) {
+            new.set(&["metadata", "labels", key], value);
+        }
+    }
     set_condition(
         &mut new,
         json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),

@@ -42,7 +42,7 @@ pub(crate) async fn admit(registry: &Registry, call: &Call, new: &mut Object, ol
     let attributes = Attributes::new(registry, call, Operation::Update, Some(&before));
     admission::admit(&attributes, &mut scale).await?;
     *new = scaled(new, &scale, &places)?;
-    admission::validate(&attributes, &scale).await
+    admission::validate(&attributes, &scale).await.map(drop)
 }
 
 /// A `Scale` is so plain that an apply is a merge.
