@@ -18,6 +18,7 @@ use self::guests::Sandbox;
 use super::{ContainerSpec, Credential, Guest, Image, Pull, PullError, Runtime, StartError};
 
 mod guests;
+mod tools;
 
 /// What a node reports as its container runtime.
 const VERSION: &str = "wasmtime://48.0.8";
@@ -96,7 +97,7 @@ impl WasmRuntime {
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let artifact = self.artifact(&spec.image).await?;
-        Sandbox::start(artifact, self.0.proxy.clone(), spec)
+        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), spec)
     }
 }
 

@@ -13,7 +13,7 @@ use wkube_wasm_runtime::{EngineOptions, wat_to_wasm};
 
 use super::*;
 use crate::logs::{Logs, Query, path_of, reader::Reader};
-use crate::runtime::{Exec, Exit, PodRef};
+use crate::runtime::{Exec, Exit, Mount, PodRef};
 use crate::stdio::queue;
 
 /// Prints its first argument's bytes and exits with 3.
@@ -236,4 +236,29 @@ async fn an_image_that_only_serves_says_so_instead_of_running_a_command() {
     let wanted = "container c of pod p serves wasi:http and has no wasi:cli/run to run; its image exports \
                   wasi:http/incoming-handler@0.2.";
     assert!(message.starts_with(wanted), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_nodes_tools_see_the_volumes_of_a_container_that_has_no_command() {
+    let world = World::new(include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm"));
+    let data = world.dir.path().join("data");
+    std::fs::create_dir_all(data.join("sub")).unwrap();
+    std::fs::write(data.join("sub/file"), "content").unwrap();
+    let mount = Mount { host: data.clone(), guest: "/data".into(), is_read_only: false };
+    let image = world.pull("job:v1").await.unwrap();
+    let guest = world.runtime.start(ContainerSpec { mounts: vec![mount], ..world.spec(image) }).await.unwrap();
+    let check = async |args: &[&str]| {
+        let (exit, text) = exec(&*guest, args, "typed").await.unwrap();
+        format!("{} {text}", exit.code)
+    };
+    assert_eq!(check(&["cat", "/data/sub/file"]).await, "0 content");
+    assert_eq!(check(&["/bin/cat", "-"]).await, "0 typed");
+    assert_eq!(check(&["ls", "/data"]).await, "0 sub\n");
+    assert_eq!(check(&["test", "-d", "/data/sub"]).await, "0 ");
+    assert_eq!(check(&["test", "-d", "/data/sub/file"]).await, "1 ");
+    assert_eq!(check(&["ls", "/etc"]).await, "2 ls: cannot access '/etc': No such file or directory\n");
+    assert_eq!(check(&["tar", "cf", "/data/a.tar", "-C", "/data", "sub"]).await, "0 ");
+    assert_eq!(check(&["tar", "tf", "/data/a.tar"]).await, "0 sub/\nsub/file\n");
+    assert_eq!(check(&["tar", "xmf", "/data/a.tar", "-C", "/data/sub"]).await, "0 ");
+    assert_eq!(std::fs::read(data.join("sub/sub/file")).unwrap(), b"content");
 }

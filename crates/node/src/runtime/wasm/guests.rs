@@ -11,16 +11,17 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::sync::{mpsc, watch};
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::{
-    Access, Allowance, Artifact, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind, Limits, Mount,
-    Outbound, Output as GuestOutput, Running, StdStream,
+    Access, Allowance, Artifact, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind,
+    Limits, Mount, Outbound, Output as GuestOutput, Running, StdStream,
 };
 
-use super::{chain, judge};
+use super::{chain, judge, tools};
 use crate::logs::entry::Stream;
 use crate::runtime::{self, ContainerSpec, Exec, Exit, Guest, Output, PodRef, StartError};
 
 /// What everything that runs in one container sees, and the code that it runs.
 pub(super) struct Sandbox {
+    engine: Engine,
     artifact: Artifact,
     proxy: Proxy,
     pod: PodRef,
@@ -32,11 +33,16 @@ pub(super) struct Sandbox {
 
 impl Sandbox {
     /// Starts a container.
-    pub(super) fn start(artifact: Artifact, proxy: Proxy, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
+    pub(super) fn start(
+        engine: Engine,
+        artifact: Artifact,
+        proxy: Proxy,
+        spec: ContainerSpec,
+    ) -> Result<Arc<dyn Guest>, StartError> {
         let ContainerSpec { pod, name, args, env, mounts, memory_bytes, cpu_millis, stdin, output, image: _ } = spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
         let limits = Limits { memory_bytes, cpu_millis, ..Limits::default() };
-        let sandbox = Arc::new(Self { artifact, proxy, pod, container: name, env, mounts, limits });
+        let sandbox = Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits });
         let guest = sandbox.guest_spec(args, stdin, output);
         match sandbox.artifact.kind() {
             Kind::HttpHandler => {
@@ -50,15 +56,19 @@ impl Sandbox {
         }
     }
 
-    /// Runs a command inside the limits of the container.
-    fn exec(self: &Arc<Self>, exec: Exec, allowance: Allowance) -> Result<Arc<dyn Guest>, StartError> {
-        if !self.artifact.has_command() {
+    /// Runs a command inside the limits of the container: a tool of the node, or else the image's own.
+    async fn exec(self: Arc<Self>, exec: Exec, allowance: Allowance) -> Result<Arc<dyn Guest>, StartError> {
+        let artifact = if exec.args.first().is_some_and(|program| tools::is_tool(program)) {
+            tools::load(&self.engine).await.map_err(|error| judge(&error))?
+        } else if self.artifact.has_command() {
+            self.artifact.clone()
+        } else {
             return Err(StartError::Unrunnable(self.has_no_command()));
-        }
+        };
         let guest = self.guest_spec(exec.args, exec.stdin, exec.output);
-        let running = self.artifact.start(GuestSpec { allowance: Some(allowance), ..guest });
+        let running = artifact.start(GuestSpec { allowance: Some(allowance), ..guest });
         let running = running.map_err(|error| judge(&error))?;
-        Ok(Arc::new(Command { running, sandbox: Arc::clone(self) }))
+        Ok(Arc::new(Command { running, sandbox: self }))
     }
 
     fn guest_spec(
@@ -90,7 +100,8 @@ impl Sandbox {
         let exports = self.artifact.inspection().exports.join(", ");
         format!(
             "container {container} of pod {pod} serves wasi:http and has no wasi:cli/run to run; its image exports \
-             {exports}; `kubectl logs` and `kubectl port-forward` show what it does"
+             {exports}; what can be run here are the node's own tools: {}",
+            tools::NAMES.join(", ")
         )
     }
 }
@@ -125,8 +136,7 @@ impl Guest for Command {
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
-        let started = self.sandbox.exec(exec, self.running.allowance());
-        std::future::ready(started).boxed()
+        Arc::clone(&self.sandbox).exec(exec, self.running.allowance()).boxed()
     }
 }
 
@@ -170,8 +180,7 @@ impl Guest for Handler {
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
-        let started = self.sandbox.exec(exec, self.guest.allowance());
-        std::future::ready(started).boxed()
+        Arc::clone(&self.sandbox).exec(exec, self.guest.allowance()).boxed()
     }
 }
 
