@@ -287,3 +287,34 @@ fn policies_deadlines_and_affinities_are_checked() {
         ],
     );
 }
+
+#[test]
+fn projections_name_their_source_and_last_long_enough() {
+    let sources = json!([
+        {"serviceAccountToken": {"expirationSeconds": 60}},
+        {"configMap": {}, "secret": {"name": "s"}},
+        {"podCertificate": {"signerName": "a/b", "keyType": "ED25519", "maxExpirationSeconds": 1}},
+    ]);
+    let mut spec = with(json!({}));
+    spec["volumes"] = json!([{"name": "v", "projected": {"sources": sources}}]);
+    check(
+        &spec,
+        &[
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 60: may not specify a duration less than 10 minutes",
+            "spec.volumes[0].projected.sources[0].serviceAccountToken.path: Required value",
+            "spec.volumes[0].projected.sources[1].configMap.name: Required value",
+            "spec.volumes[0].projected.sources[1].secret: Forbidden: may not specify more than 1 volume type",
+            "spec.volumes[0].projected.sources[2].podCertificate.maxExpirationSeconds: Invalid value: 1: if provided, maxExpirationSeconds must be >= 3600",
+            "spec.volumes[0].projected.sources[2].podCertificate: Required value: specify at least one of credentialBundlePath, keyPath, and certificateChainPath",
+        ],
+    );
+}
+
+#[test]
+fn an_ephemeral_volume_is_a_claim() {
+    let mut spec = with(json!({}));
+    spec["volumes"] =
+        json!([{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {"accessModes": ["ReadWriteOnce"]}}}}]);
+    let expected = "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value";
+    check(&spec, &[expected]);
+}

@@ -9,6 +9,14 @@ use crate::kinds::rules;
 use crate::meta;
 use crate::status::FieldError;
 
+/// A projected token lasts between ten minutes and 2^32 seconds.
+const TOKEN_SECONDS_MIN: i64 = 600;
+/// See `TOKEN_SECONDS_MIN`.
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
+/// A pod's certificate lasts between an hour and ninety-one days.
+const CERTIFICATE_SECONDS_MIN: i64 = 3600;
+/// See `CERTIFICATE_SECONDS_MIN`.
+const CERTIFICATE_SECONDS_MAX: i64 = 91 * 24 * 3600;
 const MODE_RANGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 
 /// Returns the names of the volumes, and everything that is wrong with them.
@@ -57,6 +65,11 @@ fn validate_source(volume: &Value, path: &str) -> Vec<FieldError> {
         if kind == "ephemeral" {
             errors.extend(validate_ephemeral(source, &path));
         }
+        if kind == "projected" {
+            for (index, source) in list(source, "sources").iter().enumerate() {
+                errors.extend(validate_projection(source, &format!("{path}.sources[{index}]")));
+            }
+        }
         let missing = needed.iter().filter(|field| !has(source, field));
         errors.extend(missing.map(|field| FieldError::required(format!("{path}.{field}"), "")));
         errors.extend(validate_mode(source, &path, "defaultMode"));
@@ -64,6 +77,78 @@ fn validate_source(volume: &Value, path: &str) -> Vec<FieldError> {
     }
     if found == 0 {
         errors.push(FieldError::required(path, "must specify a volume type"));
+    }
+    errors
+}
+
+/// One source of a projected volume (`validateProjectionSources`).
+fn validate_projection(source: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let set = source.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    for (index, (kind, projection)) in set.enumerate() {
+        let path = format!("{path}.{kind}");
+        if index > 0 {
+            errors.push(FieldError::forbidden(path, "may not specify more than 1 volume type"));
+            continue;
+        }
+        match kind.as_str() {
+            "secret" | "configMap" if !has(projection, "name") => {
+                errors.push(FieldError::required(format!("{path}.name"), ""));
+            }
+            "serviceAccountToken" => errors.extend(validate_token(projection, &path)),
+            "podCertificate" => errors.extend(validate_certificate(projection, &path)),
+            _ => {}
+        }
+        errors.extend(validate_items(list(projection, "items"), &format!("{path}.items"), kind));
+    }
+    errors
+}
+
+fn validate_token(token: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let seconds_path = format!("{path}.expirationSeconds");
+    match token.get("expirationSeconds").and_then(Value::as_i64) {
+        Some(seconds) if seconds < TOKEN_SECONDS_MIN => {
+            errors.push(FieldError::invalid(seconds_path, seconds, "may not specify a duration less than 10 minutes"));
+        }
+        Some(seconds) if seconds > TOKEN_SECONDS_MAX => {
+            let detail = "may not specify a duration larger than 2^32 seconds";
+            errors.push(FieldError::invalid(seconds_path, seconds, detail));
+        }
+        _ => {}
+    }
+    if !has(token, "path") {
+        errors.push(FieldError::required(format!("{path}.path"), ""));
+    }
+    errors
+}
+
+fn validate_certificate(certificate: &Value, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    if !has(certificate, "signerName") {
+        errors.push(FieldError::required(format!("{path}.signerName"), ""));
+    }
+    let kinds = ["ECDSAP256", "ECDSAP384", "ECDSAP521", "ED25519", "RSA3072", "RSA4096"];
+    let kind = text(certificate, "keyType");
+    if !kinds.contains(&kind) {
+        errors.push(FieldError::not_supported(format!("{path}.keyType"), kind, &kinds));
+    }
+    let seconds_path = format!("{path}.maxExpirationSeconds");
+    match certificate.get("maxExpirationSeconds").and_then(Value::as_i64) {
+        Some(seconds) if seconds < CERTIFICATE_SECONDS_MIN => {
+            let detail = format!("if provided, maxExpirationSeconds must be >= {CERTIFICATE_SECONDS_MIN}");
+            errors.push(FieldError::invalid(seconds_path, seconds, &detail));
+        }
+        Some(seconds) if seconds > CERTIFICATE_SECONDS_MAX => {
+            let detail = format!("if provided, maxExpirationSeconds must be <= {CERTIFICATE_SECONDS_MAX}");
+            errors.push(FieldError::invalid(seconds_path, seconds, &detail));
+        }
+        _ => {}
+    }
+    let files = ["credentialBundlePath", "keyPath", "certificateChainPath"];
+    if !files.iter().any(|file| has(certificate, file)) {
+        let detail = "specify at least one of credentialBundlePath, keyPath, and certificateChainPath";
+        errors.push(FieldError::required(path, detail));
     }
     errors
 }

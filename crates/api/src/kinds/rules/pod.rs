@@ -12,6 +12,9 @@ use crate::meta;
 use crate::status::FieldError;
 
 const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
+/// How long the name of a kernel parameter may be.
+const SYSCTL_MAX: usize = 253;
+const SYSCTL: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
 const NAMESERVERS_MAX: usize = 3;
 const SEARCHES_MAX: usize = 32;
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
@@ -101,11 +104,25 @@ fn check_sysctls(sysctls: &[Value], path: &str) -> Vec<FieldError> {
         let path = format!("{path}[{index}].name");
         if name.is_empty() {
             errors.push(FieldError::required(path, ""));
-        } else if !seen.insert(name.replace('/', ".")) {
+        } else if !is_sysctl(name) {
+            let detail = format!("must have at most {SYSCTL_MAX} characters and match regex {SYSCTL}");
+            errors.push(FieldError::invalid(path, name, &detail));
+        } else if !seen.insert(name) {
             errors.push(FieldError::duplicate(path, name));
         }
     }
     errors
+}
+
+/// Segments of small letters, digits, dashes and underscores, between dots or slashes (`IsValidSysctlName`).
+fn is_sysctl(name: &str) -> bool {
+    let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let fits = |part: &str| {
+        part.starts_with(alphanumeric)
+            && part.ends_with(alphanumeric)
+            && part.chars().all(|c| alphanumeric(c) || matches!(c, '-' | '_'))
+    };
+    name.len() <= SYSCTL_MAX && name.split(['.', '/']).all(fits)
 }
 
 /// What the affinities of a pod must look like.

@@ -477,3 +477,14 @@ fn aliases_gates_and_dns_are_looked_at() {
         ],
     );
 }
+
+#[test]
+fn kernel_parameters_have_names_between_dots_or_slashes() {
+    let sysctls =
+        ["foo-", "kernel.shmmax", "kernel/shmmax", "bar..", "kernel.shmmax"].map(|name| json!({"name": name}));
+    let told = validate_security(&json!({"securityContext": {"sysctls": sysctls}}), "spec");
+    let fields: Vec<&str> = told.iter().map(|error| error.field.as_str()).collect();
+    let at = |index: usize| format!("spec.securityContext.sysctls[{index}].name");
+    assert_eq!(fields, [at(0), at(3), at(4)]);
+    assert!(told[0].message.starts_with("Invalid value: \"foo-\": must have at most 253 characters and match regex ^"));
+}

@@ -1,5 +1,8 @@
 //! The suite and its helper.
 
+mod admission;
+mod access;
+mod conversion;
 mod create;
 mod definitions;
 mod delete;
@@ -7,8 +10,10 @@ mod escalation;
 mod events;
 mod failing;
 mod front;
+mod hostile;
 mod https;
 mod list;
+mod operations;
 mod patch;
 mod sub;
 mod tls;
@@ -16,6 +21,7 @@ mod token;
 mod update;
 mod watch;
 mod webhooks;
+mod wire;
 
 use std::sync::Arc;
 
