@@ -191,6 +191,20 @@ pub trait CustomManners: Send + Sync {
 
     /// Returns the name of the list kind.
     fn list_kind(&self) -> &str;
+
+    /// Returns who converts objects from version to version; `None` if only their `apiVersion` changes.
+    fn conversion(&self) -> Option<&Conversion>;
+}
+
+/// Who converts the objects of a custom kind (`spec.conversion` with the strategy `Webhook`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conversion {
+    /// The `apiVersion` in which objects are kept.
+    pub storage: String,
+    /// Where the webhook is: its `clientConfig`.
+    pub client: Value,
+    /// The versions of `ConversionReview` that it reads, the best first.
+    pub reviews: Vec<String>,
 }
 
 /// Where a custom resource keeps what its `scale` subresource shows: field names from the root down.

@@ -369,8 +369,12 @@ impl Status {
     pub fn to_json(&self) -> Value {
         let mut document = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        // Whoever refused may have given none: a webhook, for example.
+        if !self.reason.is_empty() {
+            document["reason"] = self.reason.as_str().into();
+        }
         if let Some(details) = &self.details {
             document["details"] = json!(details);
         }

@@ -57,7 +57,16 @@ impl Manners for Configuration {
         for (place, hook) in hooks.iter().enumerate() {
             let path = format!("webhooks[{place}]");
             self.check_webhook(hook, &path, rules, &mut errors);
-            check_reviews(hook, &format!("{path}.admissionReviewVersions"), rules, &mut errors);
+            let path = format!("{path}.admissionReviewVersions");
+            let versions = list(hook, "admissionReviewVersions");
+            check_review_versions(versions, &path, &mut errors);
+            if versions.is_empty() {
+                errors.push(FieldError::required(&path, &format!("must specify one of {}", REVIEWS.join(", "))));
+            }
+            if rules.known_reviews && !reads_known_reviews(hook) {
+                let why = format!("must include at least one of {}", REVIEWS.join(", "));
+                errors.push(FieldError::invalid(path, versions.to_vec(), &why));
+            }
         }
         if rules.unique_names {
             errors.extend(
@@ -110,7 +119,11 @@ fn has_no_side_effects(hook: &Value) -> bool {
 
 fn reads_known_reviews(hook: &Value) -> bool {
     let versions = list(hook, "admissionReviewVersions");
-    versions.is_empty() || versions.iter().any(|version| REVIEWS.iter().any(|known| version == known))
+    versions.is_empty() || are_known(versions)
+}
+
+fn are_known(versions: &[Value]) -> bool {
+    versions.iter().any(|version| REVIEWS.iter().any(|known| version == known))
 }
 
 /// Returns the places of names that were there before.
@@ -246,12 +259,8 @@ fn check_resources(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-fn check_reviews(hook: &Value, path: &str, rules: Rules, errors: &mut Vec<FieldError>) {
-    let versions = list(hook, "admissionReviewVersions");
-    if versions.is_empty() {
-        errors.push(FieldError::required(path, &format!("must specify one of {}", REVIEWS.join(", "))));
-        return;
-    }
+/// Checks the versions of the reviews that a webhook reads.
+fn check_review_versions(versions: &[Value], path: &str, errors: &mut Vec<FieldError>) {
     for (place, version) in versions.iter().enumerate() {
         let path = format!("{path}[{place}]");
         if versions[..place].contains(version) {
@@ -261,7 +270,14 @@ fn check_reviews(hook: &Value, path: &str, rules: Rules, errors: &mut Vec<FieldE
         let problems = meta::dns1035_label(version.as_str().unwrap_or_default());
         errors.extend(problems.iter().map(|why| FieldError::invalid(&path, version.clone(), why)));
     }
-    if rules.known_reviews && !reads_known_reviews(hook) {
+}
+
+/// Checks the reviews of a webhook that converts custom resources (`validateConversionReviewVersions`).
+pub(super) fn check_conversion_reviews(versions: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    check_review_versions(versions, path, errors);
+    if versions.is_empty() {
+        errors.push(FieldError::required(path, ""));
+    } else if !are_known(versions) {
         let why = format!("must include at least one of {}", REVIEWS.join(", "));
         errors.push(FieldError::invalid(path, versions.to_vec(), &why));
     }

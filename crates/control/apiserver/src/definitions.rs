@@ -173,7 +173,8 @@ async fn tidy(registry: &Registry, resource: &Arc<Resource>) -> bool {
 
 /// Deletes a definition's objects and, once there are none, lets it go. Returns whether it went.
 async fn clear(registry: &Registry, call: &Call, definition: &Object) -> Result<bool, Status> {
-    if let Some(version) = custom::versions(definition).first() {
+    // In the version in which they are kept: a conversion that fails must not hold them.
+    if let Some(version) = custom::versions(definition).iter().find(|version| version.stored) {
         let objects = registry.objects(&version.resource, "").await;
         for object in &objects {
             let each = system_call(&version.resource, object.namespace(), object.name());

@@ -11,6 +11,7 @@ pub mod audit;
 mod bootstrap;
 mod call;
 mod catalog;
+mod conversion;
 mod definitions;
 mod discovery;
 mod encoding;

@@ -29,7 +29,7 @@ use crate::cel::Root;
 use crate::decode::{self, Problem, Unknown};
 use crate::jsonpath::JsonPath;
 use crate::object::Object;
-use crate::resource::{Column, CustomManners, Manners, Resource, ScalePaths};
+use crate::resource::{Column, Conversion, CustomManners, Manners, Resource, ScalePaths};
 use crate::schema::Type;
 use crate::status::FieldError;
 use columns::Columns;
@@ -46,6 +46,8 @@ pub struct Version {
     pub schema: Value,
     /// Whether clients may use it.
     pub served: bool,
+    /// Whether objects are kept in it.
+    pub stored: bool,
 }
 
 /// What clients may do with objects whose definition is going: make no new ones
@@ -57,7 +59,7 @@ impl Version {
     #[must_use]
     pub fn terminating(&self) -> Self {
         let resource = Resource { verbs: TERMINATING.to_vec(), ..Resource::clone(&self.resource) };
-        Self { resource: Arc::new(resource), schema: self.schema.clone(), served: self.served }
+        Self { resource: Arc::new(resource), schema: self.schema.clone(), ..*self }
     }
 }
 
@@ -117,7 +119,12 @@ fn version(spec: &Value, version: &Value, storage: &str, verbs: &[&'static str])
         schema: schema_name(group, name, kind).into(),
         manners: Arc::new(custom),
     };
-    Version { resource: Arc::new(resource), schema: publish::published(schema), served: flag(version, "served") }
+    Version {
+        resource: Arc::new(resource),
+        schema: publish::published(schema),
+        served: flag(version, "served"),
+        stored: flag(version, "storage"),
+    }
 }
 
 fn subresources(version: &Value, api_version: &str, kind: &str) -> Vec<Subresource> {
@@ -148,7 +155,7 @@ fn schema_name(group: &str, version: &str, kind: &str) -> String {
 /// The manners of one version of a custom kind.
 struct Custom {
     api_version: String,
-    /// The version in which objects are kept. Conversion changes nothing else.
+    /// The version in which objects are kept. Without a webhook, conversion changes nothing else.
     storage: String,
     list_kind: String,
     of: Type,
@@ -158,6 +165,7 @@ struct Custom {
     /// `spec.color`, as selectors name it.
     selectable: Vec<(String, JsonPath)>,
     scale: Option<ScalePaths>,
+    conversion: Option<Conversion>,
     has_status: bool,
     deprecation: Option<String>,
 }
@@ -178,6 +186,7 @@ impl Custom {
             columns: Columns::parse(version),
             selectable: selectable.collect(),
             scale: at(version, "subresources.scale").map(scale_paths),
+            conversion: conversion(spec, storage),
             has_status: at(version, "subresources.status").is_some(),
             deprecation: deprecation(spec, version, api_version),
         }
@@ -192,6 +201,17 @@ fn deprecation(spec: &Value, version: &Value, api_version: &str) -> Option<Strin
     let kind = at(spec, "names.kind").and_then(Value::as_str).unwrap_or_default();
     let given = version.get("deprecationWarning").and_then(Value::as_str);
     Some(given.map_or_else(|| format!("{api_version} {kind} is deprecated"), str::to_owned))
+}
+
+fn conversion(spec: &Value, storage: &str) -> Option<Conversion> {
+    let conversion = at(spec, "conversion").filter(|conversion| text(conversion, "strategy") == "Webhook")?;
+    let webhook = at(conversion, "webhook")?;
+    let reviews = list(webhook, "conversionReviewVersions").iter().filter_map(Value::as_str);
+    Some(Conversion {
+        storage: storage.to_owned(),
+        client: webhook.get("clientConfig").cloned().unwrap_or_default(),
+        reviews: reviews.map(str::to_owned).collect(),
+    })
 }
 
 fn scale_paths(scale: &Value) -> ScalePaths {
@@ -307,6 +327,10 @@ impl CustomManners for Custom {
 
     fn list_kind(&self) -> &str {
         &self.list_kind
+    }
+
+    fn conversion(&self) -> Option<&Conversion> {
+        self.conversion.as_ref()
     }
 }
 

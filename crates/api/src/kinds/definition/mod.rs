@@ -12,7 +12,7 @@ mod validations;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::doc::{child, child_made, fill, list, text};
+use super::doc::{child, child_made, fill, fill_zero, list, text};
 use super::print;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
@@ -41,6 +41,10 @@ impl Manners for Definition {
         }
         if let Some(conversion) = child_made(spec, "conversion") {
             fill(conversion, "strategy", "None");
+            let config = child(conversion, "webhook").and_then(|webhook| child(webhook, "clientConfig"));
+            if let Some(service) = config.and_then(|config| child(config, "service")) {
+                fill_zero(service, "port", 443);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{structural, validations};
 use crate::jsonpath::JsonPath;
 use crate::kinds::doc::{at, flag, list, text};
+use crate::kinds::webhooks;
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
@@ -208,18 +209,29 @@ fn conversion(spec: &Value, errors: &mut Vec<FieldError>) {
     let path = "spec.conversion.strategy";
     match at(spec, "conversion.strategy").and_then(Value::as_str).unwrap_or_default() {
         "None" => {
-            if at(spec, "conversion.webhook").is_some() {
-                let why = "should not be set when strategy is not set to Webhook";
-                errors.push(FieldError::forbidden("spec.conversion.webhook", why));
+            // Named as in Kubernetes' internal version, which is what its users read.
+            let why = "should not be set when strategy is not set to Webhook";
+            if at(spec, "conversion.webhook.clientConfig").is_some() {
+                errors.push(FieldError::forbidden("spec.conversion.webhookClientConfig", why));
+            }
+            if at(spec, "conversion.webhook.conversionReviewVersions").is_some() {
+                errors.push(FieldError::forbidden("spec.conversion.conversionReviewVersions", why));
             }
         }
         "" => errors.push(FieldError::required(path, "")),
-        "Webhook" => {
-            let why = "conversion webhooks are not supported by this server; use strategy None and versions that differ only in their names";
-            errors.push(FieldError::invalid(path, "Webhook", why));
-        }
+        "Webhook" => conversion_webhook(spec, errors),
         other => errors.push(FieldError::not_supported(path, other, &["None", "Webhook"])),
     }
+}
+
+fn conversion_webhook(spec: &Value, errors: &mut Vec<FieldError>) {
+    let path = "spec.conversion.webhookClientConfig";
+    match at(spec, "conversion.webhook.clientConfig") {
+        None => errors.push(FieldError::required(path, "required when strategy is set to Webhook")),
+        Some(config) => webhooks::check_client_config(config, path, errors),
+    }
+    let versions = at(spec, "conversion.webhook").map(|webhook| list(webhook, "conversionReviewVersions"));
+    webhooks::check_conversion_reviews(versions.unwrap_or_default(), "spec.conversion.conversionReviewVersions", errors);
 }
 
 /// Groups of Kubernetes itself need its word (`validateAPIApproval`).

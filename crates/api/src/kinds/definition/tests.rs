@@ -200,11 +200,36 @@ fn defaults_obey_their_schema() {
 }
 
 #[test]
-fn conversion_by_webhook_is_refused_in_so_many_words() {
-    let found = Definition
-        .validate(&definition(|document| document["spec"]["conversion"] = json!({"strategy": "Webhook"})), None);
-    assert_eq!(found[0].field, "spec.conversion.strategy");
-    assert!(found[0].message.contains("not supported by this server"));
+fn a_conversion_webhook_says_where_it_is_and_what_it_reads() {
+    let check = |conversion: Value, expected: &[&str]| {
+        let found = super::Definition.validate(&definition(|document| document["spec"]["conversion"] = conversion), None);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected);
+    };
+    let webhook = |webhook: Value| json!({"strategy": "Webhook", "webhook": webhook});
+    let fine = json!({"clientConfig": {"url": "https://a"}, "conversionReviewVersions": ["v1"]});
+    check(webhook(fine.clone()), &[]);
+    let place = "spec.conversion.webhookClientConfig";
+    let reviews = "spec.conversion.conversionReviewVersions";
+    check(
+        json!({"strategy": "Webhook"}),
+        &[
+            &format!("{place}: Required value: required when strategy is set to Webhook"),
+            &format!("{reviews}: Required value"),
+        ],
+    );
+    check(
+        webhook(json!({"clientConfig": {}, "conversionReviewVersions": ["v3"]})),
+        &[
+            &format!("{place}: Required value: exactly one of url or service is required"),
+            &format!("{reviews}: Invalid value: [\"v3\"]: must include at least one of v1, v1beta1"),
+        ],
+    );
+    let why = "should not be set when strategy is not set to Webhook";
+    check(
+        json!({"strategy": "None", "webhook": fine}),
+        &[&format!("{place}: Forbidden: {why}"), &format!("{reviews}: Forbidden: {why}")],
+    );
 }
 
 #[test]

@@ -207,7 +207,7 @@ pub(crate) async fn one(registry: &Registry, call: &Call, options: &DeleteOption
     let resource = &*call.resource;
     for _ in 0..=limits::CONFLICT_RETRIES {
         let entry = registry.entry(resource, &key)?;
-        let old = view::decode(resource, &entry)?;
+        let old = view::read(&registry.converter, resource, &entry).await?;
         options.check(&old, resource)?;
         let mut attributes = Attributes::new(registry, call, Operation::Delete, Some(&old));
         attributes.dry_run |= options.dry_run;

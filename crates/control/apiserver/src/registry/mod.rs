@@ -19,6 +19,7 @@ use crate::admission;
 use crate::admission::resource_quota::Turnstiles;
 use crate::auth::{Secrets, token};
 use crate::catalog::Catalog;
+use crate::conversion::Converter;
 use crate::definitions;
 use crate::encoding;
 use crate::limits;
@@ -26,7 +27,7 @@ use crate::reach::{Reach, ThroughNodes};
 use crate::tunnel::Nodes;
 use crate::watch_cache::{Cache, Item};
 use crate::watched_store::chain;
-use crate::webhook;
+use crate::webhook::{self, StoredServices};
 
 pub(crate) mod create;
 pub(crate) mod decode;
@@ -59,7 +60,9 @@ pub(crate) struct Registry {
     /// The way to nodes, pods and services.
     pub(crate) reach: Arc<dyn Reach>,
     /// Calls webhooks.
-    pub(crate) webhooks: webhook::Client,
+    pub(crate) webhooks: Arc<webhook::Client>,
+    /// Converts custom resources.
+    pub(crate) converter: Converter,
     /// The admission webhooks that are configured.
     pub(crate) hooks: admission::Hooks,
     /// Where writes that count in a quota stand in line.
@@ -80,9 +83,12 @@ impl Registry {
         let caches = Arc::new(Caches::new(store.clone(), &tasks));
         let reach = ThroughNodes::new(nodes.clone(), caches.clone(), &catalog, rng.clone(), &tasks);
         let reach: Arc<dyn Reach> = Arc::new(reach);
-        let webhooks = webhook::Client::new(reach.clone());
+        let services = StoredServices::new(caches.clone(), catalog.core("services").cloned());
+        let webhooks = Arc::new(webhook::Client::new(reach.clone(), services));
+        let converter = Converter::new(webhooks.clone(), rng.clone());
         let (definitions, hooks) = (definitions::Known::default(), admission::Hooks::default());
-        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, hooks, quotas: Turnstiles::default(), caches }
+        let quotas = Turnstiles::default();
+        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, converter, hooks, quotas, caches }
     }
 
     /// Returns the kind's cache; the first call starts it.

@@ -11,6 +11,7 @@ use super::list_options::{self, Freshness, ListOptions, Page};
 use super::selection::Selection;
 use super::{Outcome, Registry, failed, keys, view};
 use crate::call::Call;
+use crate::conversion::Of;
 use crate::limits;
 use crate::watch_cache::Item;
 
@@ -35,7 +36,8 @@ pub(crate) async fn get(registry: &Registry, call: &Call) -> Result<Outcome, Sta
         wait_for(registry, Revision(version)).await?;
     }
     let key = ObjectKey::new(&call.namespace, &call.name);
-    let item = view::item(&call.resource, Arc::new(Item::new(registry.entry(&call.resource, &key)?)));
+    let item = Arc::new(Item::new(registry.entry(&call.resource, &key)?));
+    let item = view::one(&registry.converter, &call.resource, item).await?;
     Ok(Outcome::Object { code: 200, item })
 }
 
@@ -68,12 +70,12 @@ pub(crate) async fn select(
     let prefix = keys::collection(&call.resource, &call.namespace);
     if let Some(page) = &options.page {
         let at = u64::try_from(page.revision).ok().map(Revision);
-        return exact(registry, call, options, selection, Source { prefix, after: page.after.clone(), at });
+        return exact(registry, call, options, selection, Source { prefix, after: page.after.clone(), at }).await;
     }
     if let Freshness::Exactly(version) = options.freshness {
         wait_for(registry, Revision(version)).await?;
         let at = Some(Revision(version));
-        return exact(registry, call, options, selection, Source { prefix, after: String::new(), at });
+        return exact(registry, call, options, selection, Source { prefix, after: String::new(), at }).await;
     }
     let (items, revision) = snapshot(registry, call, options.freshness).await?;
     Ok(first_page(items, revision, &prefix, options.limit, call, selection))
@@ -95,7 +97,7 @@ pub(crate) async fn snapshot(
         }
     }
     let (items, revision) = cache.list(&keys::collection(&call.resource, &call.namespace));
-    Ok((items.into_iter().map(|item| view::item(&call.resource, item)).collect(), revision))
+    Ok((view::items(&registry.converter, &call.resource, items, Of::List).await?, revision))
 }
 
 /// Waits a little for a revision that has not happened yet.
@@ -142,7 +144,7 @@ struct Source {
 }
 
 /// Reads one page as of a revision from the store's history.
-fn exact(
+async fn exact(
     registry: &Registry,
     call: &Call,
     options: &ListOptions,
@@ -160,17 +162,17 @@ fn exact(
         range.limit = if options.limit == 0 { 0 } else { (options.limit - items.len()).max(CHUNK) };
         let listed = registry.store.list(&range).map_err(|error| expired(&error, &after))?;
         let (revision, mut left) = (range.at.unwrap_or(listed.revision), listed.remaining);
-        let mut entries = listed.entries.into_iter();
+        let listed = listed.entries.into_iter().map(|entry| Arc::new(Item::new(entry))).collect();
+        let mut shown = view::items(&registry.converter, &call.resource, listed, Of::List).await?.into_iter();
         while items.len() < wanted
-            && let Some(entry) = entries.next()
+            && let Some(item) = shown.next()
         {
-            range.after = Some(entry.key.clone());
-            let item = view::item(&call.resource, Arc::new(Item::new(entry)));
+            range.after = Some(item.entry.key.clone());
             if selection.matches_item(&call.resource, &item) {
                 items.push(item);
             }
         }
-        left += entries.len();
+        left += shown.len();
         if left == 0 || items.len() == wanted {
             let next = match &range.after {
                 Some(last) if left > 0 => token(revision, &prefix, last),

@@ -89,7 +89,7 @@ where
     let key = ObjectKey::new(&call.namespace, &call.name);
     for attempt in 0.. {
         let entry = registry.entry(&call.resource, &key)?;
-        let old = view::decode(&call.resource, &entry)?;
+        let old = view::read(&registry.converter, &call.resource, &entry).await?;
         let mut new = wanted(&old)?;
         object_rules::check_preconditions(&new, &old, &call.resource)?;
         let reservation = prepare(registry, call, &mut new, &old, part, origin).await?;
@@ -157,7 +157,8 @@ async fn store(
         return Ok(Arc::new(Item::new(last)));
     }
     if object_rules::same(new, old) {
-        return Ok(view::item(&call.resource, Arc::new(Item::new(entry.clone()))));
+        let kept = Arc::new(Item::new(entry.clone()));
+        return Ok(view::shown(&call.resource, kept, old));
     }
     write::put(registry, call, Some((entry, old)), new, reservation).await
 }

@@ -20,6 +20,7 @@ use super::list_options::{self, Start, WatchOptions};
 use super::selection::Selection;
 use super::{Outcome, Registry, failed, keys, read, view};
 use crate::call::Call;
+use crate::conversion::Converter;
 use crate::limits;
 use crate::render::{EventKind, Frames};
 use crate::watch_cache::{Cache, Change, Item};
@@ -34,6 +35,8 @@ pub(crate) struct Watching {
     initial_end: Option<Revision>,
     source: wkube_store::Watch,
     cache: Arc<Cache>,
+    /// Shows the changes in the version that is watched.
+    converter: Converter,
     selection: Selection,
     bookmarks: bool,
     /// All changes up to here were delivered.
@@ -57,6 +60,7 @@ pub(crate) async fn watch(registry: &Registry, call: &Call) -> Result<Outcome, S
         initial_end: None,
         source: stream::empty().boxed(),
         cache: registry.cache(&call.resource),
+        converter: registry.converter.clone(),
         selection,
         bookmarks: options.bookmarks,
         reached: Revision::default(),
@@ -142,7 +146,11 @@ impl Watching {
                 signal = self.source.next() => match signal? {
                     Ok(Signal::Progress(revision)) => self.reached = self.reached.max(revision),
                     Ok(Signal::Event(event)) => {
-                        let change = self.cache.remember(&event).map(|item| view::item(frames.resource(), item));
+                        let change = self.cache.remember(&event);
+                        let change = match view::change(&self.converter, frames.resource(), change).await {
+                            Ok(change) => change,
+                            Err(status) => return Some(Err(status)),
+                        };
                         if let Some(frame) = self.frame(&change, frames) {
                             return Some(Ok(frame));
                         }

@@ -33,7 +33,7 @@ pub(crate) async fn put(
 ) -> Result<Arc<Item>, WriteError> {
     let resource = &*call.resource;
     let key = keys::of(resource, new);
-    let value = view::encode(resource, new);
+    let value = view::stored(&registry.converter, resource, new).await.map_err(WriteError::Failed)?;
     let condition = match old {
         None => Precondition::Absent(key.clone()),
         Some((entry, _)) => Precondition::Modified(key.clone(), entry.modified),
@@ -44,7 +44,8 @@ pub(crate) async fn put(
     let modified = commit(registry, call, txn, &key).await?;
     let created = old.map_or(modified, |(entry, _)| entry.created);
     let version = old.map_or(1, |(entry, _)| entry.version + 1);
-    Ok(view::item(resource, Arc::new(Item::new(Entry { key, value, created, modified, version }))))
+    let written = Arc::new(Item::new(Entry { key, value, created, modified, version }));
+    Ok(view::shown(resource, written, new))
 }
 
 /// Removes an object in exactly this state.

@@ -51,9 +51,16 @@ pub(crate) enum CallError {
     Refused(String),
 }
 
+/// What the cluster knows of its services.
+pub(crate) trait Services: Send + Sync {
+    /// Returns how a service wants to be spoken to on a port; `None` if there is no such service.
+    fn transport(&self, namespace: &str, name: &str, port: u16) -> Option<Transport>;
+}
+
 /// Calls webhooks.
 pub(crate) struct Client {
     reach: Arc<dyn Reach>,
+    services: Box<dyn Services>,
     pools: Mutex<BTreeMap<Peer, Pool>>,
 }
 
@@ -71,8 +78,6 @@ type Pool = legacy::Client<Connector, Full<Bytes>>;
 pub(crate) struct Post<'a> {
     /// Whom to call.
     pub(crate) target: &'a Target,
-    /// How.
-    pub(crate) transport: Transport,
     /// A JSON document.
     pub(crate) body: Bytes,
     /// How long it may take altogether.
@@ -83,16 +88,17 @@ pub(crate) struct Post<'a> {
 
 impl Client {
     /// Returns a client that finds services through `reach`.
-    pub(crate) fn new(reach: Arc<dyn Reach>) -> Self {
-        Self { reach, pools: Mutex::default() }
+    pub(crate) fn new(reach: Arc<dyn Reach>, services: impl Services + 'static) -> Self {
+        Self { reach, services: Box::new(services), pools: Mutex::default() }
     }
 
     /// Returns the body of a successful answer.
     pub(crate) async fn post(&self, post: Post<'_>) -> Result<Bytes, CallError> {
         let url = post.target.url(Some(post.timeout));
         let unreached = |why: String| CallError::Unreached { url: url.clone(), why };
-        let pool = self.pool(post.target, post.transport).map_err(unreached)?;
-        let wire = match post.transport {
+        let transport = self.transport(&post.target.place).map_err(unreached)?;
+        let pool = self.pool(post.target, transport).map_err(unreached)?;
+        let wire = match transport {
             Transport::Tls => url.clone(),
             Transport::Plain => url.replacen("https:", "http:", 1),
         };
@@ -110,6 +116,12 @@ impl Client {
             })
         };
         timeout(post.timeout, exchange).await.unwrap_or_else(|_| Err(unreached("context deadline exceeded".to_owned())))
+    }
+
+    fn transport(&self, place: &Place) -> Result<Transport, String> {
+        let Place::Service { namespace, name, port } = place else { return Ok(Transport::Tls) };
+        let found = self.services.transport(namespace, name, *port);
+        found.ok_or_else(|| format!("service {name:?} not found"))
     }
 
     fn pool(&self, target: &Target, transport: Transport) -> Result<Pool, String> {

@@ -16,6 +16,6 @@ mod trust;
 
 pub(crate) use client::{CallError, Client, Post};
 pub(crate) use dial::{Connected, DialError, Transport, connect};
-pub(crate) use services::transport;
+pub(crate) use services::StoredServices;
 pub(crate) use target::{Place, Target};
 pub(crate) use trust::{Trust, Verification, config};

@@ -1,23 +1,31 @@
-//! How a webhook wants to be spoken to: what the Service that it names says about the port.
+//! What the store says about services.
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use wkube_api::ObjectKey;
+use wkube_api::Resource;
 
-use super::client::CallError;
+use super::client::Services;
 use super::dial::Transport;
-use super::target::{Place, Target};
-use crate::registry::Registry;
+use crate::encoding;
+use crate::registry::{Caches, keys};
 
-/// Returns whether TLS runs on connections to a target.
-///
-/// # Errors
-/// If its service does not exist.
-pub(crate) fn transport(registry: &Registry, target: &Target, timeout: Duration) -> Result<Transport, CallError> {
-    let Place::Service { namespace, name, port } = &target.place else { return Ok(Transport::Tls) };
-    let services = registry.catalog.core("services");
-    let found = services.and_then(|row| registry.find(row, &ObjectKey::new(namespace, name)).ok().flatten());
-    let missing =
-        || CallError::Unreached { url: target.url(Some(timeout)), why: format!("service {name:?} not found") };
-    Ok(Transport::of(&found.ok_or_else(missing)?, *port))
+/// The services in the store.
+pub(crate) struct StoredServices {
+    caches: Arc<Caches>,
+    kind: Option<Arc<Resource>>,
+}
+
+impl StoredServices {
+    /// Returns the services of this kind.
+    pub(crate) fn new(caches: Arc<Caches>, kind: Option<Arc<Resource>>) -> Self {
+        Self { caches, kind }
+    }
+}
+
+impl Services for StoredServices {
+    fn transport(&self, namespace: &str, name: &str, port: u16) -> Option<Transport> {
+        let key = keys::object(self.kind.as_ref()?, namespace, name);
+        let entry = self.caches.store().get(&key).ok()??;
+        Some(Transport::of(&encoding::decode(&entry.value, entry.modified)?, port))
+    }
 }

@@ -36,9 +36,23 @@ impl Reach for OneService {
     }
 }
 
+impl client::Services for OneService {
+    fn transport(&self, _: &str, name: &str, port: u16) -> Option<Transport> {
+        match (name, port) {
+            ("missing", _) => None,
+            (_, 80) => Some(Transport::Plain),
+            _ => Some(Transport::Tls),
+        }
+    }
+}
+
+fn client(address: std::net::SocketAddr) -> Client {
+    Client::new(Arc::new(OneService(address)), OneService(address))
+}
+
 async fn server(certificate: Certificate, names: &[&str], reply: fn() -> Reply) -> (Https, Client) {
     let server = Https::start(certificate, names, move |_| reply()).await;
-    let client = Client::new(Arc::new(OneService(server.address)));
+    let client = client(server.address);
     (server, client)
 }
 
@@ -48,8 +62,7 @@ fn fine() -> Reply {
 
 async fn post(client: &Client, config: serde_json::Value, timeout: Duration) -> Result<String, String> {
     let target = Target::parse(&config)?;
-    let transport = Transport::Tls;
-    let post = Post { target: &target, transport, body: Bytes::from_static(b"{}"), timeout, answer_max: 1 << 20 };
+    let post = Post { target: &target, body: Bytes::from_static(b"{}"), timeout, answer_max: 1 << 20 };
     let answer = client.post(post).await.map_err(|error| error.to_string())?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
@@ -112,6 +125,33 @@ async fn a_service_without_endpoints_is_named() {
 }
 
 #[tokio::test]
+async fn a_service_that_does_not_exist_is_named() {
+    let (server, client) = server(Certificate::Signed, &[], fine).await;
+    let config = json!({"service": {"namespace": "d", "name": "missing"}, "caBundle": server.bundle});
+    let error = post(&client, config, Duration::from_secs(2)).await.expect_err("refused");
+    assert_eq!(error, "Post \"https://missing.d.svc:443/?timeout=2s\": service \"missing\" not found");
+}
+
+#[tokio::test]
+async fn a_service_may_want_http_without_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let client = client(listener.local_addr().expect("an address"));
+    let tasks = wkube_base::Tasks::new();
+    tasks.spawn("plain", async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut head = [0; 4096];
+        let length = stream.read(&mut head).await.expect("a request");
+        let line = String::from_utf8_lossy(&head[..length]).lines().next().unwrap_or_default().to_owned();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{line}", line.len());
+        let _ = stream.write_all(answer.as_bytes()).await;
+    });
+    let config = json!({"service": {"namespace": "d", "name": "hook", "port": 80, "path": "/x"}});
+    let answer = post(&client, config, Duration::from_secs(2)).await;
+    assert_eq!(answer.as_deref(), Ok("POST /x?timeout=2s HTTP/1.1"));
+}
+
+#[tokio::test]
 async fn a_server_that_hangs_is_left_after_the_timeout() {
     let hang = || Reply::Hang;
     check(Certificate::Signed, hang, Err("Post \"URL/?timeout=2s\": context deadline exceeded")).await;
@@ -152,7 +192,7 @@ async fn calls_share_a_connection() {
 #[tokio::test]
 async fn nobody_there_is_told_as_go_tells_it() {
     let free = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("an address");
-    let client = Client::new(Arc::new(OneService(free)));
+    let client = client(free);
     let error = post(&client, json!({"url": format!("https://{free}/")}), Duration::from_secs(2)).await;
     let expected = format!("Post \"https://{free}/?timeout=2s\": dial tcp {free}: connect: connection refused");
     assert_eq!(error, Err(expected));
@@ -169,7 +209,7 @@ async fn a_server_without_tls_is_told_from_one_with_a_bad_certificate() {
         let _ = stream.read(&mut [0; 512]).await;
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     });
-    let client = Client::new(Arc::new(OneService(address)));
+    let client = client(address);
     let error = post(&client, json!({"url": format!("https://{address}/")}), Duration::from_secs(2)).await;
     let error = error.expect_err("refused");
     assert!(error.ends_with("http: server gave HTTP response to HTTPS client"), "{error}");

@@ -351,7 +351,7 @@ async fn definitions_are_judged_themselves() {
     let mut hooked = definition(&[version("v1", true)]);
     hooked["spec"]["conversion"] = json!({"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"]}});
     let refused = server.post(DEFINITIONS, hooked).await;
-    assert!(refused.at("message").contains("conversion webhooks are not supported"), "{refused:?}");
+    assert!(refused.at("message").contains("required when strategy is set to Webhook"), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,5 @@
 //! The suite and its helper.
 
-mod admission;
-mod access;
 mod conversion;
 mod create;
 mod definitions;
@@ -10,10 +8,8 @@ mod escalation;
 mod events;
 mod failing;
 mod front;
-mod hostile;
 mod https;
 mod list;
-mod operations;
 mod patch;
 mod sub;
 mod tls;
@@ -21,7 +17,6 @@ mod token;
 mod update;
 mod watch;
 mod webhooks;
-mod wire;
 
 use std::sync::Arc;
 

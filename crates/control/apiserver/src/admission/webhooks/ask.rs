@@ -7,7 +7,8 @@ use wkube_api::{Object, Resource, Status};
 use super::hook::Hook;
 use super::review::{self, Phase, Shown, Verdict};
 use crate::admission::Attributes;
-use crate::webhook::{self, Post};
+use crate::registry::view;
+use crate::webhook::{CallError, Post};
 
 /// An answer longer than this is not read: a patch may be as large as a request body, and base64 adds a third.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -39,14 +40,9 @@ pub(super) async fn ask(
     let uid = registry.uid();
     let request = review::request(version, &uid, attributes, shown);
     let target = hook.target.as_ref().map_err(|why| No::Failed(format!("could not get REST client: {why}")))?;
-    let failed = |why: webhook::CallError| No::Failed(format!("failed to call webhook: {why}"));
-    let post = Post {
-        target,
-        transport: webhook::transport(registry, target, hook.timeout).map_err(failed)?,
-        body: Bytes::from(request.to_string()),
-        timeout: hook.timeout,
-        answer_max: ANSWER_BYTES_MAX,
-    };
+    let failed = |why: CallError| No::Failed(format!("failed to call webhook: {why}"));
+    let post =
+        Post { target, body: Bytes::from(request.to_string()), timeout: hook.timeout, answer_max: ANSWER_BYTES_MAX };
     let answer = registry.webhooks.post(post).await.map_err(failed)?;
     let verdict = review::verdict(&answer, version, &uid, phase).map_err(No::Failed)?;
     for (key, value) in &verdict.annotations {
@@ -71,12 +67,13 @@ pub(super) fn judge(attributes: &Attributes<'_>, hook: &Hook, no: No, key: &str)
     }
 }
 
-/// Returns an object as another row of the same kind shows it.
-pub(super) fn convert(object: &Object, from: &Resource, to: &Resource) -> Object {
-    let mut object = object.clone();
-    if from.api_version() != to.api_version() {
-        from.manners.to_stored(&mut object);
-        to.manners.to_served(&mut object);
-    }
-    object
+/// Returns an object as a webhook for another row of the same kind wants to see it.
+pub(super) async fn show(
+    attributes: &Attributes<'_>,
+    object: Option<&Object>,
+    from: &Resource,
+    to: &Resource,
+) -> Result<Option<Object>, Status> {
+    let Some(object) = object else { return Ok(None) };
+    view::between(&attributes.registry.converter, object, from, to).await.map(Some)
 }

@@ -8,6 +8,7 @@ use super::hook::Hook;
 use super::review::{Phase, Shown, Verdict};
 use super::settle;
 use crate::admission::{Attributes, rules};
+use crate::registry::view;
 
 /// Names in the audit log which webhook changed an object (`MutationAuditAnnotationPrefix`).
 const MUTATION: &str = "mutation.webhook.admission.k8s.io";
@@ -51,13 +52,13 @@ async fn one(
         return Ok(false);
     }
     let own = &attributes.call.resource;
-    let new = object.as_deref().map(|object| ask::convert(object, own, &kind));
-    let old = attributes.old.map(|old| ask::convert(old, own, &kind));
+    let new = ask::show(attributes, object.as_deref(), own, &kind).await?;
+    let old = ask::show(attributes, attributes.old, own, &kind).await?;
     let shown = Shown { resource: &kind, object: new.as_ref(), old: old.as_ref() };
     let id = format!("round_{}_index_{place}", u8::from(again));
     let changed = match ask::ask(attributes, hook, &shown, Phase::Mutating).await {
         Ok(Verdict { patch: Some(patch), .. }) => {
-            let changed = change(attributes, hook, &shown, object, &patch)?;
+            let changed = change(attributes, hook, &shown, object, &patch).await?;
             let note = json!({
                 "configuration": hook.configuration, "webhook": hook.name, "patch": patch, "patchType": "JSONPatch",
             });
@@ -83,7 +84,7 @@ async fn one(
 }
 
 /// Carries out a webhook's patch; returns whether it made a difference.
-fn change(
+async fn change(
     attributes: &Attributes<'_>,
     hook: &Hook,
     shown: &Shown<'_>,
@@ -95,7 +96,8 @@ fn change(
         return Err(Status::internal(&format!("admission webhook {:?} {why}", hook.name)));
     };
     let new = settle::patched(shown.resource, seen, patch)?;
-    let mut new = ask::convert(&new, shown.resource, &attributes.call.resource);
+    let resource = &attributes.call.resource;
+    let mut new = view::between(&attributes.registry.converter, &new, shown.resource, resource).await?;
     settle::settle(attributes, &mut new, object)?;
     let changed = new != *object;
     *object = new;

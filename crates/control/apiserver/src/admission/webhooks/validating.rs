@@ -25,8 +25,8 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: Option<&Object
 async fn one(attributes: &Attributes<'_>, hook: &Hook, place: usize, object: Option<&Object>) -> Result<(), Status> {
     let Some(kind) = hook.criteria.kind_for(attributes, object)? else { return Ok(()) };
     let own = &attributes.call.resource;
-    let object = object.map(|object| ask::convert(object, own, &kind));
-    let old = attributes.old.map(|old| ask::convert(old, own, &kind));
+    let object = ask::show(attributes, object, own, &kind).await?;
+    let old = ask::show(attributes, attributes.old, own, &kind).await?;
     let shown = Shown { resource: &kind, object: object.as_ref(), old: old.as_ref() };
     match ask::ask(attributes, hook, &shown, Phase::Validating).await {
         Ok(_) => Ok(()),
