@@ -34,6 +34,11 @@ where
 /// How many requests the API server may have open at once: every `logs -f` of the node is one.
 const STREAMS_MAX: u32 = 1_000;
 
+/// What may wait here of one request's body that nobody reads, such as the input of a command that does not. The
+/// connection as a whole has no limit of its own, or one such command would hold up the input of all others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
 /// How long a connection must last to count as healthy, so that the next re-dial is quick.
 const HEALTHY_AFTER: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -55,13 +60,15 @@ async fn serve(reverse: &dyn Reverse, routes: Router) -> io::Result<()> {
     let stream = reverse.dial().await?;
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     connection.await.map_err(io::Error::other)
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use http_body_util::{BodyExt as _, Empty};
     use tokio::sync::mpsc;
     use wkube_base::Tasks;
@@ -98,5 +105,36 @@ mod tests {
             assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "ok");
             driver.abort();
         }
+    }
+
+    #[tokio::test]
+    async fn input_that_nobody_reads_does_not_hold_up_others() {
+        let (sender, mut dialed) = mpsc::channel(1);
+        let tasks = Tasks::new();
+        let echo = post(|request: axum::extract::Request| async { request.into_body() });
+        let deaf = post(|request: axum::extract::Request| async {
+            let _unread = request;
+            std::future::pending::<()>().await;
+        });
+        tasks.spawn(
+            "tunnel",
+            keep(Arc::new(InProcess(sender)), Router::new().route("/echo", echo).route("/deaf", deaf)),
+        );
+        let far = dialed.recv().await.unwrap();
+        let (mut client, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
+        tasks.spawn("client", async { drop(connection.await) });
+        for _ in 0..8 {
+            let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 1 << 20]));
+            let unanswered = client.send_request(http::Request::post("http://node/deaf").body(body).unwrap());
+            tasks.spawn("deaf", async { drop(unanswered.await) });
+        }
+        // Each has sent what its window takes before this one begins.
+        let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 64 << 10]));
+        let answer = client.send_request(http::Request::post("http://node/echo").body(body).unwrap());
+        let echoed = tokio::time::timeout(std::time::Duration::from_secs(30), async {
+            answer.await.unwrap().into_body().collect().await.unwrap().to_bytes().len()
+        });
+        assert_eq!(echoed.await.expect("in time"), 64 << 10);
     }
 }

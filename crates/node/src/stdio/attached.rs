@@ -32,7 +32,8 @@ pub enum StdinMode {
 /// The clients of one attempt of a container.
 #[derive(Debug)]
 pub struct Attached {
-    clients: Mutex<Vec<QueueWriter>>,
+    /// `None` once the container has ended.
+    clients: Mutex<Option<Vec<QueueWriter>>>,
     stdin: Mutex<Option<mpsc::Sender<Bytes>>>,
     mode: StdinMode,
 }
@@ -47,15 +48,17 @@ impl Attached {
                 (Some(sender), Some(receiver))
             }
         };
-        (Self { clients: Mutex::default(), stdin: Mutex::new(stdin), mode }, pieces)
+        (Self { clients: Mutex::new(Some(Vec::new())), stdin: Mutex::new(stdin), mode }, pieces)
     }
 
     /// Adds a client. Its queue ends when the container does, or when the client reads too slowly.
     pub fn attach(&self) -> QueueReader {
         let (writer, reader) = queue();
-        let mut clients = self.clients.lock();
-        clients.retain(|client| !client.is_closed());
-        clients.push(writer);
+        // One that comes too late keeps no writer, and so reads its end at once.
+        if let Some(clients) = &mut *self.clients.lock() {
+            clients.retain(|client| !client.is_closed());
+            clients.push(writer);
+        }
         reader
     }
 
@@ -77,7 +80,7 @@ impl Attached {
     /// Ends every client's queue: the container prints no more.
     pub fn end(&self) {
         self.stdin.lock().take();
-        for client in self.clients.lock().drain(..) {
+        for client in self.clients.lock().take().into_iter().flatten() {
             client.close();
         }
     }
@@ -85,16 +88,17 @@ impl Attached {
 
 impl Output for Attached {
     fn write(&self, stream: Stream, bytes: &[u8]) {
-        let mut clients = self.clients.lock();
-        clients.retain(|client| !client.is_closed());
-        for client in &*clients {
-            client.write(stream, bytes);
+        if let Some(clients) = &mut *self.clients.lock() {
+            clients.retain(|client| !client.is_closed());
+            for client in clients {
+                client.write(stream, bytes);
+            }
         }
     }
 
     fn room(&self) -> Option<BoxFuture<'static, ()>> {
         let clients = self.clients.lock();
-        let (slow, room) = clients.iter().find_map(|client| Some((client.clone(), client.room()?)))?;
+        let (slow, room) = clients.iter().flatten().find_map(|client| Some((client.clone(), client.room()?)))?;
         let waiting = async move {
             if tokio::time::timeout(STALL_MAX, room).await.is_err() {
                 slow.close();
@@ -126,6 +130,7 @@ mod tests {
         assert_eq!(first.next().await, None);
         assert_eq!(text(second.next().await).as_deref(), Some("2"));
         assert_eq!(second.next().await, None);
+        assert_eq!(attached.attach().next().await, None, "nothing is to come from what has ended");
     }
 
     #[tokio::test]
