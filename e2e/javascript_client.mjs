@@ -1,5 +1,6 @@
 // What programs do with the official JavaScript client: typed objects, pages, patches, informers, watches and streams.
 import assert from 'node:assert/strict';
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import * as k8s from '@kubernetes/client-node';
 
@@ -110,6 +111,19 @@ await until('its log', async () => {
     return log.includes('GET /from-javascript');
 });
 ok('a deployment gets ready and its log is read');
+
+await core.createNamespacedPod({
+    namespace,
+    body: { metadata: { name: 'echo' }, spec: { containers: [{ name: 'main', image: 'streams:v1', args: ['copy'], stdin: true }] } },
+});
+await until('the pod runs', async () => (await core.readNamespacedPod({ namespace, name: 'echo' })).status.phase === 'Running');
+const [output, errors] = [new PassThrough(), new PassThrough()];
+const status = await new Promise((resolve, reject) => {
+    new k8s.Exec(config).exec(namespace, 'echo', 'main', ['fail'], output, errors, null, false, resolve).catch(reject);
+});
+assert.equal(status.details.causes.find((cause) => cause.reason === 'ExitCode').message, '3');
+assert.deepEqual([output.read().toString(), errors.read().toString()], ['out\n', 'err\n']);
+ok('a command runs and says how it ended');
 
 await core.deleteNamespace({ name: namespace });
 await until('the namespace goes', () => core.readNamespace({ name: namespace }).then(() => false, (error) => error.code === 404));

@@ -1,4 +1,6 @@
-"""What scripts do with kr8s: objects, waits, scaling, watches."""
+"""What scripts do with kr8s: objects, waits, scaling, watches, forwarded ports, logs."""
+
+import urllib.request
 
 import kr8s
 from kr8s.objects import ConfigMap, Deployment, Pod
@@ -39,6 +41,13 @@ for event, pod in kr8s.watch("pods", label_selector="app=kr8s"):
     assert event == "ADDED" and isinstance(pod, Pod)
     break
 print("ok a watch begins with what is there")
+
+with pods[0].portforward(8080, local_port="auto") as port:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    answer = opener.open(f"http://127.0.0.1:{port}/through-kr8s", timeout=10).read().decode()
+    assert "hello from" in answer, answer
+assert any("GET /through-kr8s" in line for line in pods[0].logs())
+print("ok a port is forwarded and the log tells it")
 
 deployment.delete(propagation_policy="Foreground")
 deployment.wait("delete", timeout=30)

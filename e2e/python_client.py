@@ -1,4 +1,5 @@
-"""What scripts do with the official Python client: typed and dynamic objects, every patch, pages, watches, logs, tokens and errors. Runs unmodified against any Kubernetes that can run the two images."""
+"""What scripts do with the official Python client: typed and dynamic objects, every patch, pages, watches, logs, streams,
+tokens and errors. Runs unmodified against any Kubernetes that can run the two images."""
 
 import base64
 import json
@@ -7,6 +8,7 @@ import time
 
 from kubernetes import client, config, dynamic, utils, watch
 from kubernetes.client.rest import ApiException
+from kubernetes.stream import portforward, stream
 
 NAMESPACE = "python"
 config.load_kube_config()
@@ -293,6 +295,33 @@ def a_token_speaks_for_its_service_account():
     assert review.status.authenticated and review.status.user.username.endswith(":robot")
     settings.api_key = {"authorization": f"Bearer {token[:-4]}AAAA"}
     refused(401, client.CoreV1Api(client.ApiClient(settings)).list_namespaced_pod, NAMESPACE)
+
+
+@step
+def a_command_runs_in_a_pod():
+    core.create_namespaced_pod(NAMESPACE, pod("echo", "streams:v1", args=["copy"], stdin=True))
+    wait("the pod runs", lambda: core.read_namespaced_pod_status("echo", NAMESPACE).status.phase == "Running")
+    command = {"stderr": True, "stdin": True, "stdout": True, "tty": False, "_preload_content": False}
+    run = stream(core.connect_get_namespaced_pod_exec, "echo", NAMESPACE, command=["fail"], **command)
+    run.run_forever(timeout=20)
+    assert (run.read_stdout(), run.read_stderr(), run.returncode) == ("out\n", "err\n", 3), run.returncode
+    run = stream(core.connect_get_namespaced_pod_exec, "echo", NAMESPACE, command=["cat"], **command)
+    run.write_stdin("what goes in\n")
+    assert run.readline_stdout(timeout=20) == "what goes in"
+    run.close()
+
+
+@step
+def a_port_is_forwarded():
+    forward = portforward(core.connect_get_namespaced_pod_portforward, "web", NAMESPACE, ports="8080")
+    connection = forward.socket(8080)
+    connection.settimeout(20)
+    connection.sendall(b"GET /forwarded HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+    answer = b""
+    while piece := connection.recv(4096):
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 200") and b"hello from" in answer, answer
+    assert forward.error(8080) is None
 
 
 @step
