@@ -8,6 +8,7 @@
 //! Everything ends: texts, trees and costs have limits, and documents are looked at where they are. Why the parser and the
 //! evaluator are our own: `docs/decisions`.
 
+pub mod admission;
 mod ast;
 pub mod authorizer;
 mod check;

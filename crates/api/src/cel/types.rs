@@ -103,11 +103,10 @@ impl Type {
         Self::Optional(Arc::new(of))
     }
 
-    /// Returns the type of objects with these fields.
+    /// Returns the type of objects with these fields, which expressions name as documents do.
     pub fn object<'a>(name: &str, fields: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
-        let fields = fields
-            .into_iter()
-            .filter_map(|(field, of)| Some((escape(field)?, FieldType { name: field.to_owned(), of })));
+        let fields =
+            fields.into_iter().map(|(field, of)| (field.to_owned(), FieldType { name: field.to_owned(), of }));
         Self::Object(Arc::new(ObjectType { name: name.to_owned(), fields: fields.collect() }))
     }
 

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child, children, fill, has, list, text};
+use super::doc::{Doc, at, child, child_made, children, fill, has, list, text};
 use super::print::{self, Col, Columns, Number, Text};
 use super::simple::{Parts, Simple};
+use super::{policy_rules, type_check};
 use crate::object::Object;
 
 const PARAM_KIND: Col =
@@ -24,7 +25,11 @@ pub(super) const VALIDATING_POLICY: Simple = Simple {
         print::AGE,
     ],
     cells: |object, now| policy_cells(object, "validations", now),
-    default: default_policy,
+    default: |doc| {
+        default_policy(doc);
+        settle_status(doc);
+    },
+    validate: policy_rules::validate_policy,
     parts: Parts::SpecAndStatus,
     ..Simple::PLAIN
 };
@@ -50,7 +55,10 @@ const BINDING_COLUMNS: Columns = &[
     print::AGE,
 ];
 
-/// The manners of the bindings of both.
+/// The manners of the bindings of validating policies.
+pub(super) const VALIDATING_BINDING: Simple = Simple { validate: policy_rules::validate_binding, ..POLICY_BINDING };
+
+/// The manners of the bindings of mutating policies.
 pub(super) const POLICY_BINDING: Simple = Simple {
     columns: BINDING_COLUMNS,
     cells: |object, now| {
@@ -70,6 +78,20 @@ fn default_policy(doc: &mut Doc) {
     let Some(spec) = child(doc, "spec") else { return };
     fill(spec, "failurePolicy", "Fail");
     default_match(spec, "matchConstraints");
+}
+
+/// Says that the policy's types have been checked, which a controller does in Kubernetes
+/// (`controller/validatingadmissionpolicystatus`).
+fn settle_status(doc: &mut Doc) {
+    let generation = doc.get("metadata").and_then(|metadata| metadata.get("generation")).and_then(Value::as_i64);
+    let warnings = doc.get("spec").map(type_check::warnings).unwrap_or_default();
+    let mut checked = Doc::new();
+    if !warnings.is_empty() {
+        checked.insert("expressionWarnings".to_owned(), warnings.into());
+    }
+    let Some(status) = child_made(doc, "status") else { return };
+    status.insert("observedGeneration".to_owned(), generation.unwrap_or(1).into());
+    status.insert("typeChecking".to_owned(), checked.into());
 }
 
 fn default_match(spec: &mut Doc, field: &str) {

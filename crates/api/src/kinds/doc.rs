@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 pub(super) type Doc = Map<String, Value>;
 
 /// Returns a text field, empty if it is missing.
-pub(super) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+pub(crate) fn text<'a>(value: &'a Value, field: &str) -> &'a str {
     value.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -21,7 +21,7 @@ pub(super) fn flag(value: &Value, field: &str) -> bool {
 }
 
 /// Returns a list field, empty if it is missing.
-pub(super) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+pub(crate) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 

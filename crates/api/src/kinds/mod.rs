@@ -9,7 +9,7 @@ pub mod custom;
 pub mod definition;
 mod deployment;
 mod devices;
-mod doc;
+pub(crate) mod doc;
 mod endpoints;
 mod event;
 mod flow_control;
@@ -21,6 +21,7 @@ mod others;
 mod plain;
 mod pod;
 mod pod_spec;
+mod policy_rules;
 mod print;
 mod rbac;
 mod replica_set;
@@ -30,6 +31,7 @@ mod sets;
 mod signing_request;
 mod simple;
 mod storage;
+mod type_check;
 #[cfg(test)]
 mod testing;
 mod webhooks;
@@ -153,7 +155,7 @@ const TABLE: &[Row] = &[
     Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
     Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Mutating)),
     Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission_policy::VALIDATING_POLICY)),
-    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::VALIDATING_BINDING)),
     Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Validating)),
     Row(EXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(definition::Definition)),
     Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),

@@ -1,0 +1,176 @@
+//! What admission policies and their bindings must look like (`pkg/apis/admissionregistration/validation`).
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::doc::{at, has, list, text};
+use crate::cel::admission::{Policy, is_name};
+use crate::meta;
+use crate::object::Object;
+use crate::status::FieldError;
+
+const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
+
+/// Returns everything that is wrong with a validating policy.
+pub(super) fn validate_policy(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    let null = Value::Null;
+    let spec = object.at(&["spec"]).unwrap_or(&null);
+    let mut errors = Vec::new();
+    match text(spec, "failurePolicy") {
+        "" => errors.push(FieldError::required("spec.failurePolicy", "")),
+        "Fail" | "Ignore" => {}
+        other => errors.push(FieldError::not_supported("spec.failurePolicy", other, &["Fail", "Ignore"])),
+    }
+    if let Some(kind) = spec.get("paramKind").filter(|kind| kind.is_object()) {
+        for field in ["apiVersion", "kind"].into_iter().filter(|field| text(kind, field).is_empty()) {
+            errors.push(FieldError::required(format!("spec.paramKind.{field}"), ""));
+        }
+    }
+    match spec.get("matchConstraints").filter(|constraints| constraints.is_object()) {
+        None => errors.push(FieldError::required("spec.matchConstraints", "")),
+        Some(constraints) => {
+            if list(constraints, "resourceRules").is_empty() {
+                errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
+            }
+            resources(constraints, "spec.matchConstraints", &mut errors);
+        }
+    }
+    if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
+        let why = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required("spec.validations", why));
+        errors.push(FieldError::required("spec.auditAnnotations", why));
+    }
+    names(spec, &mut errors);
+    messages(spec, &mut errors);
+    errors.extend(Policy::compile(spec).err().into_iter().flatten());
+    errors
+}
+
+/// Returns everything that is wrong with a binding of a validating policy.
+pub(super) fn validate_binding(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
+    let null = Value::Null;
+    let spec = object.at(&["spec"]).unwrap_or(&null);
+    let mut errors = policy_name(spec);
+    if let Some(reference) = spec.get("paramRef").filter(|reference| reference.is_object()) {
+        param_ref(reference, &mut errors);
+    }
+    if let Some(constraints) = spec.get("matchResources").filter(|constraints| constraints.is_object()) {
+        resources(constraints, "spec.matchResources", &mut errors);
+    }
+    let actions = list(spec, "validationActions");
+    if actions.is_empty() {
+        errors.push(FieldError::required("spec.validationActions", "at least one validation action is required"));
+    }
+    let mut seen = BTreeSet::new();
+    for (place, action) in actions.iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("spec.validationActions[{place}]");
+        if !ACTIONS.contains(&action) {
+            errors.push(FieldError::not_supported(path, action, &ACTIONS));
+        } else if !seen.insert(action) {
+            errors.push(FieldError::duplicate(path, action));
+        }
+    }
+    if seen.contains("Deny") && seen.contains("Warn") {
+        let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API \
+                   response and headers serves no purpose)";
+        errors.push(FieldError::invalid("spec.validationActions", Value::from(actions.to_vec()), why));
+    }
+    errors
+}
+
+fn policy_name(spec: &Value) -> Vec<FieldError> {
+    let name = text(spec, "policyName");
+    if name.is_empty() {
+        return vec![FieldError::required("spec.policyName", "")];
+    }
+    let problems = meta::dns1123_subdomain(name);
+    problems.iter().map(|why| FieldError::invalid("spec.policyName", name, why)).collect()
+}
+
+fn param_ref(reference: &Value, errors: &mut Vec<FieldError>) {
+    let (named, selected) = (!text(reference, "name").is_empty(), has(reference, "selector"));
+    if named == selected {
+        let why = match named {
+            true => "name and selector are mutually exclusive",
+            false => "one of name or selector must be specified",
+        };
+        if named {
+            errors.push(FieldError::forbidden("spec.paramRef.name", why));
+        } else {
+            errors.push(FieldError::required("spec.paramRef", why));
+        }
+    }
+    match text(reference, "parameterNotFoundAction") {
+        "" => errors.push(FieldError::required("spec.paramRef.parameterNotFoundAction", "")),
+        "Allow" | "Deny" => {}
+        other => {
+            let path = "spec.paramRef.parameterNotFoundAction";
+            errors.push(FieldError::not_supported(path, other, &["Allow", "Deny"]));
+        }
+    }
+}
+
+fn resources(constraints: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    if !matches!(text(constraints, "matchPolicy"), "" | "Exact" | "Equivalent") {
+        let found = text(constraints, "matchPolicy");
+        errors.push(FieldError::not_supported(format!("{path}.matchPolicy"), found, &["Equivalent", "Exact"]));
+    }
+    for field in ["resourceRules", "excludeResourceRules"] {
+        for (place, rule) in list(constraints, field).iter().enumerate() {
+            for part in ["apiGroups", "apiVersions", "resources", "operations"] {
+                if list(rule, part).is_empty() {
+                    errors.push(FieldError::required(format!("{path}.{field}[{place}].{part}"), ""));
+                }
+            }
+        }
+    }
+}
+
+fn names(spec: &Value, errors: &mut Vec<FieldError>) {
+    for (field, key) in [("matchConditions", "name"), ("auditAnnotations", "key"), ("variables", "name")] {
+        let mut seen = BTreeSet::new();
+        for (place, item) in list(spec, field).iter().enumerate() {
+            let (path, name) = (format!("spec.{field}[{place}].{key}"), text(item, key));
+            if name.is_empty() {
+                errors.push(FieldError::required(path, ""));
+            } else if !seen.insert(name) {
+                errors.push(FieldError::duplicate(path, name));
+            } else if field == "variables" {
+                if !is_name(name) {
+                    errors.push(FieldError::invalid(path, name, "name is not a valid CEL identifier"));
+                }
+            } else {
+                errors.extend(meta::qualified_name(name).iter().map(|why| FieldError::invalid(&path, name, why)));
+            }
+        }
+    }
+}
+
+fn messages(spec: &Value, errors: &mut Vec<FieldError>) {
+    for (place, validation) in list(spec, "validations").iter().enumerate() {
+        let path = format!("spec.validations[{place}]");
+        let message = text(validation, "message");
+        if message.contains('\n') {
+            errors.push(FieldError::invalid(
+                format!("{path}.message"),
+                message,
+                "message must not contain line breaks",
+            ));
+        } else if !message.is_empty() && message.trim().is_empty() {
+            let why = "message must be non-empty if specified";
+            errors.push(FieldError::invalid(format!("{path}.message"), message, why));
+        } else if message.is_empty() && text(validation, "expression").trim().contains('\n') {
+            let why = "message must be specified if expression contains line breaks";
+            errors.push(FieldError::required(format!("{path}.message"), why));
+        }
+        let reason = text(validation, "reason");
+        if at(validation, "reason").is_some() && !REASONS.contains(&reason) {
+            errors.push(FieldError::not_supported(format!("{path}.reason"), reason, &REASONS));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
