@@ -46,11 +46,14 @@ pub(crate) fn splice(out: &mut Vec<u8>, stored: &[u8], revision: Revision, types
             out.extend_from_slice(METADATA);
         }
     }
-    out.extend_from_slice(b"\"resourceVersion\":\"");
-    out.extend_from_slice(revision.0.to_string().as_bytes());
-    out.push(b'"');
-    if rest.first() != Some(&b'}') {
-        out.push(b',');
+    // What was never written (a dry run, a computed object) has no version.
+    if revision != Revision::default() {
+        out.extend_from_slice(b"\"resourceVersion\":\"");
+        out.extend_from_slice(revision.0.to_string().as_bytes());
+        out.push(b'"');
+        if rest.first() != Some(&b'}') {
+            out.push(b',');
+        }
     }
     out.extend_from_slice(rest);
 }
@@ -120,6 +123,14 @@ mod tests {
             r#"{"kind":"Pod","apiVersion":"v1","metadata":{"resourceVersion":"7","name":"a"},"spec":{}}"#
         );
         assert_eq!(spliced(&stored, TypeMeta::Drop), r#"{"metadata":{"resourceVersion":"7","name":"a"},"spec":{}}"#);
+    }
+
+    #[test]
+    fn what_was_never_written_has_no_version() {
+        let stored = encode(&object(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})));
+        let mut out = Vec::new();
+        splice(&mut out, &stored, Revision::default(), TypeMeta::Keep);
+        assert_eq!(out, stored);
     }
 
     #[test]

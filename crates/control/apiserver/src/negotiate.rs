@@ -2,12 +2,16 @@
 
 use wkube_api::Status;
 
-/// What responses can be written as.
-pub(crate) const SERVED: [&str; 2] = ["application/json", "application/yaml"];
+/// Kubernetes' protobuf in its envelope.
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// What responses can be written as; the last is not for custom resources.
+pub(crate) const SERVED: [&str; 3] = ["application/json", "application/yaml", PROTOBUF];
+/// What watches can be written as; the last is not for custom resources.
+const STREAMED: [&str; 2] = ["application/json;stream=watch", "application/vnd.kubernetes.protobuf;stream=watch"];
 /// What request bodies can be written as.
-pub(crate) const READ: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub(crate) const READ: [&str; 3] = SERVED;
 
-/// The text format of a response.
+/// The format of a response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// The native one.
@@ -15,6 +19,8 @@ pub(crate) enum Format {
     Json,
     /// For people with `curl`.
     Yaml,
+    /// For clients made with client-go.
+    Protobuf,
 }
 
 /// How much of an object a Table row carries.
@@ -44,7 +50,7 @@ pub(crate) enum Shape {
 /// What a client wants back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Media {
-    /// The text format.
+    /// The format.
     pub(crate) format: Format,
     /// The contents.
     pub(crate) shape: Shape,
@@ -84,34 +90,81 @@ pub(crate) fn alternatives(accept: &str) -> Vec<Alternative<'_>> {
     found
 }
 
+/// What an answer is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Objects, whose metadata tables and partial objects are made of.
+    Objects,
+    /// The events of a watch.
+    Events,
+    /// What was done or found out, which has no metadata.
+    Action,
+}
+
+/// What a request can be answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Whether the kind has a protobuf message; custom ones have none.
+    pub(crate) protobuf: bool,
+    /// What the answer is about.
+    pub(crate) content: Content,
+    /// How much of an object a Table's rows carry.
+    pub(crate) include: Include,
+    /// Whether to indent.
+    pub(crate) pretty: bool,
+}
+
+/// Reads `includeObject`.
+pub(crate) fn include(text: &str) -> Result<Include, Status> {
+    match text {
+        "" | "Metadata" => Ok(Include::Metadata),
+        "None" => Ok(Include::None),
+        "Object" => Ok(Include::Object),
+        other => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+    }
+}
+
+/// Whether to indent: as asked, and for people who use these by hand (`isPrettyPrint` in `responsewriters`).
+pub(crate) fn pretty(asked: &str, user_agent: &str) -> bool {
+    match asked {
+        "" => ["curl", "Wget", "Mozilla/5.0"].iter().any(|program| user_agent.starts_with(program)),
+        asked => matches!(asked, "1" | "t" | "T" | "true" | "TRUE" | "True"),
+    }
+}
+
 /// Decides the response's format and shape.
-///
-/// Clients that prefer protobuf decode by the response's `Content-Type`, so JSON answers them too.
-pub(crate) fn media(accept: &str, include: &str, pretty: bool) -> Result<Media, Status> {
-    let include = match include {
-        "None" => Include::None,
-        "Object" => Include::Object,
-        _ => Include::Metadata,
-    };
+pub(crate) fn media(accept: &str, offer: Offer) -> Result<Media, Status> {
+    let pretty = offer.pretty;
     let alternatives = alternatives(accept);
     if alternatives.is_empty() {
         return Ok(Media { pretty, ..Media::default() });
     }
-    let mut found = alternatives.iter().filter_map(|one| choose(one, include));
-    found.next().map(|(format, shape)| Media { format, shape, pretty }).ok_or_else(|| Status::not_acceptable(&SERVED))
+    let mut found = alternatives.iter().filter_map(|one| choose(one, offer));
+    found.next().map(|(format, shape)| Media { format, shape, pretty }).ok_or_else(|| not_acceptable(offer))
 }
 
-fn choose(one: &Alternative<'_>, include: Include) -> Option<(Format, Shape)> {
+fn not_acceptable(offer: Offer) -> Status {
+    let all: &[&str] = if offer.content == Content::Events { &STREAMED } else { &SERVED };
+    Status::not_acceptable(&all[..all.len() - usize::from(!offer.protobuf)])
+}
+
+fn choose(one: &Alternative<'_>, offer: Offer) -> Option<(Format, Shape)> {
+    let is_partial = matches!(one.param("as"), "PartialObjectMetadata" | "PartialObjectMetadataList");
     let format = match one.kind {
-        "application/json" | "*/*" | "application/*" | "application/vnd.kubernetes.protobuf" => Format::Json,
-        "application/yaml" => Format::Yaml,
+        "application/json" | "*/*" | "application/*" => Format::Json,
+        "application/yaml" if offer.content != Content::Events => Format::Yaml,
+        // Metadata is a message of its own, whatever it is about; a Table's cells can be anything, so that it has none.
+        PROTOBUF if is_partial || (offer.protobuf && one.param("as").is_empty()) => Format::Protobuf,
         _ => return None,
     };
+    if offer.content == Content::Action && !one.param("as").is_empty() {
+        return None;
+    }
     let meta = matches!(one.param("g"), "" | "meta.k8s.io");
     let shape = match one.param("as") {
         "" => Shape::Plain,
-        "Table" if meta && matches!(one.param("v"), "v1" | "v1beta1") => Shape::Table(include),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if meta && one.param("v") == "v1" => Shape::Partial,
+        "Table" if meta && matches!(one.param("v"), "v1" | "v1beta1") => Shape::Table(offer.include),
+        _ if is_partial && meta && matches!(one.param("v"), "v1" | "v1beta1") => Shape::Partial,
         _ => return None,
     };
     Some((format, shape))
@@ -133,7 +186,7 @@ pub(crate) fn body_format(content_type: &str) -> Result<BodyFormat, Status> {
     match essence(content_type) {
         "" | "application/json" | "text/json" => Ok(BodyFormat::Json),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(BodyFormat::Yaml),
-        "application/vnd.kubernetes.protobuf" => Ok(BodyFormat::Protobuf),
+        PROTOBUF => Ok(BodyFormat::Protobuf),
         _ => Err(Status::unsupported_media_type(&READ)),
     }
 }
@@ -175,8 +228,15 @@ fn essence(content_type: &str) -> &str {
 mod tests {
     use super::*;
 
+    const EVERYTHING: Offer =
+        Offer { protobuf: true, content: Content::Objects, include: Include::Metadata, pretty: false };
+
     fn check(accept: &str, expected: Option<(Format, Shape)>) {
-        let seen = media(accept, "", false).ok().map(|media| (media.format, media.shape));
+        check_offer(accept, EVERYTHING, expected);
+    }
+
+    fn check_offer(accept: &str, offer: Offer, expected: Option<(Format, Shape)>) {
+        let seen = media(accept, offer).ok().map(|media| (media.format, media.shape));
         assert_eq!(seen, expected, "{accept}");
     }
 
@@ -202,12 +262,51 @@ mod tests {
     }
 
     #[test]
-    fn typed_clients_that_prefer_protobuf_get_json() {
-        check("application/vnd.kubernetes.protobuf,application/json", Some((Format::Json, Shape::Plain)));
+    fn typed_clients_get_the_protobuf_that_they_prefer() {
+        check("application/vnd.kubernetes.protobuf,application/json", Some((Format::Protobuf, Shape::Plain)));
         check(
             "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-            Some((Format::Json, Shape::Partial)),
+            Some((Format::Protobuf, Shape::Partial)),
         );
+        check("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", None);
+    }
+
+    #[test]
+    fn custom_resources_have_protobuf_for_their_metadata_only() {
+        let custom = Offer { protobuf: false, ..EVERYTHING };
+        check_offer("application/vnd.kubernetes.protobuf,application/json", custom, Some((Format::Json, Shape::Plain)));
+        check_offer("application/vnd.kubernetes.protobuf", custom, None);
+        let partial = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+        check_offer(partial, custom, Some((Format::Protobuf, Shape::Partial)));
+        let message = media("text/html", custom).unwrap_err().message;
+        assert_eq!(message, "only the following media types are accepted: application/json, application/yaml");
+    }
+
+    #[test]
+    fn a_watch_is_not_written_as_yaml() {
+        let stream = Offer { content: Content::Events, ..EVERYTHING };
+        let message = media("application/yaml", stream).unwrap_err().message;
+        let expected = "only the following media types are accepted: application/json;stream=watch, \
+                        application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_review_is_no_table() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        check_offer(table, Offer { content: Content::Action, ..EVERYTHING }, None);
+    }
+
+    #[test]
+    fn people_get_indented_answers() {
+        assert!(pretty("", "curl/8.5.0") && pretty("true", "kubectl/v1") && pretty("1", ""));
+        assert!(!pretty("", "kubectl/v1.37.0") && !pretty("false", "curl/8") && !pretty("yes", "curl/8"));
+    }
+
+    #[test]
+    fn rows_carry_metadata_unless_asked_otherwise() {
+        assert_eq!((include(""), include("None")), (Ok(Include::Metadata), Ok(Include::None)));
+        assert_eq!(include("All").map_err(|status| status.code), Err(400));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Objects, lists and watch events as bytes, in the shape that the client wants. Stored bytes are spliced; only Table,
-//! `PartialObjectMetadata` and YAML need the document.
+//! `PartialObjectMetadata`, YAML and protobuf need the document.
+
+mod protobuf;
 
 use std::sync::Arc;
 
@@ -41,30 +43,61 @@ impl EventKind {
     }
 }
 
+/// Bytes and the format that they are in.
+pub(crate) struct Rendered {
+    pub(crate) format: Format,
+    pub(crate) bytes: Bytes,
+}
+
 /// Renders one object. A revision of zero (a dry run's create) leaves the resourceVersion out.
-pub(crate) fn one(media: Media, resource: &Resource, item: &Item, now: Timestamp) -> Bytes {
+pub(crate) fn one(media: Media, resource: &Resource, item: &Item, now: Timestamp) -> Rendered {
     let revision = item.entry.modified;
     if media.shape == Shape::Plain && media.format == Format::Json && !media.pretty {
-        return if revision == Revision::default() { item.entry.value.clone() } else { spliced(item, revision) };
+        return Rendered { format: Format::Json, bytes: spliced(item, revision) };
     }
     document(media, &shaped(media.shape, resource, &item.object(), revision, now))
 }
 
-/// Renders a document that is not stored.
-pub(crate) fn document(media: Media, value: &Value) -> Bytes {
-    let bytes = match media.format {
-        Format::Yaml => serde_saphyr::to_string(value).unwrap_or_default().into_bytes(),
-        Format::Json if media.pretty => serde_json::to_vec_pretty(value).unwrap_or_default(),
-        Format::Json => serde_json::to_vec(value).unwrap_or_default(),
+/// Renders a document that is not stored. What has no message is JSON also for those who prefer protobuf: they decode by
+/// the response's `Content-Type`.
+pub(crate) fn document(media: Media, value: &Value) -> Rendered {
+    let rendered = |format, bytes: Vec<u8>| Rendered { format, bytes: bytes.into() };
+    match media.format {
+        Format::Yaml => rendered(Format::Yaml, serde_saphyr::to_string(value).unwrap_or_default().into_bytes()),
+        Format::Protobuf if let Some(bytes) = protobuf::document(value) => rendered(Format::Protobuf, bytes),
+        Format::Json | Format::Protobuf if media.pretty => {
+            rendered(Format::Json, serde_json::to_vec_pretty(value).unwrap_or_default())
+        }
+        Format::Json | Format::Protobuf => rendered(Format::Json, serde_json::to_vec(value).unwrap_or_default()),
+    }
+}
+
+/// Renders the answer to an action: a `Scale` may also be a row or only its metadata, anything else is what it is.
+pub(crate) fn answer(media: Media, document: Map<String, Value>, now: Timestamp) -> Rendered {
+    let value = match media.shape {
+        Shape::Table(include) if document.get("kind").is_some_and(|kind| kind == "Scale") => {
+            table::scale(&Object(document), include, now)
+        }
+        Shape::Partial if document.get("kind").is_some_and(|kind| kind == "Scale") => table::partial(&Object(document)),
+        Shape::Plain | Shape::Partial | Shape::Table(_) => Value::Object(document),
     };
-    bytes.into()
+    self::document(media, &value)
 }
 
 /// Renders a collection.
-pub(crate) fn list(media: Media, resource: &Resource, listing: &Listing, now: Timestamp) -> Bytes {
-    if media.shape == Shape::Plain && media.format == Format::Json && !media.pretty {
-        return spliced_list(resource, listing);
+pub(crate) fn list(media: Media, resource: &Resource, listing: &Listing, now: Timestamp) -> Rendered {
+    if media.format == Format::Protobuf
+        && let Some(bytes) = protobuf::list(media.shape, resource, listing, &list_metadata(listing))
+    {
+        return Rendered { format: Format::Protobuf, bytes: bytes.into() };
     }
+    if media.shape == Shape::Plain && media.format != Format::Yaml && !media.pretty {
+        return Rendered { format: Format::Json, bytes: spliced_list(resource, listing) };
+    }
+    let media = match media.format {
+        Format::Protobuf => Media { format: Format::Json, ..media },
+        Format::Json | Format::Yaml => media,
+    };
     let metadata = list_metadata(listing);
     let objects: Vec<Arc<Object>> = listing.items.iter().map(|item| item.object()).collect();
     let value = match media.shape {
@@ -174,6 +207,10 @@ impl Frames {
     /// Appends one event. `revision` differs from the item's for deletions.
     pub(crate) fn event(&mut self, out: &mut Vec<u8>, kind: EventKind, item: &Item, revision: Revision) {
         self.sent.add(1);
+        if self.media.format == Format::Protobuf {
+            protobuf::event(out, self.media.shape, &self.resource, (kind, item, revision));
+            return;
+        }
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(kind.as_str().as_bytes());
         out.extend_from_slice(b"\",\"object\":");
@@ -213,12 +250,27 @@ impl Frames {
                 }))
             }
         };
-        line(&json!({"type": "BOOKMARK", "object": object}))
+        self.frame("BOOKMARK", &object)
     }
 
     /// Returns the event that ends a failed watch.
-    pub(crate) fn error(status: &Status) -> Bytes {
-        line(&json!({"type": "ERROR", "object": status.to_json()}))
+    pub(crate) fn error(&self, status: &Status) -> Bytes {
+        self.frame("ERROR", &status.to_json())
+    }
+
+    /// Returns the content type of the stream.
+    pub(crate) fn content_type(&self) -> &'static str {
+        match self.media.format {
+            Format::Json | Format::Yaml => "application/json",
+            Format::Protobuf => "application/vnd.kubernetes.protobuf;stream=watch",
+        }
+    }
+
+    fn frame(&self, kind: &str, object: &Value) -> Bytes {
+        match self.media.format {
+            Format::Json | Format::Yaml => line(&json!({"type": kind, "object": object})),
+            Format::Protobuf => protobuf::frame(kind, &protobuf::document(object).unwrap_or_default()).into(),
+        }
     }
 
     fn once(&mut self, mut value: Value) -> Value {

@@ -14,7 +14,8 @@ use serde_json::Value;
 use wkube_api::Status;
 
 use crate::limits;
-use crate::negotiate::{Format, Media};
+use crate::negotiate::{self, Format};
+use crate::render::Rendered;
 
 /// An error of any kind.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -48,12 +49,13 @@ pub(crate) fn response(code: u16, content_type: &str, body: Body) -> Response<Bo
 }
 
 /// Returns rendered bytes in their format, compressed if that is worth it.
-pub(crate) fn rendered(code: u16, media: Media, bytes: Bytes, accept_encoding: &str) -> Response<Body> {
-    let content_type = match media.format {
+pub(crate) fn rendered(code: u16, rendered: Rendered, accept_encoding: &str) -> Response<Body> {
+    let content_type = match rendered.format {
         Format::Json => "application/json",
         Format::Yaml => "application/yaml",
+        Format::Protobuf => negotiate::PROTOBUF,
     };
-    bytes_of(code, content_type, bytes, accept_encoding)
+    bytes_of(code, content_type, rendered.bytes, accept_encoding)
 }
 
 /// Returns bytes, compressed if they are many and the client can read it.
@@ -103,14 +105,26 @@ pub(crate) fn finish(response: &mut Response<Body>, audit_id: &str, warnings: &[
     warn(headers, warnings);
 }
 
+/// Each warning once; when all together are too long, each is cut and the last ones go (`filters/warning.go`).
 fn warn(headers: &mut HeaderMap, warnings: &[String]) {
-    let mut total = 0;
+    let mut texts: Vec<String> = Vec::new();
     for warning in warnings {
-        let text: String = warning.chars().filter(|c| !c.is_control()).take(limits::WARNING_MAX).collect();
-        total += text.len();
-        if total > limits::WARNINGS_MAX {
+        let text: String = warning.chars().filter(|c| !c.is_control()).collect();
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    let length = |text: &String| text.chars().count();
+    let is_long = texts.iter().map(length).sum::<usize>() > limits::WARNINGS_MAX;
+    let mut written = 0;
+    for mut text in texts {
+        if is_long {
+            text = text.chars().take(limits::WARNING_MAX).collect();
+        }
+        if written >= limits::WARNINGS_MAX {
             return;
         }
+        written += length(&text);
         let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
         if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
             headers.append(header::WARNING, value);
@@ -144,6 +158,20 @@ mod tests {
         let values: Vec<_> = response.headers().get_all(header::WARNING).iter().collect();
         assert_eq!(values, [r#"299 - "unknown field \"x\"""#]);
         assert_eq!(response.headers()["cache-control"], "no-cache, private");
+    }
+
+    #[test]
+    fn warnings_are_said_once_and_cut_only_if_they_are_too_long_together() {
+        let sent = |warnings: &[String]| {
+            let mut response = text(200, "");
+            finish(&mut response, "id", warnings);
+            response.headers().get_all(header::WARNING).iter().map(HeaderValue::len).collect::<Vec<_>>()
+        };
+        let around = "299 - \"\"".len();
+        assert_eq!(sent(&["a".into(), "b".into(), "a".into()]), [around + 1, around + 1]);
+        assert_eq!(sent(&["x".repeat(4000)]), [around + 4000]);
+        let many: Vec<String> = (0..100).map(|n| format!("{n:03}{}", "x".repeat(500))).collect();
+        assert_eq!(sent(&many), [around + 256; 16]);
     }
 
     #[test]

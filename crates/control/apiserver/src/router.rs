@@ -64,6 +64,8 @@ pub(crate) struct ResourcePath {
     pub(crate) subresource: String,
     /// What follows a `proxy` subresource, verbatim, starting with `/` if anything follows.
     pub(crate) rest: String,
+    /// Whether it is one of the old paths, `/api/v1/watch/...`, which watch without a query.
+    pub(crate) watches: bool,
 }
 
 /// What a URL names.
@@ -86,7 +88,7 @@ pub(crate) fn target(path: &str) -> Target {
 /// Returns the verb of a method on a path.
 pub(crate) fn verb(method: &Method, path: &ResourcePath, query: &Query) -> Option<Verb> {
     let one = !path.name.is_empty();
-    let watches = query.flag("watch") && path.subresource.is_empty();
+    let watches = (path.watches || query.flag("watch")) && path.subresource.is_empty();
     Some(match *method {
         Method::GET | Method::HEAD | Method::OPTIONS if watches => Verb::Watch,
         Method::GET | Method::HEAD | Method::OPTIONS if one => Verb::Get,
@@ -115,7 +117,11 @@ fn resource_path(path: &str) -> Option<ResourcePath> {
         _ => return None,
     };
     let mut found = ResourcePath { group, version: decode(version), ..ResourcePath::default() };
-    let first = next()?;
+    let mut first = next()?;
+    if first == "watch" {
+        found.watches = true;
+        first = next()?;
+    }
     if first != "namespaces" {
         found.resource = decode(first);
         found.name = next().map(decode).unwrap_or_default();
@@ -256,6 +262,22 @@ mod tests {
     fn what_follows_a_proxy_subresource_stays_verbatim() {
         check("/api/v1/namespaces/d/pods/p:80/proxy/a%20b/", "- v1 d pods p:80 proxy /a%20b/");
         check("/api/v1/namespaces/d/services/s/proxy", "- v1 d services s proxy -");
+    }
+
+    #[test]
+    fn old_watch_paths_name_what_follows_and_watch_without_a_query() {
+        check("/api/v1/watch/pods", "- v1 - pods - - -");
+        check("/apis/apps/v1/watch/namespaces/d/deployments/web", "apps v1 d deployments web - -");
+        check("/api/v1/watch/namespaces/d", "- v1 d namespaces d - -");
+        check("/api/v1/watch", "other");
+        let Target::Resource(path) = target("/api/v1/watch/pods") else { panic!("a resource") };
+        assert_eq!(verb(&Method::GET, &path, &Query::default()), Some(Verb::Watch));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_changes_nothing() {
+        check("/api/v1/pods/", "- v1 - pods - - -");
+        check("/api/v1/namespaces/d/pods/p/", "- v1 d pods p - -");
     }
 
     #[test]

@@ -11,13 +11,13 @@ use http::header::{self, HeaderMap};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use wkube_api::{Object, Scope, Status};
+use wkube_api::{Object, Resource, Scope, Status};
 
 use crate::access::Fresh;
 use crate::admission::{certificates, escalation};
 use crate::auth::User;
 use crate::call::{self, Call};
-use crate::negotiate;
+use crate::negotiate::{self, Content, Offer};
 use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
@@ -94,6 +94,9 @@ async fn resource(
         return sub::images::token(api, &user, verb);
     }
     let mut call = understand(api, user, verb, path, query, request.headers())?;
+    if let Some(warning) = call.resource.manners.deprecation() {
+        call.warn(warning);
+    }
     let asks_policy = matches!(&*call.resource.group, escalation::GROUP | certificates::GROUP);
     if asks_policy && !matches!(verb, Verb::Get | Verb::List | Verb::Watch) {
         call.policy = Some(api.access.policy(&api.registry, Fresh::Yes).await);
@@ -113,7 +116,7 @@ fn understand(
     query: Query,
     headers: &HeaderMap,
 ) -> Result<Call, Status> {
-    let ResourcePath { group, version, namespace, resource, name, subresource, rest } = path;
+    let ResourcePath { group, version, namespace, resource, name, subresource, rest, .. } = path;
     let row = api.registry.catalog.route(&group, &version, &resource).ok_or_else(Status::unknown_path)?;
     let cluster = row.scope == Scope::Cluster;
     let is_namespace = row.plural == "namespaces" && group.is_empty();
@@ -136,7 +139,7 @@ fn understand(
     // Text comes out of these whatever the client accepts.
     let media = match subresource.as_str() {
         "log" | "proxy" | "exec" | "attach" | "portforward" => negotiate::Media::default(),
-        _ => negotiate::media(accept, query.get("includeObject"), query.flag("pretty"))?,
+        _ => negotiate::media(accept, offer(&row, verb, &query, header(headers, "user-agent"))?)?,
     };
     Ok(Call {
         user,
@@ -158,6 +161,20 @@ fn understand(
     })
 }
 
+/// Returns what a kind can be answered with.
+fn offer(row: &Resource, verb: Verb, query: &Query, user_agent: &str) -> Result<Offer, Status> {
+    Ok(Offer {
+        protobuf: !row.is_custom(),
+        content: match verb {
+            Verb::Watch => Content::Events,
+            _ if row.verbs.contains(&"get") => Content::Objects,
+            _ => Content::Action,
+        },
+        include: negotiate::include(query.get("includeObject"))?,
+        pretty: negotiate::pretty(query.get("pretty"), user_agent),
+    })
+}
+
 /// Sends a call to its handler.
 async fn dispatch(
     api: &Arc<Api>,
@@ -169,6 +186,9 @@ async fn dispatch(
         return sub::stream(api, call, request).await;
     }
     let registry = &api.registry;
+    if sub::component_status::is_meant(call) {
+        return sub::component_status::answer(registry, call);
+    }
     match call.verb {
         Verb::List => return read::list(registry, call).await,
         Verb::Watch => return watch::watch(registry, call).await,
@@ -221,18 +241,17 @@ fn render(api: &Arc<Api>, call: &Call, outcome: Outcome, accept_encoding: &str) 
     match outcome {
         Outcome::Raw(response) => response,
         Outcome::Object { code, item } => {
-            respond::rendered(code, call.media, render::one(call.media, &call.resource, &item, now), accept_encoding)
+            respond::rendered(code, render::one(call.media, &call.resource, &item, now), accept_encoding)
         }
         Outcome::Document { code, object: Object(document) } => {
-            respond::rendered(code, call.media, render::document(call.media, &document.into()), accept_encoding)
+            respond::rendered(code, render::answer(call.media, document, now), accept_encoding)
         }
         Outcome::List(listing) => {
-            let bytes = render::list(call.media, &call.resource, &listing, now);
-            respond::rendered(200, call.media, bytes, accept_encoding)
+            respond::rendered(200, render::list(call.media, &call.resource, &listing, now), accept_encoding)
         }
         Outcome::Watch(watching) => {
             let frames = Frames::new(call.media, call.resource.clone(), api.registry.clock.clone());
-            respond::response(200, "application/json", respond::stream(watching.frames(frames)))
+            respond::response(200, frames.content_type(), respond::stream(watching.frames(frames)))
         }
     }
 }

@@ -23,6 +23,25 @@ pub(crate) fn table(
     })
 }
 
+/// Renders a `Scale`, which is no kind with a row of its own (`printScale`).
+pub(crate) fn scale(scale: &Object, include: Include, now: Timestamp) -> Value {
+    let column = |name: &str, kind: &str, format: &str| json!({"name": name, "type": kind, "format": format, "description": "", "priority": 0});
+    let count = |part: &str| scale.at(&[part, "replicas"]).cloned().unwrap_or_else(|| json!(0));
+    let age = scale.creation_timestamp().map_or_else(
+        || "<unknown>".to_owned(),
+        |then| wkube_api::kinds::human_duration(now.as_second() - then.as_second()),
+    );
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": scale.resource_version()},
+        "columnDefinitions": [
+            column("Name", "string", ""), column("Desired", "integer", ""), column("Available", "integer", ""),
+            column("Age", "string", ""),
+        ],
+        "rows": [{"cells": [scale.name(), count("spec"), count("status"), age], "object": shown(scale, include)}],
+    })
+}
+
 /// Returns the column definitions.
 pub(crate) fn columns(resource: &Resource) -> Value {
     let columns = resource.manners.columns();
@@ -42,16 +61,20 @@ pub(crate) fn partial(object: &Object) -> Value {
 }
 
 fn row(resource: &Resource, object: &Object, include: Include, now: Timestamp) -> Value {
-    let shown = match include {
-        Include::None => Value::Null,
-        Include::Metadata => partial(object),
-        Include::Object => Value::Object(object.0.clone()),
-    };
-    let mut row = json!({"cells": resource.manners.cells(object, now), "object": shown});
+    let mut row = json!({"cells": resource.manners.cells(object, now), "object": shown(object, include)});
     if let Some(condition) = completed(resource, object) {
         row["conditions"] = json!([condition]);
     }
     row
+}
+
+/// Returns as much of an object as was asked for.
+fn shown(object: &Object, include: Include) -> Value {
+    match include {
+        Include::None => Value::Null,
+        Include::Metadata => partial(object),
+        Include::Object => Value::Object(object.0.clone()),
+    }
 }
 
 /// A pod that has ended says so, so that clients can hide it (`printers.go`, `podSuccessConditions`).

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use parking_lot::{Mutex, RwLock};
 use tracing::warn;
@@ -26,12 +27,14 @@ pub(crate) struct Item {
     /// As stored.
     pub(crate) entry: Entry,
     document: OnceLock<Option<Arc<Object>>>,
+    /// The protobuf message, once some watcher wanted it.
+    message: OnceLock<Option<Bytes>>,
 }
 
 impl Item {
     /// Returns an item that has not been decoded yet.
     pub(crate) fn new(entry: Entry) -> Self {
-        Self { entry, document: OnceLock::new() }
+        Self { entry, document: OnceLock::new(), message: OnceLock::new() }
     }
 
     /// Returns the document with its resourceVersion. Bytes that are no object read as an empty one, so that one damaged
@@ -45,6 +48,19 @@ impl Item {
             decoded.map(Arc::new)
         });
         decoded.clone().unwrap_or_default()
+    }
+
+    /// Returns the document as [`Item::object`] does, without keeping it: a list of everything must not stay in memory.
+    pub(crate) fn peek(&self) -> Arc<Object> {
+        match self.document.get() {
+            Some(_) => self.object(),
+            None => Arc::new(encoding::decode(&self.entry.value, self.entry.modified).unwrap_or_default()),
+        }
+    }
+
+    /// Returns the object's protobuf message, made by `encode` at most once for all watchers.
+    pub(crate) fn message(&self, encode: impl FnOnce(&Object) -> Option<Vec<u8>>) -> Option<Bytes> {
+        self.message.get_or_init(|| encode(&self.object()).map(Bytes::from)).clone()
     }
 
     /// Appends the object's bytes with its resourceVersion.

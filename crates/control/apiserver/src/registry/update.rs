@@ -116,8 +116,13 @@ async fn prepare(
     if origin == Origin::Server {
         return Ok(Reservation::default());
     }
+    // A subresource with a part of its own changes that and nothing else.
+    let own = resource.manners.part(&call.subresource);
+    if let Some(own) = own {
+        own.prepare(new, old);
+    }
     object_rules::prepare_update(new, old, resource, part);
-    if matches!(part, Part::Main | Part::Whole) {
+    if own.is_none() && matches!(part, Part::Main | Part::Whole) {
         resource.manners.prepare_update(new, old);
     }
     let attributes = Attributes::new(registry, call, Operation::Update, Some(old));
@@ -129,7 +134,10 @@ async fn prepare(
         admission::complete(&attributes, new)?;
     }
     resource.manners.default(new);
-    let errors = resource.validate(new, Some(old));
+    let errors = match own {
+        Some(own) => resource.validate_part(own, new, old),
+        None => resource.validate(new, Some(old)),
+    };
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }

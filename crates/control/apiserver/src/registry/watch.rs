@@ -118,7 +118,7 @@ impl Watching {
             }
             match watching.next(&mut frames).await {
                 Some(Ok(piece)) => Some((piece, (watching, frames, false))),
-                Some(Err(status)) => Some((Frames::error(&status), (watching, frames, true))),
+                Some(Err(status)) => Some((frames.error(&status), (watching, frames, true))),
                 None => None,
             }
         })

@@ -13,6 +13,7 @@ use crate::respond::Body;
 use crate::streams;
 
 mod binding;
+pub(crate) mod component_status;
 mod eviction;
 pub(crate) mod images;
 pub(crate) mod log;

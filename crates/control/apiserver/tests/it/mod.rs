@@ -17,6 +17,7 @@ mod token;
 mod update;
 mod watch;
 mod webhooks;
+mod wire;
 
 use std::sync::Arc;
 
