@@ -1,6 +1,7 @@
 //! The suite and its helper.
 
 mod conversion;
+mod conversion;
 mod create;
 mod definitions;
 mod delete;
@@ -17,7 +18,6 @@ mod token;
 mod update;
 mod watch;
 mod webhooks;
-mod wire;
 
 use std::sync::Arc;
 
