@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 mod access;
 mod admission;
+mod aggregation;
 pub mod audit;
 mod bootstrap;
 mod call;
@@ -18,6 +19,7 @@ mod encoding;
 mod event_expiry;
 mod flow;
 mod health;
+mod legacy_tokens;
 mod limits;
 mod listen;
 mod metrics;

@@ -15,6 +15,7 @@ use wkube_store::Store;
 use crate::Api;
 use crate::access::Access;
 use crate::admission::resource_quota;
+use crate::aggregation;
 use crate::audit::{self, Audit};
 use crate::auth::static_tokens::{self, StaticTokens};
 use crate::auth::token::{Keys, Tokens};
@@ -26,6 +27,7 @@ use crate::event_expiry;
 use crate::flow::{self, FlowControl};
 use crate::health::{Hook, Started};
 use crate::kubeconfig;
+use crate::legacy_tokens;
 use crate::limits;
 use crate::listen::{self, Front};
 use crate::metrics::Metrics;
@@ -174,6 +176,9 @@ impl ApiServer {
         definitions::start(&api, tasks);
         resource_quota::start(&api, tasks);
         flow::start(&api, tasks);
+        legacy_tokens::start(&api, tasks);
+        aggregation::settle(&api).await;
+        aggregation::start(&api, tasks);
         api.started.done(&STARTED);
         let front = Front::new(api.clone());
         listen::serve_tls(listener, config, front, tasks);
@@ -195,6 +200,9 @@ impl ApiServer {
         first.expect("a store in memory takes the first objects");
         definitions::start(&api, tasks);
         resource_quota::start(&api, tasks);
+        legacy_tokens::start(&api, tasks);
+        aggregation::settle(&api).await;
+        aggregation::start(&api, tasks);
         api.started.done(&STARTED);
         Self { api, address, registry_address: None, authority: None, images: None, shutdown_delay: Duration::ZERO }
     }

@@ -1,377 +1,134 @@
-//! The cluster roles and bindings that every cluster starts with (`plugin/pkg/auth/authorizer/rbac/bootstrappolicy`).
+//! The roles and bindings that every cluster starts with, read from `data/bootstrap-policy.txt`.
 
-use serde_json::{Value, json};
-
-use super::{AUTHENTICATED, MASTERS, UNAUTHENTICATED};
+use serde_json::{Map, Value, json};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
-const READ: &[&str] = &["get", "list", "watch"];
-const WRITE: &[&str] = &["create", "delete", "deletecollection", "patch", "update"];
-const EVENTS: (&[&str], &[&str], &[&str]) = (&["create", "patch", "update"], &["", "events.k8s.io"], &["events"]);
+const POLICY: &str = include_str!("../../data/bootstrap-policy.txt");
+const READ: [&str; 3] = ["get", "list", "watch"];
+const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "update"];
 
-/// Verbs, groups, resources.
-type Rule = (&'static [&'static str], &'static [&'static str], &'static [&'static str]);
-
-/// Kind and name of each.
-type Subjects = &'static [(&'static str, &'static str)];
-
-/// Name, label `rbac.authorization.k8s.io/aggregate-to-…: "true"` (or nothing), rules.
-const ROLES: &[(&str, &str, &[Rule])] = &[
-    ("cluster-admin", "", &[(&["*"], &["*"], &["*"])]),
-    (
-        "system:aggregate-to-view",
-        "view",
-        &[
-            (
-                READ,
-                &[""],
-                &[
-                    "bindings",
-                    "configmaps",
-                    "endpoints",
-                    "events",
-                    "limitranges",
-                    "namespaces",
-                    "namespaces/status",
-                    "persistentvolumeclaims",
-                    "persistentvolumeclaims/status",
-                    "pods",
-                    "pods/log",
-                    "pods/status",
-                    "replicationcontrollers",
-                    "replicationcontrollers/scale",
-                    "replicationcontrollers/status",
-                    "resourcequotas",
-                    "resourcequotas/status",
-                    "serviceaccounts",
-                    "services",
-                    "services/status",
-                ],
-            ),
-            (READ, &["discovery.k8s.io"], &["endpointslices"]),
-            (READ, &["events.k8s.io"], &["events"]),
-            (
-                READ,
-                &["apps"],
-                &[
-                    "controllerrevisions",
-                    "daemonsets",
-                    "daemonsets/status",
-                    "deployments",
-                    "deployments/scale",
-                    "deployments/status",
-                    "replicasets",
-                    "replicasets/scale",
-                    "replicasets/status",
-                    "statefulsets",
-                    "statefulsets/scale",
-                    "statefulsets/status",
-                ],
-            ),
-            (READ, &["autoscaling"], &["horizontalpodautoscalers", "horizontalpodautoscalers/status"]),
-            (READ, &["batch"], &["cronjobs", "cronjobs/status", "jobs", "jobs/status"]),
-            (READ, &["networking.k8s.io"], &["ingresses", "ingresses/status", "networkpolicies"]),
-            (READ, &["policy"], &["poddisruptionbudgets", "poddisruptionbudgets/status"]),
-        ],
-    ),
-    (
-        "system:aggregate-to-edit",
-        "edit",
-        &[
-            (READ, &[""], &["pods/attach", "pods/exec", "pods/portforward", "pods/proxy", "secrets", "services/proxy"]),
-            (&["impersonate"], &[""], &["serviceaccounts"]),
-            (&["create"], &[""], &["pods/eviction", "serviceaccounts/token"]),
-            (
-                WRITE,
-                &[""],
-                &[
-                    "configmaps",
-                    "events",
-                    "persistentvolumeclaims",
-                    "pods",
-                    "pods/attach",
-                    "pods/exec",
-                    "pods/portforward",
-                    "pods/proxy",
-                    "replicationcontrollers",
-                    "replicationcontrollers/scale",
-                    "secrets",
-                    "serviceaccounts",
-                    "services",
-                    "services/proxy",
-                ],
-            ),
-            (
-                WRITE,
-                &["apps"],
-                &[
-                    "daemonsets",
-                    "deployments",
-                    "deployments/rollback",
-                    "deployments/scale",
-                    "replicasets",
-                    "replicasets/scale",
-                    "statefulsets",
-                    "statefulsets/scale",
-                ],
-            ),
-            (WRITE, &["autoscaling"], &["horizontalpodautoscalers"]),
-            (WRITE, &["batch"], &["cronjobs", "jobs"]),
-            (WRITE, &["networking.k8s.io"], &["ingresses", "networkpolicies"]),
-            (WRITE, &["policy"], &["poddisruptionbudgets"]),
-            (
-                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-                &["coordination.k8s.io"],
-                &["leases"],
-            ),
-            // Whoever may run pods may push their images.
-            (&["create"], &["wkube.dev"], &["registrytokens"]),
-        ],
-    ),
-    (
-        "system:aggregate-to-admin",
-        "admin",
-        &[
-            (&["create"], &["authorization.k8s.io"], &["localsubjectaccessreviews"]),
-            (
-                &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-                &[RBAC],
-                &["rolebindings", "roles"],
-            ),
-        ],
-    ),
-    (
-        "system:basic-user",
-        "",
-        &[
-            (&["create"], &["authorization.k8s.io"], &["selfsubjectaccessreviews", "selfsubjectrulesreviews"]),
-            (&["create"], &["authentication.k8s.io"], &["selfsubjectreviews"]),
-        ],
-    ),
-    (
-        "system:node-bootstrapper",
-        "",
-        &[(&["create", "get", "list", "watch"], &["certificates.k8s.io"], &["certificatesigningrequests"])],
-    ),
-    (
-        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-        "",
-        &[(&["create"], &["certificates.k8s.io"], &["certificatesigningrequests/nodeclient"])],
-    ),
-    (
-        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        "",
-        &[(&["create"], &["certificates.k8s.io"], &["certificatesigningrequests/selfnodeclient"])],
-    ),
-    (
-        "system:auth-delegator",
-        "",
-        &[
-            (&["create"], &["authentication.k8s.io"], &["tokenreviews"]),
-            (&["create"], &["authorization.k8s.io"], &["subjectaccessreviews"]),
-        ],
-    ),
-    (
-        "system:kube-scheduler",
-        "",
-        &[
-            EVENTS,
-            (&["create", "get", "list", "patch", "update", "watch"], &["coordination.k8s.io"], &["leases"]),
-            (
-                READ,
-                &[""],
-                &[
-                    "namespaces",
-                    "nodes",
-                    "persistentvolumeclaims",
-                    "persistentvolumes",
-                    "replicationcontrollers",
-                    "services",
-                ],
-            ),
-            (&["delete", "get", "list", "watch"], &[""], &["pods"]),
-            (&["create"], &[""], &["bindings", "pods/binding", "pods/eviction"]),
-            (&["patch", "update"], &[""], &["pods/status", "persistentvolumeclaims", "persistentvolumes"]),
-            (READ, &["apps"], &["deployments", "replicasets", "statefulsets"]),
-            (READ, &["policy"], &["poddisruptionbudgets"]),
-            (READ, &["scheduling.k8s.io"], &["priorityclasses"]),
-            (
-                READ,
-                &["storage.k8s.io"],
-                &["csidrivers", "csinodes", "csistoragecapacities", "storageclasses", "volumeattachments"],
-            ),
-            (READ, &["node.k8s.io"], &["runtimeclasses"]),
-        ],
-    ),
-    (
-        "system:kube-controller-manager",
-        "",
-        &[
-            EVENTS,
-            (&["create", "delete", "get", "list", "patch", "update", "watch"], &["coordination.k8s.io"], &["leases"]),
-            // Garbage collection and namespace deletion meet every kind, also kinds that do not exist yet.
-            (&["delete", "deletecollection", "get", "list", "patch", "update", "watch"], &["*"], &["*"]),
-            (
-                &["create"],
-                &["", "apps", "batch", "discovery.k8s.io"],
-                &[
-                    "configmaps",
-                    "controllerrevisions",
-                    "endpoints",
-                    "endpointslices",
-                    "jobs",
-                    "persistentvolumeclaims",
-                    "persistentvolumes",
-                    "pods",
-                    "pods/eviction",
-                    "replicasets",
-                    "secrets",
-                    "serviceaccounts",
-                    "serviceaccounts/token",
-                ],
-            ),
-            (&["approve", "sign"], &["certificates.k8s.io"], &["signers"]),
-        ],
-    ),
-    (
-        "system:kube-dns",
-        "",
-        &[
-            (&["list", "watch"], &[""], &["endpoints", "services"]),
-            (&["list", "watch"], &["discovery.k8s.io"], &["endpointslices"]),
-        ],
-    ),
-];
-
-/// Roles that consist of others: name, and the label they select and may carry themselves.
-const AGGREGATED: &[(&str, &str)] = &[("admin", ""), ("edit", "admin"), ("view", "edit")];
-
-/// Roles of paths: name, paths.
-const PATH_ROLES: &[(&str, &[&str])] = &[
-    (
-        "system:discovery",
-        &[
-            "/api",
-            "/api/*",
-            "/apis",
-            "/apis/*",
-            "/healthz",
-            "/livez",
-            "/openapi",
-            "/openapi/*",
-            "/readyz",
-            "/version",
-            "/version/",
-        ],
-    ),
-    (
-        "system:service-account-issuer-discovery",
-        &[
-            "/.well-known/openid-configuration",
-            "/.well-known/openid-configuration/",
-            "/openid/v1/jwks",
-            "/openid/v1/jwks/",
-        ],
-    ),
-    ("system:public-info-viewer", &["/healthz", "/livez", "/readyz", "/version", "/version/"]),
-    (
-        "system:monitoring",
-        &["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/slis", "/readyz", "/readyz/*"],
-    ),
-];
-
-/// Binding and role of the same name, subjects (kind, name).
-const BINDINGS: &[(&str, &str, Subjects)] = &[
-    ("cluster-admin", "cluster-admin", &[("Group", MASTERS)]),
-    ("system:basic-user", "system:basic-user", &[("Group", AUTHENTICATED)]),
-    ("system:discovery", "system:discovery", &[("Group", AUTHENTICATED)]),
-    ("system:public-info-viewer", "system:public-info-viewer", &[("Group", AUTHENTICATED), ("Group", UNAUTHENTICATED)]),
-    (
-        "system:service-account-issuer-discovery",
-        "system:service-account-issuer-discovery",
-        &[("Group", "system:serviceaccounts")],
-    ),
-    ("system:monitoring", "system:monitoring", &[("Group", "system:monitoring")]),
-    ("system:kube-scheduler", "system:kube-scheduler", &[("User", "system:kube-scheduler")]),
-    ("system:kube-controller-manager", "system:kube-controller-manager", &[("User", "system:kube-controller-manager")]),
-    ("system:node-bootstrapper", "system:node-bootstrapper", &[("Group", "system:bootstrappers")]),
-    (
-        "system:node-autoapprove-bootstrap",
-        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-        &[("Group", "system:bootstrappers")],
-    ),
-    (
-        "system:node-autoapprove-certificate-rotation",
-        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-        &[("Group", "system:nodes")],
-    ),
-];
-
-/// Returns the cluster roles and their bindings, roles first.
+/// Returns the roles and their bindings, in the order of the file.
 pub fn documents() -> Vec<Value> {
-    let plain = ROLES.iter().map(|(name, aggregate_to, rules)| {
-        let mut rules: Vec<Value> = rules
-            .iter()
-            .map(|(verbs, groups, resources)| json!({"apiGroups": groups, "resources": resources, "verbs": verbs}))
-            .collect();
-        if *name == "cluster-admin" {
-            rules.push(json!({"nonResourceURLs": ["*"], "verbs": ["*"]}));
+    let mut documents: Vec<Value> = Vec::new();
+    let lines = POLICY.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match (words.as_slice(), documents.last_mut()) {
+            (["role", place, label @ ..], _) => documents.push(role(place, label.last().copied())),
+            (["bind", place, role], _) => documents.push(binding(place, role)),
+            (["sum", label], Some(role)) => aggregate(role, label),
+            ([kind @ ("user" | "group" | "account"), names @ ..], Some(binding)) => {
+                push(binding, "subjects", names.iter().map(|name| subject(kind, name)));
+            }
+            (_, Some(role)) => push(role, "rules", [rule(line)]),
+            (_, None) => unreachable!("the file begins with a role"),
         }
-        role(name, aggregate_to, &json!({"rules": rules}))
-    });
-    let aggregated = AGGREGATED.iter().map(|(name, aggregate_to)| {
-        let selector = json!({"matchLabels": {(format!("{RBAC}/aggregate-to-{name}")): "true"}});
-        role(name, aggregate_to, &json!({"aggregationRule": {"clusterRoleSelectors": [selector]}, "rules": []}))
-    });
-    let paths = PATH_ROLES
-        .iter()
-        .map(|(name, urls)| role(name, "", &json!({"rules": [{"nonResourceURLs": urls, "verbs": ["get"]}]})));
-    plain.chain(aggregated).chain(paths).chain(BINDINGS.iter().map(binding)).collect()
+    }
+    documents
 }
 
-fn metadata(name: &str) -> Value {
-    json!({
+fn object(kind: &str, place: &str) -> Value {
+    let (namespace, name) = place.split_once('/').unwrap_or(("", place));
+    let mut metadata = json!({
         "name": name,
         "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
         "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "true"},
-    })
+    });
+    if namespace.is_empty() {
+        return json!({"apiVersion": format!("{RBAC}/v1"), "kind": format!("Cluster{kind}"), "metadata": metadata});
+    }
+    metadata["namespace"] = namespace.into();
+    json!({"apiVersion": format!("{RBAC}/v1"), "kind": kind, "metadata": metadata})
 }
 
-fn role(name: &str, aggregate_to: &str, content: &Value) -> Value {
-    let mut role = json!({"apiVersion": format!("{RBAC}/v1"), "kind": "ClusterRole", "metadata": metadata(name)});
-    if !aggregate_to.is_empty() {
-        role["metadata"]["labels"][format!("{RBAC}/aggregate-to-{aggregate_to}")] = json!("true");
+fn role(place: &str, label: Option<&str>) -> Value {
+    let mut role = object("Role", place);
+    if let Some(label) = label {
+        role["metadata"]["labels"][aggregates_to(label)] = "true".into();
     }
-    for (key, value) in content.as_object().into_iter().flatten() {
-        role[key] = value.clone();
-    }
+    role["rules"] = json!([]);
     role
 }
 
-fn binding((name, role, subjects): &(&str, &str, Subjects)) -> Value {
-    let subjects: Vec<Value> =
-        subjects.iter().map(|(kind, name)| json!({"apiGroup": RBAC, "kind": kind, "name": name})).collect();
-    json!({
-        "apiVersion": format!("{RBAC}/v1"),
-        "kind": "ClusterRoleBinding",
-        "metadata": metadata(name),
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
-        "subjects": subjects,
-    })
+fn aggregates_to(label: &str) -> String {
+    format!("{RBAC}/aggregate-to-{label}")
+}
+
+fn aggregate(role: &mut Value, label: &str) {
+    let selector = json!({"matchLabels": {(aggregates_to(label)): "true"}});
+    role["aggregationRule"] = json!({"clusterRoleSelectors": [selector]});
+}
+
+/// Reads `VERBS | GROUPS | RESOURCES [| NAMES]` or `VERBS | /PATHS`.
+fn rule(line: &str) -> Value {
+    let parts: Vec<Vec<&str>> = line.split('|').map(|part| part.split_whitespace().collect()).collect();
+    let mut rule = Map::new();
+    let mut put = |field: &str, words: Vec<&str>| rule.insert(field.to_owned(), json!(words));
+    if let Some(verbs) = parts.first() {
+        put("verbs", verbs.iter().flat_map(verbs_of).copied().collect());
+    }
+    match &parts[1..] {
+        [paths] => {
+            // A lone `/*` stands for every path.
+            put("nonResourceURLs", paths.iter().map(|path| if *path == "/*" { "*" } else { path }).collect());
+        }
+        [groups, resources, names @ ..] => {
+            put("apiGroups", groups.iter().map(|group| if *group == "core" { "" } else { group }).collect());
+            put("resources", resources.clone());
+            if let [names] = names {
+                put("resourceNames", names.clone());
+            }
+        }
+        [] => {}
+    }
+    rule.into()
+}
+
+fn verbs_of<'a>(word: &'a &'a str) -> &'a [&'a str] {
+    match *word {
+        "read" => &READ,
+        "write" => &WRITE,
+        _ => std::slice::from_ref(word),
+    }
+}
+
+fn binding(place: &str, role: &str) -> Value {
+    let mut binding = object("RoleBinding", place);
+    let kind = if place.contains('/') { "Role" } else { "ClusterRole" };
+    binding["roleRef"] = json!({"apiGroup": RBAC, "kind": kind, "name": role});
+    binding
+}
+
+fn subject(kind: &str, name: &str) -> Value {
+    match (kind, name.split_once('/')) {
+        ("account", Some((namespace, name))) => json!({"kind": "ServiceAccount", "name": name, "namespace": namespace}),
+        ("user", _) => json!({"apiGroup": RBAC, "kind": "User", "name": name}),
+        _ => json!({"apiGroup": RBAC, "kind": "Group", "name": name}),
+    }
+}
+
+fn push(document: &mut Value, field: &str, more: impl IntoIterator<Item = Value>) {
+    let list = document.as_object_mut().map(|fields| fields.entry(field).or_insert_with(|| json!([])));
+    if let Some(list) = list.and_then(Value::as_array_mut) {
+        list.extend(more);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding};
+    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+    use serde::de::DeserializeOwned;
 
     use super::*;
     use crate::auth::{Attributes, Policy, User};
 
+    fn of_kind<K: DeserializeOwned>(kind: &str) -> Vec<K> {
+        let documents = documents().into_iter().filter(|document| document["kind"] == kind);
+        documents.map(|document| serde_json::from_value(document).expect("typed")).collect()
+    }
+
     fn split() -> (Vec<ClusterRole>, Vec<ClusterRoleBinding>) {
-        let (roles, bindings): (Vec<_>, Vec<_>) =
-            documents().into_iter().partition(|document| document["kind"] == "ClusterRole");
-        let typed = |documents: Vec<Value>| Value::from(documents);
-        (serde_json::from_value(typed(roles)).expect("typed"), serde_json::from_value(typed(bindings)).expect("typed"))
+        (of_kind("ClusterRole"), of_kind("ClusterRoleBinding"))
     }
 
     /// Whether somebody with `role` in namespace `d` may `verb group/resource`.
@@ -395,6 +152,29 @@ mod tests {
         for binding in &bindings {
             let named = |role: &ClusterRole| role.metadata.name.as_deref() == Some(&*binding.role_ref.name);
             assert!(roles.iter().any(named), "{}", binding.role_ref.name);
+        }
+        let local: Vec<Role> = of_kind("Role");
+        for binding in of_kind::<RoleBinding>("RoleBinding") {
+            let named = |role: &Role| {
+                role.metadata.name.as_deref() == Some(&*binding.role_ref.name)
+                    && role.metadata.namespace == binding.metadata.namespace
+            };
+            assert!(local.iter().any(named), "{}", binding.role_ref.name);
+        }
+    }
+
+    #[test]
+    fn every_rule_is_read_as_it_is_written() {
+        assert_eq!(
+            rule("  read delete | core apps | pods pods/log | a"),
+            json!({"verbs": ["get", "list", "watch", "delete"], "apiGroups": ["", "apps"], "resources": ["pods", "pods/log"],
+                "resourceNames": ["a"]})
+        );
+        assert_eq!(rule("  * | /*"), json!({"verbs": ["*"], "nonResourceURLs": ["*"]}));
+        for role in split().0 {
+            let name = role.metadata.name.unwrap_or_default();
+            let is_sum = role.aggregation_rule.is_some();
+            assert_eq!(role.rules.is_some_and(|rules| !rules.is_empty()), !is_sum, "{name} has rules or sums them up");
         }
     }
 

@@ -13,6 +13,7 @@ use wkube_api::status::Refused;
 pub mod authenticate;
 pub mod bootstrap;
 pub mod node;
+mod question;
 pub mod rbac;
 pub mod reviews;
 pub mod static_tokens;

@@ -10,32 +10,35 @@ use k8s_openapi::api::authorization::v1::{
 };
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use wkube_api::Status;
+use wkube_api::status::FieldError;
 
-use super::{Attributes, Authorizer, Decision, MASTERS, User};
+use super::{Attributes, Authorizer, Decision, MASTERS, User, question};
 
 /// Fills in the status of "may I?".
 ///
 /// # Errors
-/// 422 unless exactly one of `resourceAttributes` and `nonResourceAttributes` is given.
+/// 422 with everything that is wrong with the question.
 pub fn self_subject_access(
     mut review: SelfSubjectAccessReview,
     user: &User,
     authorizer: &Authorizer<'_>,
 ) -> Result<SelfSubjectAccessReview, Status> {
     let (resource, path) = (review.spec.resource_attributes.as_ref(), review.spec.non_resource_attributes.as_ref());
-    review.status = Some(answer(user, resource, path, authorizer)?);
+    refuse("SelfSubjectAccessReview", question::problems(resource, path))?;
+    review.status = Some(answer(user, resource, path, authorizer));
     Ok(review)
 }
 
 /// Fills in the status of "may he?".
 ///
 /// # Errors
-/// 422 without a user or group, or unless exactly one kind of attributes is given.
+/// 422 with everything that is wrong with the question.
 pub fn subject_access(
     mut review: SubjectAccessReview,
     authorizer: &Authorizer<'_>,
 ) -> Result<SubjectAccessReview, Status> {
-    review.status = Some(answer_spec(&review.spec, authorizer)?);
+    refuse("SubjectAccessReview", problems_of(&review.spec))?;
+    review.status = Some(answer_spec(&review.spec, authorizer));
     Ok(review)
 }
 
@@ -49,32 +52,41 @@ pub fn local_subject_access(
     authorizer: &Authorizer<'_>,
 ) -> Result<LocalSubjectAccessReview, Status> {
     let asked = review.spec.resource_attributes.as_ref().and_then(|attributes| attributes.namespace.as_deref());
-    if asked.unwrap_or_default() != namespace {
-        return Err(Status::unprocessable(format!(
-            "LocalSubjectAccessReview.authorization.k8s.io \"\" is invalid: spec.resourceAttributes.namespace: \
-             Invalid value: {:?}: must match metadata.namespace",
-            asked.unwrap_or_default()
-        )));
+    let asked = asked.unwrap_or_default();
+    let mut problems = problems_of(&review.spec);
+    if asked != namespace {
+        let path = "spec.resourceAttributes.namespace";
+        problems.push(FieldError::invalid(path, asked, "must match metadata.namespace"));
     }
-    review.status = Some(answer_spec(&review.spec, authorizer)?);
+    if review.spec.non_resource_attributes.is_some() {
+        let why = "disallowed on this kind of request";
+        problems.push(FieldError::invalid("spec.nonResourceAttributes", "", why));
+    }
+    refuse("LocalSubjectAccessReview", problems)?;
+    review.status = Some(answer_spec(&review.spec, authorizer));
     Ok(review)
 }
 
-fn answer_spec(
-    spec: &SubjectAccessReviewSpec,
-    authorizer: &Authorizer<'_>,
-) -> Result<SubjectAccessReviewStatus, Status> {
+fn refuse(kind: &str, problems: Vec<FieldError>) -> Result<(), Status> {
+    if problems.is_empty() { Ok(()) } else { Err(Status::invalid(kind, "authorization.k8s.io", "", problems)) }
+}
+
+fn problems_of(spec: &SubjectAccessReviewSpec) -> Vec<FieldError> {
+    let mut problems = question::problems(spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref());
+    let has = |field: Option<&String>| field.is_some_and(|field| !field.is_empty());
+    if !has(spec.user.as_ref()) && spec.groups.iter().flatten().next().is_none() {
+        problems.push(FieldError::invalid("spec.user", "", "at least one of user or group must be specified"));
+    }
+    problems
+}
+
+fn answer_spec(spec: &SubjectAccessReviewSpec, authorizer: &Authorizer<'_>) -> SubjectAccessReviewStatus {
     let user = User {
         name: spec.user.clone().unwrap_or_default(),
         uid: spec.uid.clone().unwrap_or_default(),
         groups: spec.groups.clone().unwrap_or_default(),
         extra: spec.extra.clone().unwrap_or_default(),
     };
-    if user.name.is_empty() && user.groups.is_empty() {
-        return Err(Status::unprocessable(
-            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
-        ));
-    }
     answer(&user, spec.resource_attributes.as_ref(), spec.non_resource_attributes.as_ref(), authorizer)
 }
 
@@ -83,38 +95,35 @@ fn answer(
     resource: Option<&ResourceAttributes>,
     path: Option<&NonResourceAttributes>,
     authorizer: &Authorizer<'_>,
-) -> Result<SubjectAccessReviewStatus, Status> {
+) -> SubjectAccessReviewStatus {
     fn text(field: Option<&String>) -> &str {
         field.map_or("", String::as_str)
     }
+    let selector = resource.map(question::field_selector).unwrap_or_default();
     let attributes = match (resource, path) {
-        (Some(resource), None) => Attributes {
+        (Some(resource), _) => Attributes {
             verb: text(resource.verb.as_ref()),
             group: text(resource.group.as_ref()),
             resource: text(resource.resource.as_ref()),
             subresource: text(resource.subresource.as_ref()),
             namespace: text(resource.namespace.as_ref()),
             name: text(resource.name.as_ref()),
-            field_selector: text(resource.field_selector.as_ref().and_then(|selector| selector.raw_selector.as_ref())),
+            field_selector: &selector,
             path: "",
         },
         (None, Some(path)) => {
             Attributes { verb: text(path.verb.as_ref()), path: text(path.path.as_ref()), ..Attributes::default() }
         }
-        _ => {
-            return Err(Status::unprocessable(
-                "spec.resourceAttributes: Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ));
-        }
+        (None, None) => Attributes::default(),
     };
-    Ok(match authorizer.decide(user, &attributes) {
+    match authorizer.decide(user, &attributes) {
         Decision::Allowed(reason) => SubjectAccessReviewStatus {
             allowed: true,
             reason: Some(reason).filter(|reason| !reason.is_empty()),
             ..Default::default()
         },
         Decision::Refused => SubjectAccessReviewStatus::default(),
-    })
+    }
 }
 
 /// Fills in the status of "what may I in this namespace?" (`kubectl auth can-i --list`).
@@ -137,7 +146,8 @@ pub fn self_subject_rules(
     let namespace = review.spec.namespace.as_deref().unwrap_or_default();
     let mut rules = authorizer.policy.rules_for(user, namespace);
     if user.is_in(MASTERS) {
-        rules = vec![&everything, &every_path];
+        // Also if somebody has deleted the binding.
+        rules.extend([&everything, &every_path]);
     }
     let mut status = SubjectRulesReviewStatus::default();
     for rule in rules {
@@ -225,8 +235,25 @@ mod tests {
     fn exactly_one_question_is_answered() {
         let both = json!({"resourceAttributes": {"verb": "get"}, "nonResourceAttributes": {"verb": "get"}});
         for spec in [json!({}), both] {
-            assert_eq!(ask(&spec, &User::anonymous()).map_err(|status| status.code), Err(422));
+            let refused = ask(&spec, &User::anonymous()).expect_err("refused");
+            assert_eq!(refused.code, 422);
+            assert!(
+                refused.message.starts_with("SelfSubjectAccessReview.authorization.k8s.io \"\" is invalid: spec."),
+                "{}",
+                refused.message
+            );
         }
+    }
+
+    #[test]
+    fn a_node_may_list_the_pods_that_a_selector_limits_to_its_own() {
+        let node = User::known("system:node:n1", [crate::auth::NODES]);
+        let list = |selector: Value| json!({"resourceAttributes": {"verb": "list", "resource": "pods", "fieldSelector": selector}});
+        let own = json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n1"]}]});
+        let other = json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": ["n2"]}]});
+        assert_eq!(ask(&list(own), &node).expect("an answer")["allowed"], true);
+        assert_eq!(ask(&list(other), &node).expect("an answer")["allowed"], false);
+        assert_eq!(ask(&list(json!({"rawSelector": "spec.nodeName=n1"})), &node).expect("an answer")["allowed"], true);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
         "localsubjectaccessreviews" => {
             document(&reviews::local_subject_access(typed(&review)?, &call.namespace, &authorizer)?)
         }
+        "selfsubjectrulesreviews" if review.str_at(&["spec", "namespace"]).is_empty() => {
+            Err(Status::bad_request("no namespace on request"))
+        }
         "selfsubjectrulesreviews" => document(&reviews::self_subject_rules(typed(&review)?, &call.user, &authorizer)),
         "tokenreviews" => token(api, review),
         "selfsubjectreviews" => {

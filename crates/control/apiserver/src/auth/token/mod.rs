@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Deserialize;
 use wkube_api::Object;
 use wkube_base::Clock;
 
@@ -11,6 +12,7 @@ use super::User;
 
 mod claims;
 mod jwt;
+pub mod legacy;
 
 pub use claims::{Bound, Claims, Reference, Refusal, Request};
 pub use jwt::{ALGORITHM, Keys};
@@ -31,6 +33,14 @@ impl Objects for () {
     }
 }
 
+/// What a token of either age says.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Said {
+    Bound(Claims),
+    Legacy(legacy::Claims),
+}
+
 /// Makes tokens and judges them.
 pub struct Tokens {
     keys: Keys,
@@ -49,6 +59,11 @@ impl Tokens {
         self.keys.sign(claims)
     }
 
+    /// Returns the token that a Secret is to hold.
+    pub fn sign_legacy(&self, claims: &legacy::Claims) -> String {
+        self.keys.sign(claims)
+    }
+
     /// Returns the keys for whoever checks tokens himself.
     pub fn keys(&self) -> &Keys {
         &self.keys
@@ -59,7 +74,16 @@ impl Tokens {
     /// # Errors
     /// Why it does not hold.
     pub fn judge(&self, token: &str, audiences: &[String]) -> Result<(User, Vec<String>), Refusal> {
-        let claims = self.keys.verify(token).ok_or(Refusal::Unknown)?;
+        let claims = match self.keys.verify(token).ok_or(Refusal::Unknown)? {
+            Said::Bound(claims) => claims,
+            // These name no audience and are for the API server.
+            Said::Legacy(claims) if audiences.iter().any(|audience| audience == ISSUER) => {
+                return Ok((claims.user(token, &*self.objects, self.now())?, vec![ISSUER.to_owned()]));
+            }
+            Said::Legacy(_) => {
+                return Err(Refusal::Audience { held: vec![ISSUER.to_owned()], wanted: audiences.to_vec() });
+            }
+        };
         let common: Vec<String> = audiences.iter().filter(|wanted| claims.aud.contains(wanted)).cloned().collect();
         if common.is_empty() {
             return Err(Refusal::Audience { held: claims.aud, wanted: audiences.to_vec() });
