@@ -1,6 +1,7 @@
 //! The suite and its helper.
 
-mod conversion;
+mod admission;
+mod access;
 mod conversion;
 mod create;
 mod definitions;
@@ -9,8 +10,10 @@ mod escalation;
 mod events;
 mod failing;
 mod front;
+mod hostile;
 mod https;
 mod list;
+mod operations;
 mod patch;
 mod sub;
 mod tls;
@@ -18,6 +21,7 @@ mod token;
 mod update;
 mod watch;
 mod webhooks;
+mod wire;
 
 use std::sync::Arc;
 

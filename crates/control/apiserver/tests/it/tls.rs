@@ -19,14 +19,24 @@ use wkube_apiserver::{ApiServer, Flags, Options};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_store::MemoryStore;
 
-struct Running {
-    server: ApiServer,
-    tasks: Tasks,
+/// A server with its listener.
+pub(super) struct Running {
+    pub(super) server: ApiServer,
+    pub(super) tasks: Tasks,
     directory: tempfile::TempDir,
 }
 
-async fn running() -> Running {
+/// A client's end of a connection.
+pub(super) type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
+pub(super) async fn running() -> Running {
+    running_with(|_| Flags::default()).await
+}
+
+/// Starts a server with flags, whose files can be put into the directory.
+pub(super) async fn running_with(flags: impl FnOnce(&std::path::Path) -> Flags) -> Running {
     let directory = tempfile::tempdir().expect("a directory");
+    let flags = flags(directory.path());
     let tasks = Tasks::new();
     let options = Options {
         store: Arc::new(MemoryStore::new()),
@@ -36,7 +46,7 @@ async fn running() -> Running {
         clock: Clock::system(),
         rng: Rng::seeded(1),
         names: Vec::new(),
-        flags: Flags::default(),
+        flags,
     };
     let server = ApiServer::start(options, &tasks).await.expect("starts");
     Running { server, tasks, directory }
@@ -50,12 +60,41 @@ impl Running {
         STANDARD.decode(line).expect("base64")
     }
 
-    async fn get(&self, path: &str, admin: bool) -> Response<Incoming> {
+    pub(super) async fn get(&self, path: &str, admin: bool) -> Response<Incoming> {
         let request = Request::get(path).header("host", "test").body(Full::default()).expect("a request");
         self.send(request, admin).await
     }
 
-    async fn send(&self, request: Request<Full<bytes::Bytes>>, admin: bool) -> Response<Incoming> {
+    pub(super) async fn send(&self, request: Request<Full<bytes::Bytes>>, admin: bool) -> Response<Incoming> {
+        let stream = self.connect(admin).await;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+        Tasks::new().spawn_to_end("client", async move { drop(connection.await) });
+        sender.send_request(request).await.expect("an answer")
+    }
+
+    /// Returns where a file of the server's directory is.
+    pub(super) fn path(&self, file: &str) -> std::path::PathBuf {
+        self.directory.path().join(file)
+    }
+
+    /// Opens a connection, as the admin or as nobody.
+    pub(super) async fn connect(&self, admin: bool) -> Stream {
+        let stream = TcpStream::connect(self.server.address()).await.expect("connects");
+        let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+        let connector = TlsConnector::from(Arc::new(self.config(admin)));
+        connector.connect(name, stream).await.expect("a handshake")
+    }
+
+    /// Opens a connection of the admin that speaks HTTP/2.
+    pub(super) async fn connect_h2(&self) -> Stream {
+        let mut config = self.config(true);
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(self.server.address()).await.expect("connects");
+        let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake")
+    }
+
+    pub(super) fn config(&self, admin: bool) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots
             .add(CertificateDer::from_pem_slice(&self.kubeconfig("certificate-authority-data")).expect("PEM"))
@@ -64,19 +103,12 @@ impl Running {
         let builder =
             ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
         let builder = builder.with_root_certificates(roots);
-        let config = if admin {
-            let certificate = CertificateDer::from_pem_slice(&self.kubeconfig("client-certificate-data")).expect("PEM");
-            let key = PrivateKeyDer::from_pem_slice(&self.kubeconfig("client-key-data")).expect("PEM");
-            builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
-        } else {
-            builder.with_no_client_auth()
-        };
-        let stream = TcpStream::connect(self.server.address()).await.expect("connects");
-        let name = ServerName::try_from("kubernetes.default.svc").expect("a name");
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.expect("a handshake");
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
-        Tasks::new().spawn_to_end("client", async move { drop(connection.await) });
-        sender.send_request(request).await.expect("an answer")
+        if !admin {
+            return builder.with_no_client_auth();
+        }
+        let certificate = CertificateDer::from_pem_slice(&self.kubeconfig("client-certificate-data")).expect("PEM");
+        let key = PrivateKeyDer::from_pem_slice(&self.kubeconfig("client-key-data")).expect("PEM");
+        builder.with_client_auth_cert(vec![certificate], key).expect("a pair")
     }
 }
 
