@@ -75,6 +75,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
         crate::node_lifecycle::start,
         crate::certificates::start,
         crate::pod_gc::start,
+        crate::storage_protection::start,
     ] {
         start(context, tasks);
     }

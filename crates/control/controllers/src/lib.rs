@@ -7,6 +7,7 @@
 //! owners and namespaces that go             garbage_collector, namespace
 //! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
 //! what every namespace needs                service_account
+//! claims and volumes that are in use         storage_protection
 //! ```
 //! A folder is a controller: `plan.rs` decides and is pure, `mod.rs` is the shell that gathers and performs.
 
@@ -23,6 +24,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod replica_set;
 mod service_account;
+mod storage_protection;
 
 #[cfg(test)]
 mod testing;

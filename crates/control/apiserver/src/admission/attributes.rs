@@ -1,6 +1,5 @@
 //! What admission knows of a request (`apiserver/pkg/admission/attributes.go`).
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use parking_lot::Mutex;
@@ -61,8 +60,6 @@ pub(crate) struct Rounds {
     pub(crate) again: bool,
     /// Whether somebody has asked for a second round.
     pub(crate) wanted: bool,
-    /// Who has seen the object, by plugin and name: free for the plugins' use.
-    pub(crate) seen: BTreeSet<String>,
     /// Which webhooks have seen the object.
     pub(super) webhooks: Reinvocation,
 }

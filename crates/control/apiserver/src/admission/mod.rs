@@ -34,6 +34,7 @@ mod rules;
 mod runtime_class;
 mod service_account;
 pub(crate) mod service_network;
+mod storage_protection;
 mod taint_nodes;
 mod webhooks;
 
@@ -63,6 +64,7 @@ async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), S
     priority::admit(attributes, object).await?;
     default_toleration_seconds::admit(attributes, object);
     default_class::admit_claim(attributes, object)?;
+    storage_protection::admit(attributes, object);
     runtime_class::admit(attributes, object)?;
     default_class::admit_ingress(attributes, object)?;
     pod_topology_labels::admit(attributes, object)?;

@@ -97,7 +97,7 @@ fn check_mirror_pod(pod: &Object, node: &str) -> Result<(), String> {
     if pod.str_at(&["spec", "nodeName"]) != node {
         return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
     }
-    let owners = pod.owners().into_iter().collect::<Vec<_>>();
+    let owners = pod.owners().collect::<Vec<_>>();
     match owners.as_slice() {
         [owner] if owner.kind == "Node" && owner.name == node => {}
         _ => return Err(format!("node {node:?} can only create pods with an owner reference set to itself")),

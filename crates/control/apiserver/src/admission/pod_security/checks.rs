@@ -109,7 +109,8 @@ pub(super) fn setters(pod: bool, containers: &[&str]) -> Option<String> {
     }
 }
 
-/// Returns a violation.
+/// Returns a violation, which is how most checks end.
+#[expect(clippy::unnecessary_wraps, reason = "checks return it as it is")]
 pub(super) fn violation(reason: &str, detail: impl Into<String>) -> Option<Violation> {
     Some(Violation { reason: reason.to_owned(), detail: detail.into() })
 }

@@ -113,12 +113,11 @@ fn read(labels: &BTreeMap<&str, &str>, mode: &str, fallback: Level, errors: &mut
     }
     let key = format!("{PREFIX}{mode}-version");
     if let Some(text) = labels.get(key.as_str()) {
-        match version(text) {
-            Some(version) => of.version = version,
-            None => {
-                let why = "must be \"latest\" or \"v1.x\"";
-                errors.push(FieldError::invalid(format!("metadata.labels[{key}]"), *text, why));
-            }
+        if let Some(version) = version(text) {
+            of.version = version;
+        } else {
+            let why = "must be \"latest\" or \"v1.x\"";
+            errors.push(FieldError::invalid(format!("metadata.labels[{key}]"), *text, why));
         }
     }
     of
