@@ -28,6 +28,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
 mod pod_topology_labels;
+mod policies;
 mod priority;
 pub(crate) mod resource_quota;
 mod rules;
@@ -39,6 +40,7 @@ mod taint_nodes;
 mod webhooks;
 
 pub(crate) use attributes::{Attributes, Operation};
+pub(crate) use policies::{Policies, is_policy};
 pub(crate) use resource_quota::Reservation;
 pub(crate) use webhooks::{Hooks, is_configuration};
 
@@ -81,7 +83,7 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Re
     priority::validate(attributes, object).await?;
     claim_resize::validate(attributes, object)?;
     certificates::validate(attributes, object)?;
-    // ValidatingAdmissionPolicy: validating_policy::validate(attributes, Some(object)).await?
+    policies::validate(attributes, Some(object)).await?;
     webhooks::validating::validate(attributes, Some(object)).await?;
     resource_quota::reserve(attributes, object).await
 }
@@ -91,7 +93,7 @@ pub(crate) async fn delete(attributes: &Attributes<'_>) -> Result<(), Status> {
     namespace_lifecycle::on_delete(attributes)?;
     node_restriction::admit(attributes, None)?;
     webhooks::mutating::admit(attributes, None).await?;
-    // ValidatingAdmissionPolicy: validating_policy::validate(attributes, None).await?
+    policies::validate(attributes, None).await?;
     webhooks::validating::validate(attributes, None).await
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Registry {
     pub(crate) converter: Converter,
     /// The admission webhooks that are configured.
     pub(crate) hooks: admission::Hooks,
+    /// The admission policies.
+    pub(crate) policies: admission::Policies,
     /// Where writes that count in a quota stand in line.
     pub(crate) quotas: Turnstiles,
     caches: Arc<Caches>,
@@ -87,8 +89,8 @@ impl Registry {
         let webhooks = Arc::new(webhook::Client::new(reach.clone(), services));
         let converter = Converter::new(webhooks.clone(), rng.clone());
         let (definitions, hooks) = (definitions::Known::default(), admission::Hooks::default());
-        let quotas = Turnstiles::default();
-        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, converter, hooks, quotas, caches }
+        let (policies, quotas) = (admission::Policies::default(), Turnstiles::default());
+        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, converter, hooks, policies, quotas, caches }
     }
 
     /// Returns the kind's cache; the first call starts it.

@@ -92,8 +92,9 @@ async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result
         // Before the answer: its reader may ask for the new kind next.
         definitions::refresh(registry);
     }
-    if let (Ok(revision), true) = (&committed, admission::is_configuration(&call.resource)) {
-        // Also before the answer: the next request is the webhooks' to judge.
+    let judges = admission::is_configuration(&call.resource) || admission::is_policy(&call.resource);
+    if let (Ok(revision), true) = (&committed, judges) {
+        // Also before the answer: the next request is theirs to judge.
         registry.cache(&call.resource).reach(*revision).await;
     }
     committed

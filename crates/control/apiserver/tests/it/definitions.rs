@@ -372,7 +372,7 @@ async fn rules_in_cel_judge_definitions_and_objects() {
     assert_eq!((made.code, made.headers.get("warning")), (201, None), "{made:?}");
 
     let gizmos = "/apis/acme.io/v1/namespaces/default/gizmos";
-    let gizmo = |n: i64| json!({"apiVersion": "acme.io/v1", "kind": "Gizmo", "metadata": {"name": "a"}, "spec": {"ruled": {"n": n}}});
+    let gizmo = |n: i64| json!({"apiVersion": "acme.io/v1", "kind": "Gizmo", "metadata": {"name": "a"}, "spec": {"size": 1, "ruled": {"n": n}}});
     let refused = server.post(gizmos, gizmo(10)).await;
     let text = "Gizmo.acme.io \"a\" is invalid: spec.ruled: Invalid value: \"object\": failed rule: self.n < 10";
     assert_eq!((refused.code, refused.at("message").as_str()), (422, text));

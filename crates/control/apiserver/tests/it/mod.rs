@@ -15,6 +15,7 @@ mod https;
 mod list;
 mod operations;
 mod patch;
+mod policies;
 mod sub;
 mod tls;
 mod token;

@@ -68,7 +68,7 @@ pub(super) fn judge(attributes: &Attributes<'_>, hook: &Hook, no: No, key: &str)
 }
 
 /// Returns an object as a webhook for another row of the same kind wants to see it.
-pub(super) async fn show(
+pub(in crate::admission) async fn show(
     attributes: &Attributes<'_>,
     object: Option<&Object>,
     from: &Resource,

@@ -16,5 +16,7 @@ mod review;
 mod settle;
 pub(super) mod validating;
 
+pub(super) use ask::show;
 pub(crate) use hooks::{Hooks, is_configuration};
 pub(super) use reinvocation::Reinvocation;
+pub(super) use review::described;

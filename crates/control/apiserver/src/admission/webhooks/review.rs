@@ -51,20 +51,30 @@ pub(super) struct Shown<'a> {
 
 /// Returns the review to send.
 pub(super) fn request(version: Version, uid: &str, attributes: &Attributes<'_>, shown: &Shown<'_>) -> Value {
+    let mut request = described(attributes, shown.resource, shown.object.or(shown.old));
+    request["uid"] = uid.into();
+    request["object"] = json!(shown.object.map(|object| &object.0));
+    request["oldObject"] = json!(shown.old.map(|object| &object.0));
+    json!({"kind": "AdmissionReview", "apiVersion": format!("{GROUP}/{}", version.as_str()), "request": request})
+}
+
+/// Returns an `AdmissionRequest` without its objects, as policies see it; `as_kind` is the kind that a rule names, which
+/// may be in another version than the client's.
+pub(in crate::admission) fn described(
+    attributes: &Attributes<'_>,
+    as_kind: &Resource,
+    object: Option<&Object>,
+) -> Value {
     let call = attributes.call;
-    let named = shown.object.or(shown.old).map(Object::name).unwrap_or_default();
-    let name = if call.name.is_empty() { named } else { &call.name };
+    let name = if call.name.is_empty() { object.map(Object::name).unwrap_or_default() } else { &call.name };
     let namespace = if call.is_for("", "namespaces") { name } else { &call.namespace };
     let mut request = json!({
-        "uid": uid,
-        "kind": kind(shown.resource, &call.subresource),
-        "resource": resource(shown.resource),
+        "kind": kind(as_kind, &call.subresource),
+        "resource": resource(as_kind),
         "requestKind": kind(&call.resource, &call.subresource),
         "requestResource": resource(&call.resource),
         "operation": attributes.operation.to_string(),
         "userInfo": user(attributes),
-        "object": shown.object.map(|object| &object.0),
-        "oldObject": shown.old.map(|object| &object.0),
         "dryRun": attributes.dry_run,
         "options": attributes.options().map(|options| options.0),
     });
@@ -78,7 +88,7 @@ pub(super) fn request(version: Version, uid: &str, attributes: &Attributes<'_>, 
             request[field] = text.into();
         }
     }
-    json!({"kind": "AdmissionReview", "apiVersion": format!("{GROUP}/{}", version.as_str()), "request": request})
+    request
 }
 
 fn kind(row: &Resource, subresource: &str) -> Value {
