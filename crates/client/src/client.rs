@@ -1,14 +1,16 @@
 //! `Client`: one way in, over HTTPS to a server elsewhere or straight into the API server's router in this process.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
 use wkube_api::Status;
@@ -16,6 +18,7 @@ use wkube_api::Status;
 use crate::barrier::Writes;
 use crate::error::Error;
 use crate::kind::{KindName, Revision};
+use crate::metrics;
 
 /// What a client sends.
 pub type RequestBody = kube_client::client::Body;
@@ -32,6 +35,9 @@ const ERROR_BODY_BYTES_MAX: usize = 1 << 20;
 
 /// The name under which requests are made unless the component gives its own.
 const USER_AGENT_DEFAULT: HeaderValue = HeaderValue::from_static("wkube");
+
+/// Whom the clients of this process speak to, in its metrics: the service behind them knows the address, they do not.
+const HOST: &str = "kubernetes.default.svc";
 
 /// A handle on the API. Clones share connections. Calls go straight into the service, without a queue or a task
 /// between, so that in-process requests stay cheap and simulations stay deterministic.
@@ -64,6 +70,7 @@ impl Client {
         let service = service
             .map_response(|response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync()))
             .map_err(Into::into);
+        metrics::register_requests();
         Self {
             service: BoxCloneSyncService::new(service),
             user_agent: USER_AGENT_DEFAULT,
@@ -110,8 +117,18 @@ impl Client {
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, Error> {
         let mut request = request.map(RequestBody::from);
         request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        let (method, began) = (request.method().clone(), Instant::now());
         let answer = tokio::time::timeout(self.timeout, self.service.clone().oneshot(request)).await;
-        answer.map_err(|_| Error::Timeout(self.timeout))?.map_err(Error::Transport)
+        let answer =
+            answer.map_err(|_| Error::Timeout(self.timeout)).and_then(|answer| answer.map_err(Error::Transport));
+        self.count(&method, began.elapsed(), answer.as_ref().ok());
+        answer
+    }
+
+    fn count(&self, method: &Method, took: Duration, answer: Option<&Response<ResponseBody>>) {
+        let code = answer.map_or(Cow::Borrowed("<error>"), |answer| answer.status().as_u16().to_string().into());
+        metrics::REQUESTS.with(&[&code, method.as_str(), HOST]).add(1);
+        metrics::REQUEST_DURATION.with(&[method.as_str(), HOST]).observe(took.as_secs_f64());
     }
 
     /// Sends a request and returns the body of a successful answer to be read as it arrives: watches, logs.

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use wkube_api::ObjectKey;
+use wkube_base::metrics::Histogram;
 use wkube_base::{Backoff, Clock, Rng, Tasks};
 
 use crate::barrier::Writes;
@@ -26,6 +27,7 @@ use crate::cache::{Change, Lister, Source};
 use crate::client::Client;
 use crate::error::Error;
 use crate::kind::{Kind, Revision};
+use crate::metrics;
 use crate::queue::{Outcome, Queue};
 
 /// How many keys one controller works on at once unless told otherwise (kube-controller-manager: 5 per controller).
@@ -118,7 +120,7 @@ impl<R: fmt::Debug> fmt::Debug for Controller<R> {
 impl<R: Reconcile> Controller<R> {
     /// Returns a controller that watches nothing yet.
     pub fn new(reconciler: R, rng: &Rng) -> Self {
-        let queue = Queue::new(Backoff::CONTROLLER, rng.split());
+        let queue = Queue::named(reconciler.name(), Backoff::CONTROLLER, rng.split());
         Self { reconciler, queue, sources: Vec::new(), workers: WORKERS }
     }
 
@@ -175,6 +177,7 @@ impl<R: Reconcile> Controller<R> {
         let handle = Handle { queue: self.queue.clone(), metrics: Arc::default() };
         let name = self.reconciler.name();
         let shell = Shell {
+            work_duration: metrics::work_duration(name),
             reconciler: self.reconciler,
             queue: self.queue,
             sources: self.sources,
@@ -202,6 +205,7 @@ struct Shell<R> {
     client: Client,
     clock: Clock,
     metrics: Arc<Metrics>,
+    work_duration: Arc<Histogram>,
 }
 
 impl<R: Reconcile> Shell<R> {
@@ -227,6 +231,7 @@ impl<R: Reconcile> Shell<R> {
     async fn work(&self, key: ObjectKey) -> (ObjectKey, Outcome, Arc<Writes>) {
         let writes = Arc::new(Writes::new());
         let client = self.client.recording(&writes);
+        let began = Instant::now();
         let reconciling = AssertUnwindSafe(self.reconciler.reconcile(&key, &client)).catch_unwind();
         let outcome = match reconciling.await {
             Ok(Ok(next)) => {
@@ -244,6 +249,7 @@ impl<R: Reconcile> Shell<R> {
                 Outcome::Failed { at_least: Duration::ZERO }
             }
         };
+        self.work_duration.observe(began.elapsed().as_secs_f64());
         (key, outcome, writes)
     }
 

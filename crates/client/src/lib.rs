@@ -20,6 +20,7 @@ pub mod informers;
 pub mod kind;
 pub mod lease;
 mod lines;
+mod metrics;
 mod path;
 pub mod queue;
 mod watcher;

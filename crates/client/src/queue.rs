@@ -18,6 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use wkube_base::{Backoff, Rng};
 
+use crate::metrics::QueueCounts;
+
 /// How work on a key ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -162,6 +164,7 @@ struct Shared<K> {
     state: Mutex<QueueState<K>>,
     changed: Notify,
     rng: Rng,
+    counts: Option<QueueCounts>,
 }
 
 impl<K> Clone for Queue<K> {
@@ -179,12 +182,33 @@ impl<K> fmt::Debug for Queue<K> {
 impl<K: Ord + Clone> Queue<K> {
     /// Returns an empty queue.
     pub fn new(backoff: Backoff, rng: Rng) -> Self {
-        Self(Arc::new(Shared { state: Mutex::new(QueueState::new(backoff)), changed: Notify::new(), rng }))
+        Self::counted(None, backoff, rng)
+    }
+
+    /// Returns an empty queue whose work is counted under `name`.
+    pub fn named(name: &str, backoff: Backoff, rng: Rng) -> Self {
+        Self::counted(Some(QueueCounts::of(name)), backoff, rng)
+    }
+
+    fn counted(counts: Option<QueueCounts>, backoff: Backoff, rng: Rng) -> Self {
+        let state = Mutex::new(QueueState::new(backoff));
+        Self(Arc::new(Shared { state, changed: Notify::new(), rng, counts }))
+    }
+
+    /// Notes how deep the queue is, and what else happened to it.
+    fn count(&self, state: &QueueState<K>, more: impl FnOnce(&QueueCounts)) {
+        if let Some(counts) = &self.0.counts {
+            counts.depth.set(i64::try_from(state.ready.len()).unwrap_or(i64::MAX));
+            more(counts);
+        }
     }
 
     /// Asks for attention to a key.
     pub fn add(&self, key: K) {
-        self.0.state.lock().add(key);
+        let mut state = self.0.state.lock();
+        state.add(key);
+        self.count(&state, |counts| counts.adds.add(1));
+        drop(state);
         self.0.changed.notify_one();
     }
 
@@ -200,6 +224,7 @@ impl<K: Ord + Clone> Queue<K> {
             let wakes_at = {
                 let mut state = self.0.state.lock();
                 if let Some(key) = state.take(Instant::now()) {
+                    self.count(&state, |_| {});
                     return key;
                 }
                 state.wakes_at()
@@ -219,7 +244,11 @@ impl<K: Ord + Clone> Queue<K> {
     /// Takes a key back.
     pub fn done(&self, key: &K, outcome: Outcome) {
         let jitter = self.0.rng.unit();
-        self.0.state.lock().done(key, outcome, Instant::now(), jitter);
+        let mut state = self.0.state.lock();
+        state.done(key, outcome, Instant::now(), jitter);
+        let retries = u64::from(matches!(outcome, Outcome::Failed { .. }));
+        self.count(&state, |counts| counts.retries.add(retries));
+        drop(state);
         self.0.changed.notify_one();
     }
 

@@ -59,7 +59,7 @@ impl Shared {
 
 /// Starts the collector.
 pub(crate) fn start(context: &Context, tasks: &Tasks) {
-    let queue = Queue::new(Backoff::CONTROLLER, context.rng.split());
+    let queue = Queue::named("garbage_collector_attempt_to_delete", Backoff::CONTROLLER, context.rng.split());
     let shared = Arc::new(Shared { graph: Mutex::default(), queue, kinds: Notify::new() });
     let client = context.client.named("generic-garbage-collector");
     let collector = Collector { client: client.clone(), shared: Arc::clone(&shared), absent: Mutex::default() };
