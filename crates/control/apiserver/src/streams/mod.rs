@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use http::Request;
+use http::{Method, Request};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use tracing::debug;
@@ -46,6 +46,9 @@ pub(crate) fn is_meant(subresource: &str) -> bool {
 
 /// Answers a request for a stream, by upgrading its connection.
 pub(crate) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) -> Result<Outcome, Status> {
+    if !matches!(*request.method(), Method::GET | Method::POST) {
+        return Err(Status::method_not_allowed(&call.resource, call.verb.as_str()));
+    }
     // A WebSocket starts with GET, which alone is the right to read; since 1.35 the right to create is asked for too
     // (AuthorizePodWebsocketUpgradeCreatePermission).
     if call.verb == Verb::Get && negotiate::is_websocket(request.headers()) {
