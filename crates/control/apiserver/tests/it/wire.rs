@@ -318,3 +318,44 @@ async fn an_approval_does_not_issue_and_an_issue_does_not_approve() {
     let refused = server.call_as("PATCH", &format!("{requests}/r/approval"), merge, Some(denied)).await;
     assert!(refused.at("message").contains("updates may not remove a condition of type \"Approved\""), "{refused:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_watch_gets_a_bookmark_every_minute() {
+    let server = Server::new().await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    let query = format!("watch=1&resourceVersion={version}&allowWatchBookmarks=true&timeoutSeconds=600");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+    let start = tokio::time::Instant::now();
+    for minute in 1..=3 {
+        assert_eq!(watch.line().await, "BOOKMARK ");
+        assert_eq!(start.elapsed().as_secs(), minute * 60);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_without_a_timeout_ends_between_half_an_hour_and_an_hour() {
+    let server = Server::new().await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}")).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(watch.next().await, None);
+    let minutes = start.elapsed().as_secs() / 60;
+    assert!((30..60).contains(&minutes), "{minutes}");
+}
+
+#[tokio::test]
+async fn versions_and_matches_that_contradict_each_other_are_invalid() {
+    let server = Server::new().await;
+    for (query, code, message) in [
+        ("resourceVersionMatch=Exact", 422, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+        ("resourceVersion=0&resourceVersionMatch=Exact", 422, "is forbidden for resourceVersion \"0\""),
+        ("resourceVersion=1&resourceVersionMatch=Newest", 422, "supported values: \"Exact\", \"NotOlderThan\""),
+        ("sendInitialEvents=true", 422, "sendInitialEvents is forbidden for list"),
+        ("resourceVersion=abc", 400, "invalid resource version"),
+        ("continue=abc", 400, "continue key is not valid"),
+    ] {
+        let refused = server.get(&format!("{CONFIG_MAPS}?{query}")).await;
+        assert_eq!(refused.code, code, "{query}: {refused:?}");
+        assert!(refused.at("message").contains(message), "{query}: {}", refused.at("message"));
+    }
+}
