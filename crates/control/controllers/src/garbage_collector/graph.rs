@@ -6,6 +6,7 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
 
+use super::group_of;
 use crate::common::served::ServedKind;
 
 /// One object, as far as ownership is concerned.
@@ -95,11 +96,27 @@ impl Graph {
         for meta in listed {
             affected.extend(self.apply(kind, meta));
         }
+        if !self.complete.insert(Arc::clone(kind)) {
+            return affected;
+        }
+        // An owner that went before anybody watched its kind told nobody.
+        affected.extend(self.bereft_of(kind));
         // The first complete list of the last kind lets those go on that waited for it.
-        if self.complete.insert(Arc::clone(kind)) && self.is_complete() {
+        if self.is_complete() {
             affected.extend(self.nodes.values().filter(|node| node.is_deleting()).map(|node| node.meta.uid.clone()));
         }
         affected
+    }
+
+    /// Returns the objects that name an owner of this kind that is not there.
+    fn bereft_of(&self, kind: &ServedKind) -> Vec<String> {
+        let absent = self.dependents.iter().filter(|(owner, _)| !self.nodes.contains_key(*owner));
+        let names = |uid: &String, owner: &String| {
+            let node = self.nodes.get(uid);
+            let mut references = node.into_iter().flat_map(|node| &node.meta.owner_references);
+            references.any(|each| each.uid == *owner && each.kind == kind.kind && group_of(each) == kind.group)
+        };
+        absent.flat_map(|(owner, dependents)| dependents.iter().filter(move |uid| names(uid, owner))).cloned().collect()
     }
 
     /// Takes in a kind that is no longer served.

@@ -136,6 +136,21 @@ fn the_graph_names_whom_a_change_concerns() {
     assert_eq!(uids(graph.replace(&kind(), vec![])), "b", "what a list leaves out is gone");
 }
 
+#[test]
+fn an_owner_that_went_before_its_kind_was_watched_is_missed_later() {
+    let custom =
+        Arc::new(ServedKind { group: "example.com".to_owned(), kind: "Orchard".to_owned(), ..(*kind()).clone() });
+    let mut graph = Graph::default();
+    graph.watch(&kind());
+    graph.watch(&custom);
+    let mut owned = thing("trees", &["orchard"]);
+    owned.owner_references[0].api_version = "example.com/v1".to_owned();
+    owned.owner_references[0].kind = "Orchard".to_owned();
+    graph.replace(&kind(), vec![owned, thing("other", &["stranger"])]);
+    assert_eq!(graph.replace(&custom, vec![]), BTreeSet::from(["trees".to_owned()]));
+    assert_eq!(graph.replace(&custom, vec![]), BTreeSet::new(), "told once");
+}
+
 /// A cluster of things that own each other, in any order.
 struct World {
     graph: Graph,
