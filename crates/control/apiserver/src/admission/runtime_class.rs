@@ -64,6 +64,7 @@ fn merge(pod: &mut Object, class: Option<&Object>) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn merged(pod: Value, class: Value) -> Result<Value, String> {
         let object = |value: Value| -> Object { serde_json::from_value(value).expect("an object") };
         let mut pod = object(json!({"spec": pod}));

@@ -119,7 +119,7 @@ fn a_version_keeps_to_its_checks() {
 fn the_restricted_level_wants_it_in_writing() {
     restricted(
         |spec| {
-            spec["containers"][0]["securityContext"]["capabilities"]["add"] = json!(["SYS_ADMIN", "NET_BIND_SERVICE"])
+            spec["containers"][0]["securityContext"]["capabilities"]["add"] = json!(["SYS_ADMIN", "NET_BIND_SERVICE"]);
         },
         "unrestricted capabilities (container \"c\" must not include \"SYS_ADMIN\" in securityContext.capabilities.add)",
     );

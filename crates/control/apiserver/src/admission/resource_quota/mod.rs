@@ -16,7 +16,7 @@ use wkube_store::{Key, Op, Precondition, Revision, Txn};
 
 use super::amounts::{self, Amounts};
 use super::{Attributes, Operation};
-use crate::registry::{Registry, keys, view};
+use crate::registry::{Registry, view};
 use usage::Counted;
 
 mod recount;
@@ -191,9 +191,4 @@ fn with_used(quota: &Object, used: &Amounts) -> Object {
     new.set(&["status", "hard"], hard);
     new.set(&["status", "used"], all);
     new
-}
-
-/// Returns the key of a namespace's quotas in the store.
-fn collection(registry: &Registry, namespace: &str) -> Option<String> {
-    registry.catalog.core("resourcequotas").map(|kind| keys::collection(kind, namespace))
 }

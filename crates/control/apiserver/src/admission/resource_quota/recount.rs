@@ -12,7 +12,7 @@ use wkube_api::{Object, Status};
 use wkube_base::{Backoff, Tasks};
 use wkube_store::{Error, Signal, Watch};
 
-use super::{amounts, collection, relevant, used, with_used};
+use super::{amounts, relevant, used, with_used};
 use crate::Api;
 use crate::auth::User;
 use crate::call::Call;
@@ -97,8 +97,8 @@ fn namespace_of(key: &str) -> Option<&str> {
 }
 
 fn is_limited(registry: &Registry, namespace: &str) -> bool {
-    let Some(kind) = registry.catalog.core("resourcequotas") else { return false };
-    collection(registry, namespace).is_some() && registry.entries(kind, namespace).is_ok_and(|found| !found.is_empty())
+    let kind = registry.catalog.core("resourcequotas");
+    kind.is_some_and(|kind| registry.entries(kind, namespace).is_ok_and(|quotas| !quotas.is_empty()))
 }
 
 /// Counts everything that the namespace's quotas are about, and writes what differs.

@@ -61,7 +61,7 @@ pub(crate) fn of(resource: &Resource, object: &Object, now: Timestamp) -> Amount
     }
     match counted {
         Counted::Pods => {
-            usage.extend(compute(&amounts::of_pod(spec, List::Requests), &amounts::of_pod(spec, List::Limits)))
+            usage.extend(compute(&amounts::of_pod(spec, List::Requests), &amounts::of_pod(spec, List::Limits)));
         }
         Counted::Services => usage.extend(of_service(spec)),
         Counted::Claims => usage.extend(of_claim(object, spec)),
