@@ -61,20 +61,17 @@ impl Checker<'_> {
         }
         match &mut node.expr {
             Expr::Literal(literal) => literal_type(literal),
-            Expr::Ident(name) => match self.variable(name) {
-                Some(of) => of,
-                None => {
-                    let text = format!("undeclared reference to '{name}' (in container '')");
-                    self.wrong(at, text)
-                }
-            },
+            Expr::Ident(name) => {
+                let text = || format!("undeclared reference to '{name}' (in container '')");
+                self.variable(name).unwrap_or_else(|| self.wrong(at, text()))
+            }
             Expr::Select { of, field, access } => {
                 let of = self.node(of);
                 self.select(at, &of, field, *access)
             }
             Expr::Index { of, index, optional } => {
                 let (of, index) = (self.node(of), self.node(index));
-                self.index(at, of, &index, *optional)
+                self.index(at, &of, &index, *optional)
             }
             Expr::Call { function, args, receiver, overloads } => {
                 let types: Vec<Type> = args.iter_mut().map(|arg| self.node(arg)).collect();
@@ -144,12 +141,12 @@ impl Checker<'_> {
         }
     }
 
-    fn index(&mut self, at: usize, of: Type, index: &Type, optional: bool) -> Type {
-        let (inner, is_optional) = match &of {
-            Type::Optional(inner) => ((**inner).clone(), true),
-            other => (other.clone(), optional),
+    fn index(&mut self, at: usize, of: &Type, index: &Type, optional: bool) -> Type {
+        let (inner, is_optional) = match of {
+            Type::Optional(inner) => (&**inner, true),
+            other => (other, optional),
         };
-        let found = match &inner {
+        let found = match inner {
             Type::List(of, _) if matches!(index, Type::Int | Type::Dyn) => (**of).clone(),
             Type::Map(key, value) if key.fits(index, &mut BTreeMap::new()) => (**value).clone(),
             Type::Dyn | Type::Param(_) => Type::Dyn,

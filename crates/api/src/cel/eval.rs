@@ -307,10 +307,10 @@ impl<'a> Folding<'a> {
                 }
                 return Ok(self.decided);
             }
-            FoldKind::ExistsOne => self.count += usize::from(truth(made?)?),
+            FoldKind::ExistsOne => self.count += usize::from(truth(&made?)?),
             FoldKind::Map => self.items.push(made?),
             FoldKind::Filter => {
-                if truth(made?)? {
+                if truth(&made?)? {
                     self.items.push(element);
                 }
             }
@@ -339,7 +339,7 @@ impl<'a> Folding<'a> {
     }
 }
 
-fn truth(value: Val<'_>) -> Result<bool, EvalError> {
+fn truth(value: &Val<'_>) -> Result<bool, EvalError> {
     value.as_bool().ok_or_else(EvalError::no_overload)
 }
 

@@ -239,19 +239,22 @@ impl Parser {
 
     fn selection(&mut self, at: usize, of: Node) -> Result<Node, Problem> {
         let access = if self.eat("?") { Access::Optional } else { Access::Value };
-        let field = match self.advance() {
-            Token::Ident(name) | Token::Quoted(name) => name,
-            _ => {
-                self.next -= 1;
-                return Err(self.unexpected("IDENTIFIER"));
-            }
-        };
+        let field = self.field()?;
         let call_at = self.at();
         if access == Access::Value && self.eat("(") {
             let args = self.list(")")?;
             return macros::method(call_at, of, &field, args);
         }
         node(at, Expr::Select { of: Box::new(of), field, access })
+    }
+
+    /// A field's name, which may stand in backticks.
+    fn field(&mut self) -> Result<String, Problem> {
+        let (Token::Ident(name) | Token::Quoted(name)) = self.peek().clone() else {
+            return Err(self.unexpected("IDENTIFIER"));
+        };
+        self.advance();
+        Ok(name)
     }
 
     fn list(&mut self, end: &str) -> Result<Vec<Node>, Problem> {
@@ -268,35 +271,39 @@ impl Parser {
 
     fn primary(&mut self) -> Result<Node, Problem> {
         let at = self.at();
-        match self.advance() {
+        match self.peek().clone() {
             Token::Literal(Literal::Int(i64::MIN)) => Err(Problem::new(at, "invalid int literal")),
-            Token::Literal(literal) => node(at, Expr::Literal(literal)),
-            Token::Ident(name) => self.name(at, name),
+            Token::Literal(literal) => {
+                self.advance();
+                node(at, Expr::Literal(literal))
+            }
+            Token::Ident(_) => self.name(at),
             Token::Mark("(") => {
+                self.advance();
                 let inner = self.expression()?;
                 self.expect(")")?;
                 Ok(inner)
             }
-            Token::Mark(open @ ("[" | "[?")) => self.elements(at, open == "[?"),
-            Token::Mark(open @ ("{" | "{?")) => self.entries(at, open == "{?"),
+            Token::Mark(open @ ("[" | "[?")) => {
+                self.advance();
+                self.elements(at, open == "[?")
+            }
+            Token::Mark(open @ ("{" | "{?")) => {
+                self.advance();
+                self.entries(at, open == "{?")
+            }
             // Names from the root, as protocol buffers have them.
-            Token::Mark(".") => match self.advance() {
-                Token::Ident(name) => self.name(at, name),
-                _ => Err(self.before("IDENTIFIER")),
-            },
-            _ => Err(self.before("an expression")),
+            Token::Mark(".") => {
+                self.advance();
+                self.name(at)
+            }
+            _ => Err(self.unexpected("an expression")),
         }
     }
 
-    /// The error about the token that was taken last.
-    fn before(&mut self, wanted: &str) -> Problem {
-        if !matches!(self.peek(), Token::End) || self.next + 1 < self.tokens.len() {
-            self.next = self.next.saturating_sub(1);
-        }
-        self.unexpected(wanted)
-    }
-
-    fn name(&mut self, at: usize, name: String) -> Result<Node, Problem> {
+    fn name(&mut self, at: usize) -> Result<Node, Problem> {
+        let Token::Ident(name) = self.peek().clone() else { return Err(self.unexpected("IDENTIFIER")) };
+        self.advance();
         let call_at = self.at();
         if self.eat("(") {
             let args = self.list(")")?;
@@ -344,9 +351,7 @@ impl Parser {
         let mut fields = Vec::new();
         while !self.eat("}") {
             let optional = self.eat("?");
-            let (Token::Ident(field) | Token::Quoted(field)) = self.advance() else {
-                return Err(self.before("IDENTIFIER"));
-            };
+            let field = self.field()?;
             self.expect(":")?;
             fields.push(Field { name: field, value: self.expression()?, optional });
             if !self.eat(",") {

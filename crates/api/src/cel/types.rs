@@ -105,8 +105,7 @@ impl Type {
 
     /// Returns the type of objects with these fields, which expressions name as documents do.
     pub fn object<'a>(name: &str, fields: impl IntoIterator<Item = (&'a str, Self)>) -> Self {
-        let fields =
-            fields.into_iter().map(|(field, of)| (field.to_owned(), FieldType { name: field.to_owned(), of }));
+        let fields = fields.into_iter().map(|(field, of)| (field.to_owned(), FieldType { name: field.to_owned(), of }));
         Self::Object(Arc::new(ObjectType { name: name.to_owned(), fields: fields.collect() }))
     }
 
@@ -129,7 +128,7 @@ impl Type {
                     fits
                 }
             },
-            (_, Self::Param(_)) | (Self::Dyn, _) | (_, Self::Dyn) => true,
+            (_, Self::Param(_) | Self::Dyn) | (Self::Dyn, _) => true,
             (Self::List(wanted, _), Self::List(found, _)) | (Self::Optional(wanted), Self::Optional(found)) => {
                 wanted.fits(found, params)
             }

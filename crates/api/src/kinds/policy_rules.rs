@@ -92,14 +92,11 @@ fn policy_name(spec: &Value) -> Vec<FieldError> {
 fn param_ref(reference: &Value, errors: &mut Vec<FieldError>) {
     let (named, selected) = (!text(reference, "name").is_empty(), has(reference, "selector"));
     if named == selected {
-        let why = match named {
-            true => "name and selector are mutually exclusive",
-            false => "one of name or selector must be specified",
-        };
         if named {
+            let why = "name and selector are mutually exclusive";
             errors.push(FieldError::forbidden("spec.paramRef.name", why));
         } else {
-            errors.push(FieldError::required("spec.paramRef", why));
+            errors.push(FieldError::required("spec.paramRef", "one of name or selector must be specified"));
         }
     }
     match text(reference, "parameterNotFoundAction") {

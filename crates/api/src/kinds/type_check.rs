@@ -141,7 +141,8 @@ fn convert_shape<'t>(shape: &'t Shape, name: &str, around: &mut Vec<&'t str>) ->
 mod tests {
     use super::*;
 
-    fn check(validation: Value, expected: &[&str]) {
+    fn check(validation: impl Into<Value>, expected: &[&str]) {
+        let validation = validation.into();
         let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["deployments"]});
         let spec = json!({"matchConstraints": {"resourceRules": [rule]}, "validations": [validation],
             "variables": [{"name": "n", "expression": "object.spec.replicas"}]});

@@ -1,6 +1,7 @@
 //! Operators, and what every value has.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::equality::{self, compare, equal};
@@ -56,10 +57,10 @@ const fn ordered(name: &'static str, run: crate::cel::functions::Run) -> [Overlo
     ]
 }
 
-pub(super) static LESS: [Overload; 14] = ordered("_<_", |_, args| order(args, Ordering::is_lt));
-pub(super) static LESS_OR_EQUAL: [Overload; 14] = ordered("_<=_", |_, args| order(args, Ordering::is_le));
-pub(super) static GREATER: [Overload; 14] = ordered("_>_", |_, args| order(args, Ordering::is_gt));
-pub(super) static GREATER_OR_EQUAL: [Overload; 14] = ordered("_>=_", |_, args| order(args, Ordering::is_ge));
+pub(super) static LESS: [Overload; 14] = ordered("_<_", |_, args| Ok(order(args, Ordering::is_lt)));
+pub(super) static LESS_OR_EQUAL: [Overload; 14] = ordered("_<=_", |_, args| Ok(order(args, Ordering::is_le)));
+pub(super) static GREATER: [Overload; 14] = ordered("_>_", |_, args| Ok(order(args, Ordering::is_gt)));
+pub(super) static GREATER_OR_EQUAL: [Overload; 14] = ordered("_>=_", |_, args| Ok(order(args, Ordering::is_ge)));
 
 pub(super) static FUNCTIONS: &[Overload] = &[
     function("_==_", &[A, A], Bool, Compare, |meter, args| Ok(Val::Bool(equal(meter, &args[0], &args[1])?))),
@@ -114,9 +115,9 @@ fn no_overload() -> EvalError {
     EvalError::no_overload()
 }
 
-fn order<'a>(args: &[Val<'a>], holds: fn(Ordering) -> bool) -> Result<Val<'a>, EvalError> {
+fn order<'a>(args: &[Val<'a>], holds: fn(Ordering) -> bool) -> Val<'a> {
     // A number that is none has no order, and every comparison with it is false.
-    Ok(Val::Bool(compare(&args[0], &args[1]).is_some_and(holds)))
+    Val::Bool(compare(&args[0], &args[1]).is_some_and(holds))
 }
 
 fn whole<'a>(args: &[Val<'a>], run: fn(i64, i64) -> Option<i64>) -> Result<Val<'a>, EvalError> {
@@ -168,16 +169,15 @@ fn join_lists<'a>(_: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalEr
         return Ok(Val::list(items));
     }
     let keys = items.iter().map(|item| equality::key_of(item, &a.kind)).collect::<Result<Vec<_>, _>>()?;
-    let mut places: std::collections::BTreeMap<String, usize> = keys.into_iter().zip(0..).collect();
+    let mut places: BTreeMap<String, usize> = keys.into_iter().zip(0..).collect();
     for item in b.iter() {
         let item = item?;
         let key = equality::key_of(&item, &a.kind)?;
-        match places.get(&key) {
-            Some(&place) => items[place] = item,
-            None => {
-                places.insert(key, items.len());
-                items.push(item);
-            }
+        if let Some(&place) = places.get(&key) {
+            items[place] = item;
+        } else {
+            places.insert(key, items.len());
+            items.push(item);
         }
     }
     Ok(Val::List(List { items: Items::Made(Arc::new(items)), kind: a.kind.clone() }))

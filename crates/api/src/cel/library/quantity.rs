@@ -21,7 +21,7 @@ pub(super) static FUNCTIONS: &[Overload] = &[
         let amount = text(args, 0)?.parse().map_err(|error| EvalError::failed(format!("{error}")))?;
         Ok(made(amount))
     }),
-    method("sign", &[AMOUNT], Int, ONE, |_, args| Ok(Val::Int(order(&amount(args, 0)?.cmp(&Quantity::ZERO))))),
+    method("sign", &[AMOUNT], Int, ONE, |_, args| Ok(Val::Int(order(amount(args, 0)?.cmp(&Quantity::ZERO))))),
     method("isInteger", &[AMOUNT], Bool, ONE, |_, args| Ok(Val::Bool(whole(&amount(args, 0)?).is_some()))),
     method("asInteger", &[AMOUNT], Int, ONE, |_, args| {
         let number = whole(&amount(args, 0)?);
@@ -35,7 +35,7 @@ pub(super) static FUNCTIONS: &[Overload] = &[
     method("isGreaterThan", &[AMOUNT, AMOUNT], Bool, ONE, |_, args| Ok(Val::Bool(amount(args, 0)? > amount(args, 1)?))),
     method("isLessThan", &[AMOUNT, AMOUNT], Bool, ONE, |_, args| Ok(Val::Bool(amount(args, 0)? < amount(args, 1)?))),
     method("compareTo", &[AMOUNT, AMOUNT], Int, ONE, |_, args| {
-        Ok(Val::Int(order(&amount(args, 0)?.cmp(&amount(args, 1)?))))
+        Ok(Val::Int(order(amount(args, 0)?.cmp(&amount(args, 1)?))))
     }),
     method("add", &[AMOUNT, AMOUNT], AMOUNT, ONE, |_, args| Ok(made(amount(args, 0)?.plus(amount(args, 1)?)))),
     method("add", &[AMOUNT, Int], AMOUNT, ONE, |_, args| Ok(made(amount(args, 0)?.plus(amount(args, 1)?)))),
@@ -60,7 +60,7 @@ fn whole(amount: &Quantity) -> Option<i64> {
 }
 
 /// Returns an order as a number.
-pub(super) fn order(order: &Ordering) -> i64 {
+pub(super) fn order(order: Ordering) -> i64 {
     match order {
         Ordering::Less => -1,
         Ordering::Equal => 0,

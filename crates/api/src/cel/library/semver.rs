@@ -42,7 +42,7 @@ pub(super) static FUNCTIONS: &[Overload] = &[
     method("patch", &[SEMVER], Int, ONE, |_, args| number(args, 2)),
     method("isGreaterThan", &[SEMVER, SEMVER], Bool, ONE, |_, args| Ok(Val::Bool(compared(args)?.is_gt()))),
     method("isLessThan", &[SEMVER, SEMVER], Bool, ONE, |_, args| Ok(Val::Bool(compared(args)?.is_lt()))),
-    method("compareTo", &[SEMVER, SEMVER], Int, ONE, |_, args| Ok(Val::Int(order(&compared(args)?)))),
+    method("compareTo", &[SEMVER, SEMVER], Int, ONE, |_, args| Ok(Val::Int(order(compared(args)?)))),
 ];
 
 impl Version {

@@ -1,6 +1,7 @@
 //! URLs as Go's `net/url` reads a request's (`cel/library/urls.go`).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::strings::text;
@@ -113,7 +114,7 @@ fn escaped(path: &str) -> String {
             text.push(c);
         } else {
             for octet in c.encode_utf8(&mut [0; 4]).bytes() {
-                text.push_str(&format!("%{octet:02X}"));
+                let _ = write!(text, "%{octet:02X}");
             }
         }
     }

@@ -5,6 +5,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -21,7 +22,7 @@ pub(super) struct Rules {
     /// The schema's type, which stands for the value in messages.
     kind: String,
     of: Option<Type>,
-    rules: Vec<Rule>,
+    own: Vec<Rule>,
     properties: BTreeMap<String, Rules>,
     values: Option<Box<Rules>>,
     items: Option<Box<Rules>>,
@@ -54,10 +55,8 @@ pub(in crate::kinds) struct Compiled {
 
 /// Compiles a rule for values of a declaration.
 pub(in crate::kinds) fn compile(rule: &Value, decl: &Decl) -> Compiled {
-    let old = match flag(rule, "optionalOldSelf") {
-        true => Type::optional(decl.of.clone()),
-        false => decl.of.clone(),
-    };
+    let is_optional = flag(rule, "optionalOldSelf");
+    let old = if is_optional { Type::optional(decl.of.clone()) } else { decl.of.clone() };
     let env = Env::default().with("self", decl.of.clone()).with("oldSelf", old);
     let program = |source: &str, wanted: &Type, prefix: &str, otherwise: &str| {
         let program = Program::compile(source, &env).map_err(|error| format!("{prefix}compilation failed: {error}"))?;
@@ -87,7 +86,7 @@ impl Rules {
         let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         Some(Self {
             kind: text(schema, "type").to_owned(),
-            rules: decl.iter().flat_map(|decl| rules.iter().filter_map(|rule| Rule::parse(rule, decl))).collect(),
+            own: decl.iter().flat_map(|decl| rules.iter().filter_map(|rule| Rule::parse(rule, decl))).collect(),
             of: decl.map(|decl| decl.of),
             properties: properties.filter_map(|(name, of)| Some((name.clone(), nested(of)?))).collect(),
             values: schema.get("additionalProperties").and_then(nested).map(Box::new),
@@ -240,7 +239,7 @@ impl Check {
     }
 
     fn rules(&mut self, rules: &Rules, value: &Value, place: &Place<'_>) -> Result<(), Stopped> {
-        let Some(of) = rules.of.as_ref().filter(|_| !rules.rules.is_empty()) else { return Ok(()) };
+        let Some(of) = rules.of.as_ref().filter(|_| !rules.own.is_empty()) else { return Ok(()) };
         let invalid = |detail: String| FieldError::invalid(place.shown(), rules.kind.as_str(), &detail);
         if self.budget.is_empty() {
             self.errors.push(invalid(EvalError::OutOfBudget.to_string()));
@@ -254,13 +253,14 @@ impl Check {
             }
         };
         let old = place.old.filter(|old| !old.is_null()).and_then(|old| Val::of(old, of).ok());
-        for rule in &rules.rules {
+        for rule in &rules.own {
             if rule.uses_old && old.is_none() && !rule.optional_old {
                 continue;
             }
-            let old = match rule.optional_old {
-                true => Val::Optional(old.clone().map(std::sync::Arc::new)),
-                false => old.clone().unwrap_or(Val::Null),
+            let old = if rule.optional_old {
+                Val::Optional(old.clone().map(Arc::new))
+            } else {
+                old.clone().unwrap_or(Val::Null)
             };
             let bindings = Bindings::new().with("self", new.clone()).with("oldSelf", old);
             self.rule(rules, rule, &bindings, value, place)?;

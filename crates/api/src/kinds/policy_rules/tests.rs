@@ -60,7 +60,7 @@ fn what_is_wrong_is_told_with_its_path() {
             .contains("undeclared reference to 'params'")
     );
     let early = policy(|spec| {
-        spec["variables"] = json!([{"name": "a", "expression": "variables.b"}, {"name": "b", "expression": "1"}])
+        spec["variables"] = json!([{"name": "a", "expression": "variables.b"}, {"name": "b", "expression": "1"}]);
     });
     assert!(early.len() == 1 && early[0].contains("undeclared reference to 'variables'"), "{early:?}");
     assert_eq!(

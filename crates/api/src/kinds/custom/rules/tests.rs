@@ -5,15 +5,18 @@ use serde_json::{Value, json};
 use super::*;
 
 /// Returns a schema whose `spec` has these rules and properties.
-fn schema(rules: Value, properties: Value) -> Value {
+fn schema(rules: impl Into<Value>, properties: impl Into<Value>) -> Value {
+    let (rules, properties) = (rules.into(), properties.into());
     let spec = json!({"type": "object", "x-kubernetes-validations": rules, "properties": properties});
     json!({"type": "object", "properties": {"spec": spec}})
 }
 
 #[track_caller]
-fn check(schema: &Value, new: Value, old: Option<Value>, expected: &[&str]) {
+fn check(schema: &Value, new: impl Into<Value>, old: Option<Value>, expected: &[&str]) {
+    let (new, old) = (new.into(), old.unwrap_or_default());
+    let old = Some(&old).filter(|old| !old.is_null());
     let rules = Rules::parse(schema, Root::Yes).expect("the schema has rules");
-    let found: Vec<String> = rules.check(&new, old.as_ref()).iter().map(ToString::to_string).collect();
+    let found: Vec<String> = rules.check(&new, old).iter().map(ToString::to_string).collect();
     assert_eq!(found, expected);
 }
 

@@ -15,8 +15,8 @@ fn wrong(mut schema: Value, rules: Value) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(schema: Value, rule: Value, expected: &[&str]) {
-    assert_eq!(wrong(schema, json!([rule])), expected);
+fn check(schema: Value, rule: impl Into<Value>, expected: &[&str]) {
+    assert_eq!(wrong(schema, vec![rule.into()].into()), expected);
 }
 
 fn object() -> Value {
