@@ -120,6 +120,7 @@ mod tests {
     use super::*;
     use crate::kinds::testing::object;
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn request(status: Value) -> Object {
         object(json!({"metadata": {"name": "r"}, "spec": {"signerName": "x.io/s"}, "status": status}))
     }

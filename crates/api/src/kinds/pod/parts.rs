@@ -224,6 +224,7 @@ mod tests {
     use crate::kinds::testing::object;
     use crate::resource::Manners as _;
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn pod(containers: Value) -> Object {
         let mut pod = object(json!({"metadata": {"name": "p", "namespace": "d"}, "spec": {"containers": containers}}));
         crate::kinds::pod::Pod.default(&mut pod);
