@@ -20,22 +20,23 @@ use crate::{Api, openapi};
 /// Answers `/api`, `/apis`, their groups and versions, and `/openapi`. `path` has no trailing slash.
 pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let served = api.registry.catalog.served();
-    let rows = || served.rows();
+    let merge = api.apiservices.merge();
+    let rows = || served.rows().filter(|row| merge.keeps(row));
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let found = match segments.as_slice() {
         ["api" | "apis"] => {
             let root = if segments[0] == "api" { Root::Api } else { Root::Apis };
-            if let Some(version) = aggregated(header(headers, "accept")) {
-                let document = discovery::aggregated(rows(), root, version);
+            if let Some(version) = aggregated(header(headers, "accept"))? {
+                let document = merge.into_aggregated(discovery::aggregated(rows(), root, version), root);
                 return Ok(cached(document.to_string().into(), version.content_type(), headers));
             }
             Some(match root {
                 Root::Api => discovery::api_versions(&api.advertised),
-                Root::Apis => discovery::api_group_list(rows()),
+                Root::Apis => merge.into_groups(discovery::api_group_list(rows())),
             })
         }
         ["api", version] => discovery::api_resource_list(rows(), "", version),
-        ["apis", group] => discovery::api_group(rows(), group),
+        ["apis", group] => merge.into_group(discovery::api_group(rows(), group), group),
         ["apis", group, version] => discovery::api_resource_list(rows(), group, version),
         ["openapi", rest @ ..] => return openapi::answer(api, rest, query, headers),
         _ => None,
@@ -78,11 +79,15 @@ pub(crate) fn cached(bytes: Bytes, content_type: &str, headers: &HeaderMap) -> R
 }
 
 /// Whether and in which version a client wants everything in one document.
-fn aggregated(accept: &str) -> Option<AggregatedVersion> {
+fn aggregated(accept: &str) -> Result<Option<AggregatedVersion>, Status> {
     let alternatives = negotiate::alternatives(accept);
-    let wants = alternatives.iter().find_map(|one| {
+    if alternatives.is_empty() {
+        return Ok(None);
+    }
+    let mut wants = alternatives.iter().filter_map(|one| {
         if one.param("as") != "APIGroupDiscoveryList" {
-            return (matches!(one.kind, "application/json" | "*/*")).then_some(None);
+            return (matches!(one.kind, "*/*" | "application/*") || negotiate::SERVED.contains(&one.kind))
+                .then_some(None);
         }
         match one.param("v") {
             "v2" => Some(Some(AggregatedVersion::V2)),
@@ -90,7 +95,7 @@ fn aggregated(accept: &str) -> Option<AggregatedVersion> {
             _ => None,
         }
     });
-    wants.flatten()
+    wants.next().ok_or_else(|| Status::not_acceptable(&negotiate::SERVED))
 }
 
 #[cfg(test)]
@@ -101,9 +106,12 @@ mod tests {
     fn the_accept_header_chooses_the_format() {
         let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
         let beta = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
-        assert_eq!(aggregated(&format!("{v2},{beta},application/json")), Some(AggregatedVersion::V2));
-        assert_eq!(aggregated(&format!("{beta},application/json")), Some(AggregatedVersion::V2Beta1));
-        assert_eq!(aggregated("application/json"), None);
-        assert_eq!(aggregated(""), None);
+        let chosen = |accept: &str| aggregated(accept).map_err(|status| status.code);
+        assert_eq!(chosen(&format!("{v2},{beta},application/json")), Ok(Some(AggregatedVersion::V2)));
+        assert_eq!(chosen(&format!("{beta},application/json")), Ok(Some(AggregatedVersion::V2Beta1)));
+        for plain in ["application/json", "*/*", "", &format!("{},*/*", v2.replace("v=v2", "v=v9"))] {
+            assert_eq!(chosen(plain), Ok(None), "{plain}");
+        }
+        assert_eq!(chosen("image/png"), Err(406));
     }
 }
