@@ -1,4 +1,4 @@
-//! What the documents say about the code: every file that they name is there.
+//! What the documents say about the code: every file and every test that they name is there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -52,6 +52,37 @@ fn every_source_file_that_the_documents_name_exists() {
         }
     }
     assert!(wrong.is_empty(), "these files do not exist:\n{}", wrong.join("\n"));
+}
+
+/// Whether a file has this test; of an end-to-end test, whether it prints this line.
+fn is_tested(name: &str) -> bool {
+    let root = Path::new(ROOT);
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
+    if let Some((file, line)) = name.split_once(": ") {
+        return read(file).contains(&format!("\"{line}\""));
+    }
+    let Some((file, test)) = name.split_once("::") else { return false };
+    let near = format!("crates/testkit/tests/it/conformance/{file}.rs");
+    let path = if file.contains('/') { format!("crates/{file}") } else { near };
+    read(&path).contains(&format!("fn {test}("))
+}
+
+#[test]
+fn every_test_that_the_conformance_document_names_exists() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("docs/conformance.md")).expect("the document");
+    let rows = text.lines().filter(|line| line.contains("| A0 |") || line.contains("| A1 |"));
+    let (mut named, mut wrong) = (0, Vec::new());
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().expect("a last cell");
+        named += 1;
+        let tests: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        let is_missing = cell == "missing" || cell.starts_with("missing: ");
+        if !is_missing && (tests.is_empty() || !tests.iter().all(|test| is_tested(test))) {
+            wrong.push(row);
+        }
+    }
+    assert!(wrong.is_empty(), "these tests do not exist:\n{}", wrong.join("\n"));
+    assert!(named >= 222, "only {named} rows");
 }
 
 #[test]

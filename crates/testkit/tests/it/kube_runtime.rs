@@ -24,13 +24,13 @@ use crate::wait::until;
 const FINALIZER: &str = "example.com/tidy";
 
 /// An API server with its own controllers, and kube-rs' client on it.
-struct World {
-    client: Client,
+pub(crate) struct World {
+    pub(crate) client: Client,
     tasks: Tasks,
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (tasks, clock, rng) = (Tasks::new(), Clock::system(), Rng::from_entropy());
         let server = ApiServer::in_memory(Arc::new(MemoryStore::new()), clock.clone(), rng.split(), &tasks).await;
         start_components(&server, &clock, &rng, &tasks);
@@ -43,7 +43,7 @@ impl World {
         Api::namespaced(self.client.clone(), "default")
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.tasks.stop(Duration::from_secs(5)).await;
     }
 }

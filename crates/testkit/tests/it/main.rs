@@ -1,6 +1,8 @@
 //! The parts together: simulated clusters, real nodes in one process, and what the workspace promises about itself.
 
+mod conformance;
 mod documents;
+mod kube_operator;
 mod kube_runtime;
 mod layering;
 mod simulation;

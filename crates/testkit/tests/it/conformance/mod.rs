@@ -1,0 +1,15 @@
+//! What Kubernetes' conformance tests demand of an API server with its controllers, through the real API:
+//! `docs/conformance.md` names, for each of them, the test here or elsewhere that checks the same.
+
+mod accounts;
+mod custom_kinds;
+mod discovery;
+mod life;
+mod lists;
+mod lives;
+mod namespaces;
+mod networks;
+mod pods;
+mod policies;
+mod volumes;
+mod world;
