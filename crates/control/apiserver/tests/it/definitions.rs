@@ -357,18 +357,17 @@ async fn definitions_are_judged_themselves() {
 #[tokio::test(start_paused = true)]
 async fn rules_in_cel_judge_definitions_and_objects() {
     let server = Server::new().await;
-    let ruled = |rules: Value| {
+    let ruled = |validations: Value| {
         let mut ruled = definition(&[version("v1", true)]);
         let properties = &mut ruled["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
-        properties["spec"]["properties"]["ruled"] =
-            json!({"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": rules});
+        properties["spec"]["properties"]["ruled"] = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": validations});
         ruled
     };
     let refused = server.post(DEFINITIONS, ruled(json!([{"rule": "self.m < 10"}]))).await;
     assert_eq!(refused.code, 422);
     assert!(refused.at("message").contains("undefined field 'm'"), "{refused:?}");
-    let rules = json!([{"rule": "self.n < 10"}, {"rule": "self.n >= oldSelf.n", "message": "n cannot shrink"}]);
-    let made = server.post(DEFINITIONS, ruled(rules)).await;
+    let two = json!([{"rule": "self.n < 10"}, {"rule": "self.n >= oldSelf.n", "message": "n cannot shrink"}]);
+    let made = server.post(DEFINITIONS, ruled(two)).await;
     assert_eq!((made.code, made.headers.get("warning")), (201, None), "{made:?}");
 
     let gizmos = "/apis/acme.io/v1/namespaces/default/gizmos";

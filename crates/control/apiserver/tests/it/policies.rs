@@ -10,7 +10,8 @@ const BINDINGS: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissio
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 /// Makes a policy about config maps, and a binding of it.
-async fn policy(server: &Server, spec: Value, binding: Value) -> Answer {
+async fn policy(server: &Server, spec: impl Into<Value>, binding: impl Into<Value>) -> Answer {
+    let (spec, binding): (Value, Value) = (spec.into(), binding.into());
     let rule = json!({"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"],
         "operations": ["CREATE", "UPDATE", "DELETE"]});
     let mut whole = json!({"matchConstraints": {"resourceRules": [rule]}});
@@ -32,8 +33,8 @@ async fn server() -> Server {
     server
 }
 
-fn map(name: &str, data: Value) -> Value {
-    json!({"metadata": {"name": name}, "data": data})
+fn map(name: &str, data: impl Into<Value>) -> Value {
+    json!({"metadata": {"name": name}, "data": data.into()})
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,10 +37,8 @@ impl Input {
         let old = document(webhooks::show(attributes, attributes.old, &call.resource, kind).await?);
         // A namespace is not in itself.
         let in_namespace = !call.namespace.is_empty() && !call.is_for("", "namespaces");
-        let namespace = match in_namespace {
-            true => Value::Object(rules::namespace(registry, &call.namespace)?.0),
-            false => Value::Null,
-        };
+        let namespace =
+            if in_namespace { Value::Object(rules::namespace(registry, &call.namespace)?.0) } else { Value::Null };
         let request = webhooks::described(attributes, kind, object.or(attributes.old));
         let asked = Question {
             stage: Stage::Resource,

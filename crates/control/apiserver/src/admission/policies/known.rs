@@ -24,10 +24,13 @@ pub(crate) fn is_policy(resource: &Resource) -> bool {
 /// What the cluster's policies say.
 #[derive(Default)]
 pub(crate) struct Policies {
-    read: Mutex<Option<([u64; 2], Arc<Vec<Bound>>)>>,
+    read: Mutex<Option<Read>>,
     /// Who may do what, for the expressions that ask.
     pub(super) access: Access,
 }
+
+/// How often the caches of policies and bindings had changed, and what was in them.
+type Read = ([u64; 2], Arc<Vec<Bound>>);
 
 /// A policy with its bindings. Without one it does nothing and is not here.
 pub(super) struct Bound {

@@ -28,16 +28,14 @@ pub(super) async fn collect(
     let row = row(registry, api_version, kind)
         .ok_or_else(|| format!("failed to find resource referenced by paramKind: '{}'", gvk(api_version, kind)))?;
     let namespace = namespace(&row, reference, &attributes.call.namespace)?;
-    let found: Vec<Arc<Object>> = match reference["name"].as_str().filter(|name| !name.is_empty()) {
-        Some(name) => {
-            let found = registry.find(&row, &ObjectKey::new(&namespace, name)).map_err(|status| status.message)?;
-            found.into_iter().map(Arc::new).collect()
-        }
-        None => {
-            let selector = LabelSelector::from_json(reference.get("selector")).map_err(|error| error.to_string())?;
-            let all = registry.objects(&row, &namespace).await;
-            all.into_iter().filter(|object| selector.matches(&object.labels())).collect()
-        }
+    let name = reference["name"].as_str().unwrap_or_default();
+    let found: Vec<Arc<Object>> = if name.is_empty() {
+        let selector = LabelSelector::from_json(reference.get("selector")).map_err(|error| error.to_string())?;
+        let all = registry.objects(&row, &namespace).await;
+        all.into_iter().filter(|object| selector.matches(&object.labels())).collect()
+    } else {
+        let found = registry.find(&row, &ObjectKey::new(&namespace, name)).map_err(|status| status.message)?;
+        found.into_iter().map(Arc::new).collect()
     };
     if !found.is_empty() {
         return Ok(found.into_iter().map(Some).collect());
