@@ -175,6 +175,16 @@ fn yaml_is_read_as_kubernetes_does() {
 }
 
 #[test]
+fn aliases_repeat_what_they_name_but_not_without_end() {
+    let short = "base: &b {cpu: 1, memory: 2}\nlimits: *b\nrequests: *b\n";
+    assert_eq!(yaml(short).expect("aliases").0["requests"], value!({"cpu": 1, "memory": 2}));
+    let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a,".repeat(200_000));
+    assert!(yaml(&wide).is_err(), "two hundred gigabytes");
+    let laughs: String = (1..9).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10))).collect();
+    assert!(yaml(&format!("a0: &a0 [x,x,x,x]\n{laughs}")).is_err());
+}
+
+#[test]
 fn duplicate_keys_of_yaml_name_their_line() {
     let (document, problems) = yaml("a: 1\nb: 2\na: 3\n").unwrap();
     assert_eq!(document, value!({"a": 3, "b": 2}));

@@ -10,11 +10,11 @@ use super::{Error, Problem};
 /// # Errors
 /// If it is no YAML; the message has line and column.
 pub fn yaml(text: &str) -> Result<(Value, Vec<Problem>), Error> {
-    match serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error)) {
+    match serde_saphyr::from_str_with_options(text, options(text, DuplicateKeyPolicy::Error)) {
         Ok(value) => Ok((value, Vec::new())),
         Err(error) => {
             let problem = duplicate(&error).ok_or_else(|| syntax(&error))?;
-            let value = serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::LastWins));
+            let value = serde_saphyr::from_str_with_options(text, options(text, DuplicateKeyPolicy::LastWins));
             value.map(|value| (value, vec![problem])).map_err(|error| syntax(&error))
         }
     }
@@ -25,7 +25,7 @@ pub fn yaml(text: &str) -> Result<(Value, Vec<Problem>), Error> {
 /// # Errors
 /// If one is no YAML or has a key twice; the message has line and column within the whole text.
 pub fn yaml_documents(text: &str) -> Result<Vec<Value>, Error> {
-    let documents = serde_saphyr::from_multiple_with_options(text, options(DuplicateKeyPolicy::Error));
+    let documents = serde_saphyr::from_multiple_with_options(text, options(text, DuplicateKeyPolicy::Error));
     let documents: Vec<Value> = documents.map_err(|error| match duplicate(&error) {
         Some(problem) => Error::Syntax(format!("yaml: {problem}")),
         None => syntax(&error),
@@ -33,8 +33,17 @@ pub fn yaml_documents(text: &str) -> Result<Vec<Value>, Error> {
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
+/// What aliases may add to a document: one of them can stand for nearly all of it.
+const REPLAYED_BYTES_MAX: usize = 64 << 20;
+/// Parts that aliases may repeat, however short the document is, and however long.
+const REPLAYED_PARTS: std::ops::RangeInclusive<usize> = 64..=100_000;
+
+fn options(text: &str, duplicate_keys: DuplicateKeyPolicy) -> Options {
+    let replayed = REPLAYED_BYTES_MAX / text.len().max(1);
     serde_saphyr::options! {
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: replayed.clamp(*REPLAYED_PARTS.start(), *REPLAYED_PARTS.end()),
+        },
         duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
         with_snippet: false,
