@@ -246,9 +246,9 @@ async fn turn(api: &Api, user: &User, info: &Info, origin: Origin) -> Result<Opt
     let stored = || match &info.target {
         Target::Resource(path) => {
             let row = api.registry.catalog.route(&path.group, &path.version, &path.resource);
-            row.map_or(0, |row| api.registry.cache(&row).len())
+            row.map_or((0, 0), |row| api.registry.cache(&row).size())
         }
-        Target::Other => 0,
+        Target::Other => (0, 0),
     };
     let asked = flow::Asked { user, verb: info.rule_verb(), target };
     let admitted = api.flow.admit(&asked, || flow::seats(info.verb, &info.query, stored)).await;

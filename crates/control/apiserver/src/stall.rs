@@ -103,7 +103,7 @@ mod tests {
         let writing = stream.write_all(&[0; 64]);
         let reading = async {
             for _ in 0..4 {
-                sleep(limits::WRITE_STALL - Duration::from_secs(1)).await;
+                sleep(limits::WRITE_STALL.saturating_sub(Duration::from_secs(1))).await;
                 theirs.read_exact(&mut [0; 16]).await.expect("bytes");
             }
         };

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -93,6 +93,8 @@ pub(crate) struct Cache {
     recent: Mutex<Recent>,
     reached: Latest<Revision>,
     generation: AtomicU64,
+    /// Of all items, as stored.
+    bytes: AtomicUsize,
 }
 
 impl Cache {
@@ -103,6 +105,7 @@ impl Cache {
             recent: Mutex::default(),
             reached: Latest::default(),
             generation: AtomicU64::new(0),
+            bytes: AtomicUsize::new(0),
         });
         // The first fill is synchronous, so that the first list does not wait for a task to be scheduled.
         let filled = cache.fill(&*store, &prefix);
@@ -127,9 +130,9 @@ impl Cache {
         (found, revision)
     }
 
-    /// Returns how many items there are.
-    pub(crate) fn len(&self) -> usize {
-        self.items.read().len()
+    /// Returns how many items there are, and their bytes.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.items.read().len(), self.bytes.load(Ordering::Relaxed))
     }
 
     /// Returns up to where the cache has seen everything.
@@ -154,6 +157,7 @@ impl Cache {
     /// Replaces everything with the store's present state.
     fn fill(&self, store: &dyn Store, prefix: &str) -> Result<Revision, Error> {
         let listed = store.list(&Range { prefix: prefix.to_owned(), ..Range::default() })?;
+        self.bytes.store(listed.entries.iter().map(|entry| entry.value.len()).sum(), Ordering::Relaxed);
         let items = listed.entries.into_iter().map(|entry| (entry.key.clone(), Arc::new(Item::new(entry)))).collect();
         let mut held = self.items.write();
         *held = items;
@@ -216,10 +220,12 @@ impl Cache {
             self.generation.fetch_add(1, Ordering::Release);
         }
         for (key, now) in changes {
-            match now {
+            self.bytes.fetch_add(now.as_ref().map_or(0, |item| item.entry.value.len()), Ordering::Relaxed);
+            let before = match now {
                 Some(item) => items.insert(key, item),
                 None => items.remove(&key),
             };
+            self.bytes.fetch_sub(before.map_or(0, |item| item.entry.value.len()), Ordering::Relaxed);
         }
         self.reached.update(|reached| *reached = (*reached).max(revision));
     }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
-use wkube_api::protobuf;
+use wkube_api::{decode, protobuf};
 
 use super::Audit;
 use super::policy::{Asked, Level, Stage, Verdict};
@@ -53,7 +53,7 @@ impl Payload {
             // Patches are JSON, except for applied configurations.
             _ => match serde_json::from_slice(&self.bytes) {
                 Ok(document) => document,
-                Err(_) => serde_saphyr::from_slice(&self.bytes).ok()?,
+                Err(_) => decode::yaml(std::str::from_utf8(&self.bytes).ok()?).ok()?.0,
             },
         };
         if omit_managed_fields {
@@ -176,13 +176,18 @@ impl Record {
         let Known { mut event, request, response } = self.known.lock().clone();
         event.insert("stage".to_owned(), stage.as_str().into());
         event.insert("stageTimestamp".to_owned(), micros(self.audit.clock.now()).into());
-        self.audit.send(Event { event, request, response, omit_managed_fields: self.verdict.omit_managed_fields });
+        self.audit.send(Event {
+            known: event,
+            request,
+            response,
+            omit_managed_fields: self.verdict.omit_managed_fields,
+        });
     }
 }
 
 /// What is written as one line.
 pub(super) struct Event {
-    event: Map<String, Value>,
+    known: Map<String, Value>,
     request: Option<Payload>,
     response: Option<Payload>,
     omit_managed_fields: bool,
@@ -201,11 +206,11 @@ impl Event {
                 continue;
             };
             if field == "requestObject" {
-                complete_reference(&mut self.event, &document);
+                complete_reference(&mut self.known, &document);
             }
-            self.event.insert(field.to_owned(), document);
+            self.known.insert(field.to_owned(), document);
         }
-        if serde_json::to_writer(&mut *out, &self.event).is_ok() {
+        if serde_json::to_writer(&mut *out, &self.known).is_ok() {
             out.push(b'\n');
         }
     }

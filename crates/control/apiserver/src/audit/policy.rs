@@ -241,7 +241,8 @@ fn check_targets(rule: &WrittenRule, at: &str, problems: &mut Vec<String>) {
             ));
         }
     }
-    if !rule.non_resource_urls.is_empty() && !(rule.resources.is_empty() && rule.namespaces.is_empty()) {
+    let has_resources = !rule.resources.is_empty() || !rule.namespaces.is_empty();
+    if has_resources && !rule.non_resource_urls.is_empty() {
         problems.push(format!(
             "{at}.nonResourceURLs: Invalid value: {:?}: rules cannot apply to both regular resources and non-resource URLs",
             rule.non_resource_urls

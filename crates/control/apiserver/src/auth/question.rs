@@ -7,13 +7,11 @@ use wkube_api::status::FieldError;
 /// Returns everything that is wrong with a question.
 pub(super) fn problems(resource: Option<&ResourceAttributes>, path: Option<&NonResourceAttributes>) -> Vec<FieldError> {
     let Some(resource) = resource else {
-        return match path {
-            Some(_) => Vec::new(),
-            None => {
-                let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-                vec![FieldError::invalid("spec.resourceAttributes", "null", why)]
-            }
-        };
+        if path.is_some() {
+            return Vec::new();
+        }
+        let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+        return vec![FieldError::invalid("spec.resourceAttributes", "null", why)];
     };
     let mut problems = Vec::new();
     if path.is_some() {

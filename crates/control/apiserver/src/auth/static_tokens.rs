@@ -68,7 +68,7 @@ impl StaticTokens {
             return None;
         }
         let wanted = digest(token);
-        let matching = self.0.iter().filter(|(known, _)| authenticate::same_secret(known, &wanted));
+        let matching = self.0.iter().filter(|(known, _)| authenticate::same_secret(known, wanted));
         matching.fold(None, |_, (_, user)| Some(user))
     }
 }
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn a_line_that_says_too_little_is_named() {
-        let refused = |text| StaticTokens::parse(text).err().expect("refused");
+        let refused = |text| StaticTokens::parse(text).expect_err("refused");
         assert_eq!(refused("a,b,c\na,b").0, 2);
         assert_eq!(refused(",b,c"), (1, "empty token found in token file"));
         assert_eq!(refused("a,b,c,\"d"), (1, "a quotation mark is not closed"));

@@ -44,9 +44,13 @@ enum What {
     Everything,
     /// Reads of these paths.
     Paths(&'static [&'static str]),
-    /// Verbs, group, resources, namespace, at the cluster scope, too.
-    Resources(&'static [(&'static [&'static str], &'static str, &'static [&'static str], &'static str, bool)]),
+    /// These resources in every namespace.
+    Resources(&'static [Resources]),
 }
+
+/// Verbs, group, plurals, and whether at the cluster scope, too.
+#[derive(Clone, Copy)]
+struct Resources(&'static [&'static str], &'static str, &'static [&'static str], bool);
 
 const ELECT: &[&str] = &["get", "create", "update"];
 
@@ -67,7 +71,7 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
         100,
         "ByUser",
         Who::UsersAndAccounts(&[MANAGER, SCHEDULER], &["*"]),
-        What::Resources(&[(ELECT, "coordination.k8s.io", &["leases"], "*", false)]),
+        What::Resources(&[Resources(ELECT, "coordination.k8s.io", &["leases"], false)]),
     ),
     (
         "endpoint-controller",
@@ -75,7 +79,7 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
         150,
         "ByUser",
         Who::UsersAndAccounts(&[MANAGER], &["endpoint-controller", "endpointslicemirroring-controller"]),
-        What::Resources(&[(ELECT, "", &["endpoints"], "*", false)]),
+        What::Resources(&[Resources(ELECT, "", &["endpoints"], false)]),
     ),
     (
         "workload-leader-election",
@@ -84,8 +88,8 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
         "ByUser",
         Who::Accounts(&["*"]),
         What::Resources(&[
-            (ELECT, "", &["endpoints", "configmaps"], "*", false),
-            (ELECT, "coordination.k8s.io", &["leases"], "*", false),
+            Resources(ELECT, "", &["endpoints", "configmaps"], false),
+            Resources(ELECT, "coordination.k8s.io", &["leases"], false),
         ]),
     ),
     (
@@ -95,8 +99,8 @@ const SCHEMAS: &[(&str, &str, u32, &str, Who, What)] = &[
         "ByUser",
         Who::Groups(&[NODES]),
         What::Resources(&[
-            (&["*"], "", &["nodes", "nodes/status"], "*", true),
-            (&["*"], "coordination.k8s.io", &["leases"], "*", false),
+            Resources(&["*"], "", &["nodes", "nodes/status"], true),
+            Resources(&["*"], "coordination.k8s.io", &["leases"], false),
         ]),
     ),
     ("system-nodes", "system", 500, "ByUser", Who::Groups(&[NODES]), What::Everything),
@@ -155,46 +159,46 @@ fn limited((_, shares, lendable, queues, hand): &(&str, u32, u32, u32, u32)) -> 
 }
 
 fn rule(who: Who, what: What) -> Value {
-    let named = |kind: &str, field: &str, names: &[&str]| -> Vec<Value> {
-        names.iter().map(|name| json!({"kind": kind, (field): {"name": name}})).collect()
-    };
-    let accounts = |names: &[&str]| -> Vec<Value> {
-        let account =
-            |name| json!({"kind": "ServiceAccount", "serviceAccount": {"name": name, "namespace": "kube-system"}});
-        names.iter().map(account).collect()
-    };
-    let subjects = match who {
-        Who::Users(names) => named("User", "user", names),
-        Who::Groups(names) => named("Group", "group", names),
-        Who::Accounts(names) => accounts(names),
-        Who::UsersAndAccounts(users, names) => [named("User", "user", users), accounts(names)].concat(),
-    };
-    let resource = |verbs: &[&str], group: &str, resources: &[&str], namespace: &str, cluster: bool| {
-        let mut rule = json!({"verbs": verbs, "apiGroups": [group], "resources": resources, "namespaces": [namespace]});
-        if cluster {
-            rule["clusterScope"] = true.into();
-        }
-        rule
-    };
+    let list = subjects(who);
     match what {
         What::Everything => json!({
-            "subjects": subjects,
-            "resourceRules": [resource(&["*"], "*", &["*"], "*", true)],
+            "subjects": list,
+            "resourceRules": [resources(Resources(&["*"], "*", &["*"], true))],
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
         }),
         What::Paths(paths) => {
-            json!({"subjects": subjects, "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": paths}]})
+            json!({"subjects": list, "nonResourceRules": [{"verbs": ["get"], "nonResourceURLs": paths}]})
         }
         What::Resources(rules) => {
-            let rules: Vec<_> = rules
-                .iter()
-                .map(|(verbs, group, resources, namespace, cluster)| {
-                    resource(verbs, group, resources, namespace, *cluster)
-                })
-                .collect();
-            json!({"subjects": subjects, "resourceRules": rules})
+            let rules: Vec<_> = rules.iter().copied().map(resources).collect();
+            json!({"subjects": list, "resourceRules": rules})
         }
     }
+}
+
+fn subjects(who: Who) -> Vec<Value> {
+    let named = |kind: &str, field: &str, names: &[&str]| -> Vec<Value> {
+        names.iter().map(|name| json!({"kind": kind, (field): {"name": name}})).collect()
+    };
+    let of_system = |names: &[&str]| -> Vec<Value> {
+        let one =
+            |name| json!({"kind": "ServiceAccount", "serviceAccount": {"name": name, "namespace": "kube-system"}});
+        names.iter().map(one).collect()
+    };
+    match who {
+        Who::Users(names) => named("User", "user", names),
+        Who::Groups(names) => named("Group", "group", names),
+        Who::Accounts(names) => of_system(names),
+        Who::UsersAndAccounts(users, names) => [named("User", "user", users), of_system(names)].concat(),
+    }
+}
+
+fn resources(Resources(verbs, group, plurals, is_cluster_too): Resources) -> Value {
+    let mut rule = json!({"verbs": verbs, "apiGroups": [group], "resources": plurals, "namespaces": ["*"]});
+    if is_cluster_too {
+        rule["clusterScope"] = true.into();
+    }
+    rule
 }
 
 /// Whether an administrator keeps one of these objects as he wants it.

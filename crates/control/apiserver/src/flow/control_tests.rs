@@ -15,7 +15,7 @@ fn account(name: &str) -> User {
     User::known(format!("system:serviceaccount:d:{name}"), ["system:serviceaccounts"])
 }
 
-async fn enter(control: &FlowControl, user: &User) -> Option<Permit> {
+fn enter(control: &FlowControl, user: &User) -> Option<Permit> {
     control.admit(&pods(user, "list"), || 1).now_or_never()?.ok()
 }
 
@@ -24,7 +24,7 @@ async fn a_noisy_client_fills_its_own_level_only() {
     let control = FlowControl::new(60);
     let noisy = account("noisy");
     let mut held = Vec::new();
-    while let Some(permit) = enter(&control, &noisy).await {
+    while let Some(permit) = enter(&control, &noisy) {
         held.push(permit);
     }
     assert!(held.len() >= 24, "its share: {}", held.len());
@@ -34,7 +34,7 @@ async fn a_noisy_client_fills_its_own_level_only() {
         User::known("jane", [""; 0]),
         User::known("admin", ["system:masters"]),
     ] {
-        assert!(enter(&control, &other).await.is_some(), "{other:?}");
+        assert!(enter(&control, &other).is_some(), "{other:?}");
     }
 }
 
@@ -43,7 +43,7 @@ async fn within_a_level_the_quiet_go_before_the_noisy() {
     let control = FlowControl::new(60);
     let (noisy, quiet) = (account("noisy"), account("quiet"));
     let mut held = Vec::new();
-    while let Some(permit) = enter(&control, &noisy).await {
+    while let Some(permit) = enter(&control, &noisy) {
         held.push(permit);
     }
     let asked = pods(&noisy, "list");
@@ -71,7 +71,7 @@ async fn idle_levels_lend_and_get_back() {
     let before = limit("workload-low");
     for _ in 0..400 {
         let mut held = Vec::new();
-        while let Some(permit) = enter(&control, &noisy).await {
+        while let Some(permit) = enter(&control, &noisy) {
             held.push(permit);
         }
         let _ = control.admit(&pods(&noisy, "list"), || 1).now_or_never();
@@ -91,7 +91,7 @@ async fn the_mandatory_objects_hold_without_being_stored() {
         (User::known("jane", [""; 0]), "catch-all"),
         (nobody, "catch-all"),
     ] {
-        let permit = enter(&control, &user).await.expect("a seat");
+        let permit = enter(&control, &user).expect("a seat");
         assert_eq!(permit.schema().plan.name, expected);
     }
 }
@@ -101,28 +101,18 @@ async fn those_who_wait_stay_when_the_plan_changes() {
     let control = FlowControl::new(60);
     let noisy = account("noisy");
     let mut held = Vec::new();
-    while let Some(permit) = enter(&control, &noisy).await {
+    while let Some(permit) = enter(&control, &noisy) {
         held.push(permit);
     }
     let asked = pods(&noisy, "list");
     let mut waiting = Box::pin(control.admit(&asked, || 1));
     assert!(waiting.as_mut().now_or_never().is_none());
-    let own = FlowControl::new(60);
-    let plan = Plan {
-        levels: own.plan_levels(),
-        schemas: own.schemas.load().iter().map(|schema| schema.plan.clone()).collect(),
-    };
-    control.follow_plan(plan);
+    let schemas = control.schemas.load().iter().map(|schema| schema.plan.clone()).collect();
+    let levels = documents().into_iter().filter(|one| one["kind"] == "PriorityLevelConfiguration");
+    let levels = levels.map(|one| serde_json::from_value(one).expect("well-formed")).collect();
+    control.follow_plan(Plan { schemas, ..plan::plan(Vec::new(), levels) });
     drop(held);
     assert!(waiting.now_or_never().is_some_and(|permit| permit.is_ok()));
-}
-
-impl FlowControl {
-    fn plan_levels(&self) -> BTreeMap<String, plan::LevelPlan> {
-        let typed = documents().into_iter().filter(|one| one["kind"] == "PriorityLevelConfiguration");
-        let levels = typed.map(|one| serde_json::from_value(one).expect("well-formed")).collect();
-        plan::plan(Vec::new(), levels).levels
-    }
 }
 
 #[tokio::test]
@@ -140,7 +130,7 @@ async fn the_answer_says_how_the_request_was_sorted() {
         levels.into_iter().map(|one| serde_json::from_value(one).expect("well-formed")).collect(),
     ));
     let mut headers = HeaderMap::new();
-    enter(&control, &account("a")).await.expect("a seat").tell(&mut headers);
+    enter(&control, &account("a")).expect("a seat").tell(&mut headers);
     assert_eq!(headers[SCHEMA_UID], "uid-service-accounts");
     assert_eq!(headers[LEVEL_UID], "uid-workload-low");
 }
@@ -148,7 +138,7 @@ async fn the_answer_says_how_the_request_was_sorted() {
 #[tokio::test]
 async fn metrics_name_schemas_and_levels() {
     let control = FlowControl::new(60);
-    drop(enter(&control, &account("a")).await);
+    drop(enter(&control, &account("a")));
     let mut text = wkube_base::metrics::Text::default();
     control.write_metrics(&mut text);
     let text = text.into_string();

@@ -158,7 +158,7 @@ async fn say(
 mod tests {
     use super::*;
 
-    fn schema(conditions: serde_json::Value) -> Object {
+    fn schema(conditions: &serde_json::Value) -> Object {
         serde_json::from_value(json!({"metadata": {"name": "s"}, "status": {"conditions": conditions}}))
             .expect("an object")
     }
@@ -167,9 +167,9 @@ mod tests {
     fn a_schema_says_whether_its_level_exists_and_since_when() {
         let at = |time: &str| time.parse::<Timestamp>().expect("a time");
         let (first, later) = (at("2026-01-01T00:00:00Z"), at("2026-01-01T01:00:00Z"));
-        let found = condition(&schema(json!([])), "mine", true, first).expect("new");
+        let found = condition(&schema(&json!([])), "mine", true, first).expect("new");
         assert_eq!(found["conditions"][0]["status"], "False");
-        let settled = schema(found["conditions"].clone());
+        let settled = schema(&found["conditions"]);
         assert_eq!(condition(&settled, "mine", true, later), None, "nothing to say twice");
         let dangling = condition(&settled, "mine", false, later).expect("changed");
         assert_eq!(dangling["conditions"].as_array().map(Vec::len), Some(1));

@@ -71,7 +71,7 @@ pub(crate) fn allocate(levels: &[Demand]) -> Vec<u32> {
     // The sum grows with the fraction, so the fraction at which it is the total is found by halving.
     let (mut low, mut high) = (0.0, total.max(1.0));
     for _ in 0..60 {
-        let middle = (low + high) / 2.0;
+        let middle = f64::midpoint(low, high);
         let sum: f64 = levels.iter().map(|level| at(middle, level)).sum();
         if sum > total { high = middle } else { low = middle }
     }

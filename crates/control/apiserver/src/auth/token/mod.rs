@@ -37,7 +37,7 @@ impl Objects for () {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Said {
-    Bound(Claims),
+    Bound(Box<Claims>),
     Legacy(legacy::Claims),
 }
 
