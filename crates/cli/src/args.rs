@@ -154,6 +154,59 @@ pub(crate) struct ControlFlags {
     /// Where the built-in registry listens
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5050")]
     pub(crate) registry: SocketAddr,
+    #[command(flatten)]
+    pub(crate) operations: OperationFlags,
+}
+
+/// What kube-apiserver has, too; names and meanings are the same.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Operations")]
+pub(crate) struct OperationFlags {
+    /// A file of static tokens: lines of token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_auth_file: Option<PathBuf>,
+    /// What to log about requests: a Policy of audit.k8s.io/v1 [default: nothing]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) audit_policy_file: Option<PathBuf>,
+    /// Where to log it; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-", requires = "audit_policy_file")]
+    pub(crate) audit_log_path: PathBuf,
+    /// Days that rotated audit logs are kept; 0 for ever
+    #[arg(long, value_name = "DAYS", default_value_t = 0)]
+    pub(crate) audit_log_maxage: u32,
+    /// Rotated audit logs that are kept; 0 for all
+    #[arg(long, value_name = "FILES", default_value_t = 0)]
+    pub(crate) audit_log_maxbackup: u32,
+    /// Megabytes after which the audit log is rotated
+    #[arg(long, value_name = "MB", default_value_t = 100)]
+    pub(crate) audit_log_maxsize: u32,
+    /// How long requests are still taken after /readyz has said that the server stops
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(crate) shutdown_delay_duration: std::time::Duration,
+}
+
+impl OperationFlags {
+    /// Returns the same flags as words of a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let path = |path: &std::path::Path| path.display().to_string();
+        let mut words =
+            vec!["--shutdown-delay-duration".to_owned(), format!("{}s", self.shutdown_delay_duration.as_secs())];
+        if let Some(file) = &self.token_auth_file {
+            words.extend(["--token-auth-file".to_owned(), path(file)]);
+        }
+        if let Some(file) = &self.audit_policy_file {
+            words.extend(["--audit-policy-file".to_owned(), path(file)]);
+            words.extend(["--audit-log-path".to_owned(), path(&self.audit_log_path)]);
+            for (flag, number) in [
+                ("--audit-log-maxage", self.audit_log_maxage),
+                ("--audit-log-maxbackup", self.audit_log_maxbackup),
+                ("--audit-log-maxsize", self.audit_log_maxsize),
+            ] {
+                words.extend([flag.to_owned(), number.to_string()]);
+            }
+        }
+        words
+    }
 }
 
 /// What a node offers.
@@ -491,6 +544,28 @@ mod tests {
         let Ok(Command::Get(get)) = read(&["wkube", "-n", "a", "get", "po", "-n", "b"]) else { panic!("not get") };
         assert_eq!(get.namespace.namespace, "b");
         assert!(read(&["wkube", "-n", "a", "up"]).is_err());
+    }
+
+    #[test]
+    fn the_flags_of_a_server_survive_being_handed_on() {
+        let given = [
+            "--token-auth-file",
+            "t.csv",
+            "--audit-policy-file",
+            "p.yaml",
+            "--audit-log-path",
+            "a.log",
+            "--audit-log-maxsize",
+            "7",
+        ];
+        let read = |words: &[String]| {
+            let words = ["wkube", "server"].into_iter().map(str::to_owned).chain(words.iter().cloned());
+            let Command::Server(server) = Cli::parse_from(words).command else { panic!("not server") };
+            server.control.operations
+        };
+        let flags = read(&given.map(str::to_owned));
+        assert_eq!((flags.audit_log_maxsize, flags.audit_log_path.as_path()), (7, std::path::Path::new("a.log")));
+        assert_eq!(format!("{:?}", read(&flags.words())), format!("{flags:?}"));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_control::{Control, Flags, Options};
+use wkube_control::{Control, Flags, Options, audit};
 use wkube_store::{RedbStore, Store};
 
-use crate::args::{ControlFlags, Server};
+use crate::args::{ControlFlags, OperationFlags, Server};
 use crate::print::steps::Steps;
 use crate::stop::Stdin;
 use crate::{data_dir, print, stop};
@@ -17,7 +17,7 @@ use crate::{data_dir, print, stop};
 /// The store's file in the data directory.
 const STORE_FILE: &str = "store.redb";
 /// How long the tasks of the control plane may take to stop. All of `up` stops within 10 s of guests' time and this.
-pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(3);
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(6);
 
 pub(crate) async fn run(args: Server) -> Result<()> {
     let dir = data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
@@ -27,6 +27,18 @@ pub(crate) async fn run(args: Server) -> Result<()> {
     stop_requested.await;
     plane.stop(&tasks).await;
     Ok(())
+}
+
+fn operations(flags: &OperationFlags) -> Flags {
+    let audit = flags.audit_policy_file.clone().map(|policy| audit::Options {
+        policy,
+        path: flags.audit_log_path.clone(),
+        max_age: flags.audit_log_maxage,
+        max_backups: flags.audit_log_maxbackup,
+        max_size: flags.audit_log_maxsize,
+    });
+    let token_auth_file = flags.token_auth_file.clone();
+    Flags { token_auth_file, audit, shutdown_delay: flags.shutdown_delay_duration }
 }
 
 /// A running control plane and its store.
@@ -52,15 +64,16 @@ impl Plane {
             clock: Clock::system(),
             rng: Rng::from_entropy(),
             names: Vec::new(),
-            flags: Flags::default(),
+            flags: operations(&flags.operations),
         };
         let control = Control::start(options, tasks).await.context("failed to start the control plane")?;
         step.done(&format!("control plane ready  https://{}", control.server().address()));
         Ok(Self { control, store })
     }
 
-    /// Stops everything and closes the store.
+    /// Stops everything and closes the store. Whoever asks `/readyz` learns it first.
     pub(crate) async fn stop(self, tasks: &Tasks) {
+        self.control.server().drain().await;
         tasks.stop(STOP_DEADLINE).await;
         if let Err(error) = self.store.close().await {
             print::note(format!("warning: the store did not close cleanly: {error}"));

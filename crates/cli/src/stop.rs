@@ -1,10 +1,11 @@
-//! When a long-running command is to stop: Ctrl-C, SIGTERM, or a word from its parent.
+//! When a long-running command is to stop: Ctrl-C, SIGTERM, or a word from its parent; and at once, if asked twice.
 
 use std::future::Future;
 
 use anyhow::{Context as _, Result};
 use tokio::io::AsyncReadExt as _;
 use tokio::signal::unix::{SignalKind, signal};
+use wkube_base::Tasks;
 
 /// What a parent writes to the standard input of a part of `up --split` that shall stop.
 pub(crate) const STOP_WORD: &[u8] = b"stop\n";
@@ -34,6 +35,15 @@ pub(crate) fn requested(stdin: Stdin) -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
             () = word_of_parent(stdin) => {}
         }
+        Tasks::new().spawn("second-signal", async move {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            // Whoever asks twice does not want to wait. Everything that was acknowledged is on disk.
+            std::process::exit(1);
+        });
     })
 }
 
