@@ -19,7 +19,8 @@ const PORTS: usize = 2768;
 /// Random draws before the search goes through the range in order.
 const DRAWS: usize = 16;
 
-/// Gives a service its address and ports, or takes away what its type does not have.
+/// Gives a service its address and ports. What a change of its type gives back is gone already, and what its type
+/// cannot have is for validation to say.
 pub(super) fn settle(registry: &Registry, service: &mut Object, old: Option<&Object>) -> Result<(), Status> {
     let kind = service.str_at(&["spec", "type"]).to_owned();
     if kind == "ExternalName" {
@@ -33,10 +34,6 @@ pub(super) fn settle(registry: &Registry, service: &mut Object, old: Option<&Obj
         let wanted = service.at(&["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
         if kind == "NodePort" || wanted {
             settle_ports(registry, service, old)?;
-        }
-    } else {
-        for port in ports_mut(service) {
-            port.as_object_mut().map(|port| port.remove("nodePort"));
         }
     }
     Ok(())

@@ -232,3 +232,20 @@ async fn a_pod_of_an_unknown_runtime_class_is_refused() {
     let refused = server.post(PODS, body).await;
     assert_eq!(refused.at("message"), "pods \"p\" is forbidden: pod rejected: RuntimeClass \"none\" not found");
 }
+
+#[tokio::test]
+async fn a_service_is_told_about_ports_that_its_type_cannot_have_and_gives_them_back_with_its_type() {
+    let server = Server::new().await;
+    let path = "/api/v1/namespaces/default/services";
+    let service = |kind: &str| {
+        object("v1", "Service", "s", &json!({"spec": {"type": kind, "ports": [{"port": 80, "nodePort": 30080}]}}))
+    };
+    let refused = server.post(path, service("ClusterIP")).await;
+    let expected =
+        "Service \"s\" is invalid: spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'";
+    assert_eq!((refused.code, refused.at("message")), (422, expected.into()));
+    make(&server, path, service("NodePort")).await;
+    let body = Some(json!({"spec": {"type": "ClusterIP"}}));
+    let changed = server.call_as("PATCH", &format!("{path}/s"), MERGE, body).await;
+    assert_eq!((changed.code, changed.at("spec.ports.0.nodePort")), (200, String::new()), "{changed:?}");
+}
