@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::doc::{Doc, child, children, fill, fill_zero, list, text};
 use super::print::{self, Col, Columns, Number};
+use crate::cel::admission::{self, Conditions, Sight};
 use crate::meta;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
@@ -351,8 +352,10 @@ fn check_service(service: &Value, path: &str, errors: &mut Vec<FieldError>) {
     }
 }
 
-/// `validateMatchConditions`, but for the expressions' own grammar.
+/// `validateMatchConditions`
 fn check_conditions(conditions: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+    // All at once would stop at the first that is missing.
+    let env = admission::env(Sight::Webhook);
     if conditions.len() > CONDITIONS_MAX {
         errors.push(FieldError::too_many(path, conditions.len(), CONDITIONS_MAX));
     }
@@ -361,6 +364,9 @@ fn check_conditions(conditions: &[Value], path: &str, errors: &mut Vec<FieldErro
         let path = format!("{path}[{place}]");
         if text(condition, "expression").trim().is_empty() {
             errors.push(FieldError::required(format!("{path}.expression"), ""));
+        } else if let Err(found) = Conditions::compile(std::slice::from_ref(condition), &env, "") {
+            let here = |error: FieldError| FieldError { field: format!("{path}.expression"), ..error };
+            errors.extend(found.into_iter().map(here));
         }
         let (name, path) = (text(condition, "name"), format!("{path}.name"));
         if name.is_empty() {
@@ -573,6 +579,23 @@ mod tests {
         assert_eq!(errors.len(), 1);
         assert_eq!(errors[0].to_string(), "webhooks[1].name: Duplicate value: \"a.example.org\"");
         assert_eq!(Configuration::Validating.validate(&twice, Some(&twice)), []);
+    }
+
+    #[test]
+    fn an_expression_must_decide_and_name_what_is_there() {
+        let path = "webhooks[0].matchConditions[0].expression: Invalid value";
+        let check_expression = |expression: &str, expected: &str| {
+            let condition = json!({"name": "a", "expression": expression});
+            let errors = Configuration::Mutating.validate(&hook(json!({"matchConditions": [condition]})), None);
+            let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert!(found.len() == 1 && found[0].starts_with(&format!("{path}: {expected}")), "{found:?}");
+        };
+        check_expression("1 + 1", "\"1 + 1\": must evaluate to bool");
+        check_expression(
+            "params.a",
+            "\"params.a\": compilation failed: ERROR: <input>:1:1: undeclared reference to 'params'",
+        );
+        check(json!({"matchConditions": [{"name": "a", "expression": "object.metadata.name != 'a'"}]}), &[]);
     }
 
     #[test]

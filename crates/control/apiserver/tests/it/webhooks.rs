@@ -94,6 +94,7 @@ async fn a_webhook_sees_the_whole_request() {
     let asked = hook.asked();
     assert_eq!(asked.len(), 3);
     assert_eq!(asked[0].uri, "/review?timeout=2s");
+    assert_eq!(hook.connections(), 1, "the calls share a connection");
     let [create, update, delete] = [0, 1, 2].map(|place: usize| asked[place].body["request"].clone());
     for (field, expected) in [
         ("kind", json!({"group": "", "version": "v1", "kind": "ConfigMap"})),
@@ -243,6 +244,28 @@ async fn selectors_and_scopes_narrow_a_webhook() {
     assert_eq!(server.call("POST", MAPS, Some(labelled.clone())).await.code, 400);
     let elsewhere = "/api/v1/namespaces/kube-system/configmaps";
     assert_eq!(server.call("POST", elsewhere, Some(labelled)).await.code, 201);
+}
+
+#[tokio::test]
+async fn conditions_narrow_a_webhook_further() {
+    let server = Server::new().await;
+    let (hook, open) = (https(|asked| respond(asked, json!({"allowed": false}))).await, https(allow).await);
+    let conditions = json!([
+        {"name": "not-mine", "expression": "request.userInfo.username != 'somebody'"},
+        {"name": "big", "expression": "int(object.data.size) > 10"},
+    ]);
+    configure(&server, Kind::Validating, "big", &hook, json!({"matchConditions": conditions})).await;
+    let ignoring = json!({"matchConditions": conditions, "failurePolicy": "Ignore"});
+    configure(&server, Kind::Mutating, "open", &open, ignoring).await;
+    let create = async |name: &str, data: Value| {
+        server.call("POST", MAPS, Some(json!({"metadata": {"name": name}, "data": data}))).await
+    };
+    assert_eq!(create("small", json!({"size": "3"})).await.code, 201);
+    assert_eq!(create("large", json!({"size": "30"})).await.code, 400);
+    let unclear = create("unclear", json!({})).await;
+    assert_eq!(unclear.code, 403, "a condition that cannot be told is as bad as one that fails: {}", unclear.body);
+    assert!(unclear.at("message").starts_with("configmaps \"unclear\" is forbidden: "), "{}", unclear.body);
+    assert_eq!((hook.asked().len(), open.asked().len()), (1, 1));
 }
 
 #[tokio::test]

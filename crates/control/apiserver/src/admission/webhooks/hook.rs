@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use wkube_api::Object;
+use wkube_api::cel::admission::{self, Conditions, Sight};
 
 use super::review::Version;
 use crate::admission::rules::Criteria;
@@ -24,6 +25,8 @@ pub(super) struct Hook {
     pub(super) id: String,
     /// What it wants to see.
     pub(super) criteria: Criteria,
+    /// The expressions that must hold, or why they are none; `None` if there are none.
+    pub(super) conditions: Option<Result<Conditions, String>>,
     /// Where it is, or why nobody knows.
     pub(super) target: Result<Target, String>,
     /// The reviews that it reads, or `None` if it reads none that we write.
@@ -54,6 +57,7 @@ impl Hook {
             configuration: configuration.to_owned(),
             id: format!("{configuration}/{name}/{place}"),
             criteria: Criteria::of_webhook(hook),
+            conditions: hook["matchConditions"].as_array().filter(|list| !list.is_empty()).map(|list| compile(list)),
             target: Target::parse(&hook["clientConfig"]),
             version: versions.filter_map(Value::as_str).find_map(Version::parse),
             timeout: seconds.clamp(Duration::from_secs(1), TIMEOUT_MAX),
@@ -62,6 +66,11 @@ impl Hook {
             wants_reinvocation: hook["reinvocationPolicy"] == "IfNeeded",
         }
     }
+}
+
+fn compile(conditions: &[Value]) -> Result<Conditions, String> {
+    let compiled = Conditions::compile(conditions, &admission::env(Sight::Webhook), "matchConditions");
+    compiled.map_err(|errors| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]

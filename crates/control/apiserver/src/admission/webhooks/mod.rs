@@ -8,6 +8,7 @@
 //! ```
 
 mod ask;
+mod conditions;
 mod hook;
 mod hooks;
 pub(super) mod mutating;

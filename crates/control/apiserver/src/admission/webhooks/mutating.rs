@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use wkube_api::{Object, Status};
 
 use super::ask;
+use super::conditions;
 use super::hook::Hook;
 use super::review::{Phase, Shown, Verdict};
 use super::settle;
@@ -48,7 +49,9 @@ async fn one(
     object: Option<&mut Object>,
 ) -> Result<bool, Status> {
     let Some(kind) = hook.criteria.kind_for(attributes, object.as_deref())? else { return Ok(false) };
-    if !attributes.rounds.lock().webhooks.may_ask(again, &hook.id) {
+    if !conditions::hold(attributes, hook, object.as_deref(), &kind).await?
+        || !attributes.rounds.lock().webhooks.may_ask(again, &hook.id)
+    {
         return Ok(false);
     }
     let own = &attributes.call.resource;

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use wkube_api::{Object, Status};
 
 use super::ask;
+use super::conditions;
 use super::hook::Hook;
 use super::review::{Phase, Shown};
 use crate::admission::{Attributes, rules};
@@ -24,6 +25,9 @@ pub(crate) async fn validate(attributes: &Attributes<'_>, object: Option<&Object
 
 async fn one(attributes: &Attributes<'_>, hook: &Hook, place: usize, object: Option<&Object>) -> Result<(), Status> {
     let Some(kind) = hook.criteria.kind_for(attributes, object)? else { return Ok(()) };
+    if !conditions::hold(attributes, hook, object, &kind).await? {
+        return Ok(());
+    }
     let own = &attributes.call.resource;
     let object = ask::show(attributes, object, own, &kind).await?;
     let old = ask::show(attributes, attributes.old, own, &kind).await?;
