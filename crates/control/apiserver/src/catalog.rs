@@ -110,6 +110,11 @@ impl Catalog {
         self.changed.send_replace(());
     }
 
+    /// Returns what tells that other kinds are served than before.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// Completes when a custom kind is no longer served, or with another schema. Built-in kinds are served for ever.
     pub(crate) fn replaced(&self, row: &Arc<Resource>) -> BoxFuture<'static, ()> {
         if !row.is_custom() {

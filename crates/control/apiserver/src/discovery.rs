@@ -27,16 +27,16 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) 
         ["api" | "apis"] => {
             let root = if segments[0] == "api" { Root::Api } else { Root::Apis };
             if let Some(version) = aggregated(header(headers, "accept"))? {
-                let document = merge.into_aggregated(discovery::aggregated(rows(), root, version), root);
+                let document = merge.add_aggregated(discovery::aggregated(rows(), root, version), root);
                 return Ok(cached(document.to_string().into(), version.content_type(), headers));
             }
             Some(match root {
                 Root::Api => discovery::api_versions(&api.advertised),
-                Root::Apis => merge.into_groups(discovery::api_group_list(rows())),
+                Root::Apis => merge.add_groups(discovery::api_group_list(rows())),
             })
         }
         ["api", version] => discovery::api_resource_list(rows(), "", version),
-        ["apis", group] => merge.into_group(discovery::api_group(rows(), group), group),
+        ["apis", group] => merge.add_group(discovery::api_group(rows(), group), group),
         ["apis", group, version] => discovery::api_resource_list(rows(), group, version),
         ["openapi", rest @ ..] => return openapi::answer(api, rest, query, headers),
         _ => None,

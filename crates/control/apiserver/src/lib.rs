@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 mod access;
 mod admission;
+mod apiservices;
 mod aggregation;
 pub mod audit;
 mod bootstrap;
@@ -70,6 +71,8 @@ pub(crate) struct Api {
     tokens: Arc<auth::token::Tokens>,
     nodes: tunnel::Nodes,
     openapi: openapi::Documents,
+    /// Who serves what this server does not.
+    apiservices: apiservices::ApiServices,
     /// `host:port` as clients reach it.
     advertised: String,
     /// The cluster CA, for nodes that join.

@@ -48,7 +48,9 @@ pub(crate) fn answer(api: &Api, rest: &[&str], query: &Query, headers: &HeaderMa
     match rest {
         ["v2"] => version_2(api, &served, headers),
         ["v3"] => {
-            let index = openapi::index(served.rows(), &served.schemas);
+            let merge = api.apiservices.merge();
+            let own = served.rows().filter(|row| merge.keeps(row));
+            let index = merge.add_openapi(openapi::index(own, &served.schemas));
             Ok(discovery::cached(index.to_string().into(), JSON, headers))
         }
         ["v3", "api", version] => version_3(api, &served, ("", version), query, headers),

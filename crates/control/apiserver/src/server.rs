@@ -14,6 +14,8 @@ use wkube_store::Store;
 
 use crate::Api;
 use crate::access::Access;
+use crate::apiservices::front_proxy::{self, FrontProxy};
+use crate::apiservices::{self, ApiServices};
 use crate::admission::resource_quota;
 use crate::aggregation;
 use crate::audit::{self, Audit};
@@ -163,6 +165,7 @@ impl ApiServer {
             None => None,
         };
         let keys = Keys::load_or_create(&data_dir).map_err(tls_error)?;
+        let front_proxy = FrontProxy::load_or_create(&data_dir, &clock).map_err(tls_error)?;
         let api = Arc::new(Api {
             ca_pem: authority.ca_pem().to_owned().into(),
             advertised: bootstrap::reachable(address).to_string(),
@@ -170,10 +173,14 @@ impl ApiServer {
             audit,
             ..assemble(store, keys, static_tokens, clock, rng, tasks)
         });
+        api.apiservices.identify(front_proxy.identity);
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
             .await
             .map_err(StartError::Bootstrap)?;
+        let trust = front_proxy::config_map(authority.ca_pem(), &front_proxy.ca_pem);
+        apiservices::publish(&api.registry, Some(trust)).await.map_err(StartError::Bootstrap)?;
         definitions::start(&api, tasks);
+        apiservices::start(&api, tasks);
         resource_quota::start(&api, tasks);
         flow::start(&api, tasks);
         legacy_tokens::start(&api, tasks);
@@ -198,7 +205,9 @@ impl ApiServer {
         let api = Arc::new(assemble(store, Keys::ephemeral(), StaticTokens::default(), clock, rng, tasks));
         let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
         first.expect("a store in memory takes the first objects");
+        apiservices::publish(&api.registry, None).await.expect("a store in memory takes more objects");
         definitions::start(&api, tasks);
+        apiservices::start(&api, tasks);
         resource_quota::start(&api, tasks);
         legacy_tokens::start(&api, tasks);
         aggregation::settle(&api).await;
@@ -213,10 +222,12 @@ impl ApiServer {
     }
 
     /// Says on `/readyz` that the server goes, so that nobody sends it anything new, and completes when it may stop
-    /// listening (`--shutdown-delay-duration`).
+    /// listening (`--shutdown-delay-duration`). Saying so again takes no more time.
     pub async fn drain(&self) {
-        self.api.draining.cancel();
-        tokio::time::sleep(self.shutdown_delay).await;
+        if !self.api.draining.is_cancelled() {
+            self.api.draining.cancel();
+            tokio::time::sleep(self.shutdown_delay).await;
+        }
     }
 
     /// Returns the connections of the nodes that dialled in.
@@ -276,6 +287,7 @@ fn assemble(
         store: store.clone(),
         nodes,
         openapi: Documents::default(),
+        apiservices: ApiServices::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
         images: None,

@@ -18,10 +18,10 @@ use crate::admission::{certificates, escalation};
 use crate::auth::User;
 use crate::call::{self, Call};
 use crate::negotiate::{self, Content, Offer};
+use crate::pipeline::{self, Info, Notes, Origin};
 use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
-use crate::pipeline::{self, Info, Notes, Origin};
 use crate::router::{Query, ResourcePath, Target, Verb};
 use crate::{Api, discovery, health, limits, metrics, openid, sub};
 
@@ -87,6 +87,10 @@ async fn resource(
         Status::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
     })?;
     notes.decided(api.access.check_resource(&api.registry, &user, verb, &path, &query).await)?;
+    let request = match api.apiservices.pass(&api.registry.tasks, &user, request).await {
+        Ok(answer) => return answer,
+        Err(own) => own,
+    };
     if sub::reverse::is_meant(&path) {
         return sub::reverse::accept(api, &path.name, request);
     }
@@ -176,12 +180,7 @@ fn offer(row: &Resource, verb: Verb, query: &Query, user_agent: &str) -> Result<
 }
 
 /// Sends a call to its handler.
-async fn dispatch(
-    api: &Arc<Api>,
-    call: &Call,
-    request: Request<Body>,
-    notes: &Notes,
-) -> Result<Outcome, Status> {
+async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>, notes: &Notes) -> Result<Outcome, Status> {
     if matches!(call.subresource.as_str(), "log" | "proxy" | "exec" | "attach" | "portforward") {
         return sub::stream(api, call, request).await;
     }
@@ -276,6 +275,10 @@ async fn other(
         return sub::images::answer(api, request).await;
     }
     notes.decided(api.access.check_path(&api.registry, user, request.method(), path).await)?;
+    let request = match api.apiservices.pass(&api.registry.tasks, user, request).await {
+        Ok(answer) => return answer,
+        Err(own) => own,
+    };
     if !reads {
         return Err(Status::unknown_path());
     }

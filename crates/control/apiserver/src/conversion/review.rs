@@ -162,7 +162,7 @@ mod tests {
         check_answer(&json!({"apiVersion": "v1", "kind": "Pod"}), Err(other));
     }
 
-    fn check(changes: &Value, expected: Result<Value, Wrong>) {
+    fn check(changes: &Value, expected: &Result<Value, Wrong>) {
         let original = object(json!({
             "apiVersion": "a.b/v1", "kind": "G",
             "metadata": {"name": "n", "namespace": "d", "uid": "1", "labels": {"a": "b"}, "finalizers": ["x/y"]},
@@ -172,34 +172,34 @@ mod tests {
         });
         converted.as_object_mut().expect("an object").extend(changes.as_object().cloned().expect("an object"));
         let found = accept(&original, converted, "a.b/v2").map(|object| object.0["metadata"].clone());
-        assert_eq!(found, expected, "{changes}");
+        assert_eq!(&found, expected, "{changes}");
     }
 
     #[test]
     fn a_conversion_changes_labels_and_annotations_but_no_other_metadata() {
         let kept = json!({"name": "n", "namespace": "d", "uid": "1", "finalizers": ["x/y"]});
-        check(&json!({}), Ok(kept));
+        check(&json!({}), &Ok(kept));
         let with = json!({"name": "n", "namespace": "d", "uid": "1", "annotations": {"old": "2"}, "finalizers": []});
         let expected =
             json!({"name": "n", "namespace": "d", "uid": "1", "annotations": {"old": "2"}, "finalizers": ["x/y"]});
-        check(&json!({"metadata": with}), Ok(expected));
+        check(&json!({"metadata": with}), &Ok(expected));
     }
 
     #[test]
     fn a_conversion_returns_the_same_object() {
         let wrong = |text: &str| Err(Wrong::Object(text.to_owned()));
-        check(&json!({"apiVersion": "a.b/v1"}), wrong("invalid groupVersion (expected a.b/v2, received a.b/v1)"));
-        check(&json!({"kind": "H"}), wrong("invalid kind (expected G, received H)"));
+        check(&json!({"apiVersion": "a.b/v1"}), &wrong("invalid groupVersion (expected a.b/v2, received a.b/v1)"));
+        check(&json!({"kind": "H"}), &wrong("invalid kind (expected G, received H)"));
         let renamed = json!({"name": "m", "namespace": "d", "uid": "1"});
-        check(&json!({"metadata": renamed}), wrong("must have the same name: n != m"));
+        check(&json!({"metadata": renamed}), &wrong("must have the same name: n != m"));
         let reborn = json!({"name": "n", "namespace": "d", "uid": "2"});
-        check(&json!({"metadata": reborn}), wrong("must have the same UID: 1 != 2"));
+        check(&json!({"metadata": reborn}), &wrong("must have the same UID: 1 != 2"));
     }
 
     #[test]
     fn metadata_of_a_wrong_type_are_told() {
         let labels = json!({"name": "n", "namespace": "d", "uid": "1", "labels": ["a"]});
         let why = "invalid metadata.labels of type []interface {} in object";
-        check(&json!({"metadata": labels}), Err(Wrong::Metadata(why.to_owned())));
+        check(&json!({"metadata": labels}), &Err(Wrong::Metadata(why.to_owned())));
     }
 }

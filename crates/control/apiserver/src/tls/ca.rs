@@ -111,7 +111,14 @@ impl CertificateAuthority {
     /// # Errors
     /// `Unusable` if certificate and key do not fit or have expired: a new CA is never made silently.
     pub fn load_or_create(data_dir: &Path, clock: Clock) -> Result<Self, TlsError> {
-        let directory = data_dir.join("pki");
+        Self::in_directory(data_dir.join("pki"), clock)
+    }
+
+    /// Loads a CA for another purpose from a directory of its own, or makes it there.
+    ///
+    /// # Errors
+    /// As [`load_or_create`](Self::load_or_create).
+    pub(crate) fn in_directory(directory: PathBuf, clock: Clock) -> Result<Self, TlsError> {
         files::create_private_dir(&directory).map_err(file_error("create", &directory))?;
         let (certificate_path, key_path) = (directory.join("ca.crt"), directory.join("ca.key"));
         let Some(certificate_pem) = read_if_there(&certificate_path)? else {

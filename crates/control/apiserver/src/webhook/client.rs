@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use rustls::ClientConfig;
 use tokio::time::timeout;
 
-use super::dial::{self, DialError, Transport};
+use super::dial::{self, Connected, DialError, Transport};
 use super::target::{Place, Target};
 use super::trust::{self, Trust};
 use crate::reach::{Reach, Stream};
@@ -131,7 +131,7 @@ impl Client {
             return Ok(pool.clone());
         }
         let tls = Arc::new(trust::config(&target.trust, None)?);
-        let connector = Connector { reach: self.reach.clone(), place: peer.place.clone(), transport, tls };
+        let connector = Connector::new(self.reach.clone(), peer.place.clone(), transport, tls);
         let pool = legacy::Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
@@ -204,7 +204,7 @@ fn refusal(code: StatusCode, body: &[u8]) -> String {
 }
 
 /// Finds what went wrong under the layers of the HTTP client.
-fn words(error: &legacy::Error) -> String {
+pub(crate) fn words(error: &legacy::Error) -> String {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(dial) = cause.downcast_ref::<DialError>() {
@@ -218,13 +218,32 @@ fn words(error: &legacy::Error) -> String {
     chain(error)
 }
 
-/// Opens the pool's connections.
+/// Opens the connections to one server.
 #[derive(Clone)]
-struct Connector {
+pub(crate) struct Connector {
     reach: Arc<dyn Reach>,
     place: Place,
     transport: Transport,
     tls: Arc<ClientConfig>,
+}
+
+impl Connector {
+    /// Returns what opens connections to a place.
+    pub(crate) fn new(reach: Arc<dyn Reach>, place: Place, transport: Transport, tls: Arc<ClientConfig>) -> Self {
+        Self { reach, place, transport, tls }
+    }
+
+    /// Returns the same without HTTP/2, which knows no upgrades.
+    pub(crate) fn only_http1(&self) -> Self {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { tls: Arc::new(tls), ..self.clone() }
+    }
+
+    /// Opens a connection.
+    pub(crate) async fn open(&self) -> Result<Connected, DialError> {
+        dial::connect(&self.reach, &self.place, self.transport, &self.tls).await
+    }
 }
 
 impl tower::Service<Uri> for Connector {
@@ -237,9 +256,9 @@ impl tower::Service<Uri> for Connector {
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
-        let Self { reach, place, transport, tls } = self.clone();
+        let connector = self.clone();
         async move {
-            let connected = dial::connect(&reach, &place, transport, &tls).await?;
+            let connected = connector.open().await?;
             Ok(Opened { io: TokioIo::new(connected.stream), is_http2: connected.is_http2 })
         }
         .boxed()
@@ -247,7 +266,7 @@ impl tower::Service<Uri> for Connector {
 }
 
 /// A connection that tells the pool whether it carries many calls at once.
-struct Opened {
+pub(crate) struct Opened {
     io: TokioIo<Box<dyn Stream>>,
     is_http2: bool,
 }

@@ -52,7 +52,7 @@ pub(crate) struct Connected {
 }
 
 /// Connects; `tls` is used unless the transport is plain.
-pub(crate) async fn connect(
+pub(super) async fn connect(
     reach: &Arc<dyn Reach>,
     place: &Place,
     transport: Transport,

@@ -14,8 +14,8 @@ mod target;
 mod tests;
 mod trust;
 
-pub(crate) use client::{CallError, Client, Post};
-pub(crate) use dial::{Connected, DialError, Transport, connect};
+pub(crate) use client::{CallError, Client, Connector, Post, words};
+pub(crate) use dial::Transport;
 pub(crate) use services::StoredServices;
 pub(crate) use target::{Place, Target};
 pub(crate) use trust::{Trust, Verification, config};

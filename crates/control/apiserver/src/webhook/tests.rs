@@ -101,7 +101,9 @@ async fn a_service_shows_a_certificate_of_its_name() {
     let (server, client) = server(Certificate::Signed, &["hook.d.svc"], fine).await;
     let config = json!({"service": {"namespace": "d", "name": "hook"}, "caBundle": server.bundle});
     assert_eq!(post(&client, config, Duration::from_secs(2)).await.as_deref(), Ok(r#"{"fine":true}"#));
-    assert_eq!(server.asked()[0].headers["content-type"], "application/json");
+    let asked = &server.asked()[0];
+    assert_eq!((asked.uri.as_str(), &asked.body), ("/?timeout=2s", &json!({})));
+    assert_eq!(asked.headers["content-type"], "application/json");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The suite and its helper.
 
 mod admission;
+mod apiservices;
 mod access;
 mod conversion;
 mod create;
