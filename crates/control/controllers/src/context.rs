@@ -67,6 +67,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
         crate::deployment::start,
         crate::replica_set::start,
         crate::endpoint_slice::start,
+        crate::endpoint_slice_mirroring::start,
         crate::job::start,
         crate::cron_job::start,
         crate::service_account::start,

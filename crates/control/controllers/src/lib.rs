@@ -4,6 +4,7 @@
 //! Deployment -> ReplicaSet -> Pods          deployment, replica_set
 //! CronJob -> Jobs -> Pods                    cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
+//! Endpoints by hand -> EndpointSlices       endpoint_slice_mirroring
 //! owners and namespaces that go             garbage_collector, namespace
 //! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
 //! what every namespace needs                service_account
@@ -17,6 +18,7 @@ mod context;
 mod cron_job;
 mod deployment;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod garbage_collector;
 mod job;
 mod namespace;

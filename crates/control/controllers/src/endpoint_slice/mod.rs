@@ -14,14 +14,14 @@ use k8s_openapi::api::core::v1::{Endpoints, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use wkube_api::ObjectKey;
 use wkube_base::Tasks;
-use wkube_client::{Api, Change, Client, Controller, Error, Kind, Lister, Next, Reconcile};
+use wkube_client::{Api, Change, Client, Controller, Error, Informers, Kind, Lister, Next, Reconcile};
 
 use crate::Context;
 use crate::common::{perform, pods};
 use plan::{Action, Observed, SERVICE_NAME};
 
 /// The index of slices by the Service that they name.
-const BY_SERVICE: &str = "service";
+pub(crate) const BY_SERVICE: &str = "service";
 /// The index of pods by each of their labels, so that a selector reads only pods that share one with it.
 const BY_LABEL: &str = "label";
 /// The label of a node's zone.
@@ -42,10 +42,7 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
     let pods = informers.indexed(BY_LABEL, |pod: &Pod| {
         pod.labels().iter().map(|(key, value)| label_index(pod.namespace(), key, value)).collect()
     });
-    let slices = informers.indexed(BY_SERVICE, |slice: &EndpointSlice| {
-        let service = slice.labels().get(SERVICE_NAME);
-        service.map(|service| format!("{}/{service}", slice.namespace())).into_iter().collect()
-    });
+    let slices = by_service(informers);
     let endpoints = informers.lister::<Endpoints>();
     let nodes = informers.lister::<Node>();
     let selecting = services.clone();
@@ -65,11 +62,20 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
         .start(&context.client, &context.clock, tasks);
 }
 
+/// Returns the slices with the index [`BY_SERVICE`].
+pub(crate) fn by_service(informers: &Informers) -> Lister<EndpointSlice> {
+    informers.indexed(BY_SERVICE, |slice: &EndpointSlice| {
+        let service = slice.labels().get(SERVICE_NAME);
+        service.map(|service| format!("{}/{service}", slice.namespace())).into_iter().collect()
+    })
+}
+
 fn label_index(namespace: &str, key: &str, value: &str) -> String {
     format!("{namespace}/{key}={value}")
 }
 
-fn slice_service(change: &Change<EndpointSlice>) -> Vec<ObjectKey> {
+/// Returns the Service whose slice has changed.
+pub(crate) fn slice_service(change: &Change<EndpointSlice>) -> Vec<ObjectKey> {
     let slice = change.object();
     slice.labels().get(SERVICE_NAME).map(|name| ObjectKey::new(slice.namespace(), name)).into_iter().collect()
 }
