@@ -121,14 +121,8 @@ impl Client {
         let answer = tokio::time::timeout(self.timeout, self.service.clone().oneshot(request)).await;
         let answer =
             answer.map_err(|_| Error::Timeout(self.timeout)).and_then(|answer| answer.map_err(Error::Transport));
-        self.count(&method, began.elapsed(), answer.as_ref().ok());
+        count(&method, began.elapsed(), answer.as_ref().ok());
         answer
-    }
-
-    fn count(&self, method: &Method, took: Duration, answer: Option<&Response<ResponseBody>>) {
-        let code = answer.map_or(Cow::Borrowed("<error>"), |answer| answer.status().as_u16().to_string().into());
-        metrics::REQUESTS.with(&[&code, method.as_str(), HOST]).add(1);
-        metrics::REQUEST_DURATION.with(&[method.as_str(), HOST]).observe(took.as_secs_f64());
     }
 
     /// Sends a request and returns the body of a successful answer to be read as it arrives: watches, logs.
@@ -218,6 +212,13 @@ pub(crate) fn status_of(code: StatusCode, body: &[u8]) -> Status {
         message: format!("the server answered {code} with a malformed Status: {problem}"),
         details: None,
     })
+}
+
+/// Counts a request and its answer, if there was one.
+fn count(method: &Method, took: Duration, answer: Option<&Response<ResponseBody>>) {
+    let code = answer.map_or(Cow::Borrowed("<error>"), |answer| answer.status().as_u16().to_string().into());
+    metrics::REQUESTS.with(&[&code, method.as_str(), HOST]).add(1);
+    metrics::REQUEST_DURATION.with(&[method.as_str(), HOST]).observe(took.as_secs_f64());
 }
 
 #[cfg(test)]
