@@ -62,6 +62,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
         stop_requested.await;
     }
     let step = steps.begin("stopping");
+    plane.control.server().drain().await;
     plane.control.stop_components();
     running.node.stop(GUESTS_STOP_DEADLINE).await;
     plane.stop(&tasks).await;
