@@ -131,7 +131,8 @@ impl LabelSelector {
         self.matches_by(|key| labels.get(key).map(String::as_str))
     }
 
-    fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    /// As [`matches`](Self::matches), for labels that are looked up one by one.
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         !self.nothing && self.requirements.iter().all(|requirement| requirement.holds(label(&requirement.key)))
     }
 

@@ -20,8 +20,10 @@ pub(crate) const WATCH_TIMEOUT_MIN: Duration = Duration::from_mins(30);
 pub(crate) const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 /// The last bookmark before a watch's end comes this long before it.
 pub(crate) const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
-/// Decoded documents of recent changes, shared by all watchers of a kind. A watcher that lags further decodes for itself.
-pub(crate) const RECENT_DOCUMENTS: usize = 1024;
+/// Recent changes, shared by all watchers of a kind. Watchers that lag further decode and write them out once more.
+pub(crate) const RECENT_CHANGES: usize = 1024;
+/// Fewer if they are large.
+pub(crate) const RECENT_BYTES: usize = 8 << 20;
 /// Requests on one HTTP/2 connection at once. client-go opens one connection per client and a watch per informer on it.
 pub(crate) const HTTP2_STREAMS: u32 = 1000;
 /// A mutation that takes longer than this is answered with a timeout; `requestTimeoutUpperBound` in `handlers/rest.go`.

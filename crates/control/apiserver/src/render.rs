@@ -17,21 +17,12 @@ use crate::metrics;
 use crate::negotiate::{Format, Media, Shape};
 use crate::registry::read::Listing;
 use crate::table;
-use crate::watch_cache::Item;
+use crate::watch_cache::{Change, EventKind, Item};
 
+/// What an event says besides the stored bytes: its type and the resourceVersion.
+const EVENT_OVERHEAD: usize = 96;
 /// The annotation on the bookmark that ends a watch's initial state.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
-
-/// What happened to an object, from a watcher's view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EventKind {
-    /// It is there (now).
-    Added,
-    /// It changed.
-    Modified,
-    /// It is gone.
-    Deleted,
-}
 
 impl EventKind {
     fn as_str(self) -> &'static str {
@@ -204,9 +195,28 @@ impl Frames {
         &self.resource
     }
 
-    /// Appends one event. `revision` differs from the item's for deletions.
-    pub(crate) fn event(&mut self, out: &mut Vec<u8>, kind: EventKind, item: &Item, revision: Revision) {
+    /// Appends an object of the initial state.
+    pub(crate) fn initial(&mut self, out: &mut Vec<u8>, item: &Item) {
         self.sent.add(1);
+        self.event(out, EventKind::Added, item, item.entry.modified);
+    }
+
+    /// Returns a change as an event. Watchers of whole objects share its bytes.
+    pub(crate) fn change(&mut self, kind: EventKind, change: &Change) -> Option<Bytes> {
+        // What stops matching is shown as it last matched.
+        let item = if kind == EventKind::Deleted { &change.before } else { &change.now }.as_ref()?;
+        self.sent.add(1);
+        let (shape, protobuf) = (self.media.shape, self.media.format == Format::Protobuf);
+        let mut write = || {
+            let mut frame = Vec::with_capacity(item.entry.value.len() + EVENT_OVERHEAD);
+            self.event(&mut frame, kind, item, change.revision);
+            Bytes::from(frame)
+        };
+        Some(if shape == Shape::Plain { change.frame(kind, protobuf, write) } else { write() })
+    }
+
+    /// `revision` differs from the item's for deletions.
+    fn event(&mut self, out: &mut Vec<u8>, kind: EventKind, item: &Item, revision: Revision) {
         if self.media.format == Format::Protobuf {
             protobuf::event(out, self.media.shape, &self.resource, (kind, item, revision));
             return;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! store.watch(prefix) ─ feed task ─> items (by key) ── lists wait until `reached` is the store's revision
-//! store.watch(prefix, rv) ─ each watcher ─> `remember`: the same decoded items
+//! store.watch(prefix, rv) ─ each watcher ─> `remember`: the same changes, decoded and written out once
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -27,14 +27,12 @@ pub(crate) struct Item {
     /// As stored.
     pub(crate) entry: Entry,
     document: OnceLock<Option<Arc<Object>>>,
-    /// The protobuf message, once some watcher wanted it.
-    message: OnceLock<Option<Bytes>>,
 }
 
 impl Item {
     /// Returns an item that has not been decoded yet.
     pub(crate) fn new(entry: Entry) -> Self {
-        Self { entry, document: OnceLock::new(), message: OnceLock::new() }
+        Self { entry, document: OnceLock::new() }
     }
 
     /// Returns the document with its resourceVersion. Bytes that are no object read as an empty one, so that one damaged
@@ -58,19 +56,25 @@ impl Item {
         }
     }
 
-    /// Returns the object's protobuf message, made by `encode` at most once for all watchers.
-    pub(crate) fn message(&self, encode: impl FnOnce(&Object) -> Option<Vec<u8>>) -> Option<Bytes> {
-        self.message.get_or_init(|| encode(&self.object()).map(Bytes::from)).clone()
-    }
-
     /// Appends the object's bytes with its resourceVersion.
     pub(crate) fn write(&self, out: &mut Vec<u8>, types: TypeMeta) {
         encoding::splice(out, &self.entry.value, self.entry.modified, types);
     }
 }
 
+/// What happened to an object, from a watcher's view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventKind {
+    /// It is there (now).
+    Added,
+    /// It changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
 /// A change with items in the place of entries.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Change {
     /// The commit's revision.
     pub(crate) revision: Revision,
@@ -78,12 +82,28 @@ pub(crate) struct Change {
     pub(crate) now: Option<Arc<Item>>,
     /// The state before.
     pub(crate) before: Option<Arc<Item>>,
+    /// The change as an event of each kind, in JSON and in protobuf, once some watcher wanted it.
+    frames: [[OnceLock<Bytes>; 3]; 2],
 }
 
 impl Change {
+    /// Returns a change that nobody has written out yet.
+    pub(crate) fn new(revision: Revision, now: Option<Arc<Item>>, before: Option<Arc<Item>>) -> Arc<Self> {
+        Arc::new(Self { revision, now, before, frames: Default::default() })
+    }
+
     /// Returns the change with both states shown differently.
-    pub(crate) fn map(self, show: impl Fn(Arc<Item>) -> Arc<Item>) -> Self {
-        Self { revision: self.revision, now: self.now.map(&show), before: self.before.map(&show) }
+    pub(crate) fn map(&self, show: impl Fn(Arc<Item>) -> Arc<Item>) -> Arc<Self> {
+        Self::new(self.revision, self.now.clone().map(&show), self.before.clone().map(&show))
+    }
+
+    fn weight(&self) -> usize {
+        self.now.iter().chain(&self.before).map(|item| item.entry.value.len()).sum()
+    }
+
+    /// Returns what watchers of whole objects are sent, written by `write` at most once for all of them.
+    pub(crate) fn frame(&self, kind: EventKind, protobuf: bool, write: impl FnOnce() -> Bytes) -> Bytes {
+        self.frames[usize::from(protobuf)][kind as usize].get_or_init(write).clone()
     }
 }
 
@@ -145,13 +165,9 @@ impl Cache {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// Returns the shared items of a change that a watcher received.
-    pub(crate) fn remember(&self, event: &Event) -> Change {
-        let mut recent = self.recent.lock();
-        let mut share = |entry: &Option<Entry>| entry.as_ref().map(|entry| recent.item(entry));
-        // The state before first: it is the older of the two.
-        let before = share(&event.before);
-        Change { revision: event.revision, now: share(&event.now), before }
+    /// Returns what all watchers share of a change that one of them received.
+    pub(crate) fn remember(&self, event: &Event) -> Arc<Change> {
+        self.recent.lock().change(event)
     }
 
     /// Replaces everything with the store's present state.
@@ -214,7 +230,8 @@ impl Cache {
     }
 
     fn apply(&self, commit: &mut Vec<Arc<Event>>, revision: Revision) {
-        let changes: Vec<_> = commit.drain(..).map(|event| (event.key.clone(), self.remember(&event).now)).collect();
+        let changes: Vec<_> =
+            commit.drain(..).map(|event| (event.key.clone(), self.remember(&event).now.clone())).collect();
         let mut items = self.items.write();
         if !changes.is_empty() {
             self.generation.fetch_add(1, Ordering::Release);
@@ -231,27 +248,86 @@ impl Cache {
     }
 }
 
-/// The items of recent changes, found by key and revision.
+/// Recent changes, found by key and revision.
 #[derive(Default)]
 struct Recent {
-    items: HashMap<(Key, Revision), Arc<Item>>,
+    changes: HashMap<(Key, Revision), Arc<Change>>,
     order: VecDeque<(Key, Revision)>,
+    bytes: usize,
 }
 
 impl Recent {
-    fn item(&mut self, entry: &Entry) -> Arc<Item> {
-        let id = (entry.key.clone(), entry.modified);
-        if let Some(item) = self.items.get(&id) {
-            return item.clone();
+    fn change(&mut self, event: &Event) -> Arc<Change> {
+        let id = (event.key.clone(), event.revision);
+        if let Some(change) = self.changes.get(&id) {
+            return change.clone();
         }
-        let item = Arc::new(Item::new(entry.clone()));
-        if self.order.len() == limits::RECENT_DOCUMENTS
+        let now = event.now.clone().map(|entry| Arc::new(Item::new(entry)));
+        let change = Change::new(event.revision, now, event.before.as_ref().map(|entry| self.written(entry)));
+        self.bytes += change.weight();
+        while (self.order.len() >= limits::RECENT_CHANGES || self.bytes > limits::RECENT_BYTES)
             && let Some(oldest) = self.order.pop_front()
         {
-            self.items.remove(&oldest);
+            self.bytes -= self.changes.remove(&oldest).map_or(0, |change| change.weight());
         }
         self.order.push_back(id.clone());
-        self.items.insert(id, item.clone());
-        item
+        self.changes.insert(id, change.clone());
+        change
+    }
+
+    /// Returns the item that an earlier change wrote.
+    fn written(&self, entry: &Entry) -> Arc<Item> {
+        let change = self.changes.get(&(entry.key.clone(), entry.modified));
+        change.and_then(|change| change.now.clone()).unwrap_or_else(|| Arc::new(Item::new(entry.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(revision: u64, value: Bytes) -> Entry {
+        let at = Revision(revision);
+        Entry { key: "/registry/core/configmaps/d/a".into(), value, created: at, modified: at, version: 1 }
+    }
+
+    fn event(revision: u64, value: &Bytes) -> Event {
+        let before = (revision > 1).then(|| entry(revision - 1, value.clone()));
+        let now = entry(revision, value.clone());
+        Event { revision: Revision(revision), key: now.key.clone(), now: Some(now), before }
+    }
+
+    #[test]
+    fn all_watchers_share_a_change_and_the_state_before_it() {
+        let (mut recent, value) = (Recent::default(), Bytes::from("{}"));
+        let first = recent.change(&event(1, &value));
+        let second = recent.change(&event(2, &value));
+        assert!(Arc::ptr_eq(&second, &recent.change(&event(2, &value))));
+        assert!(Arc::ptr_eq(&first.now.clone().expect("an item"), &second.before.clone().expect("an item")));
+    }
+
+    #[test]
+    fn a_change_is_written_once_for_each_kind_and_format() {
+        let change = Recent::default().change(&event(1, &Bytes::from("{}")));
+        let written = |kind, protobuf, text: &'static str| change.frame(kind, protobuf, || text.into());
+        assert_eq!(written(EventKind::Added, false, "a"), "a");
+        assert_eq!(written(EventKind::Modified, false, "b"), "b");
+        assert_eq!(written(EventKind::Added, true, "c"), "c");
+        assert_eq!(written(EventKind::Added, false, "never"), "a");
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_limit_in_number_and_in_bytes() {
+        let mut recent = Recent::default();
+        let (small, large) = (Bytes::from("{}"), Bytes::from(vec![b' '; limits::RECENT_BYTES / 4]));
+        for revision in 1..=limits::RECENT_CHANGES as u64 + 5 {
+            recent.change(&event(revision, &small));
+        }
+        assert_eq!((recent.changes.len(), recent.order.len()), (limits::RECENT_CHANGES, limits::RECENT_CHANGES));
+        for revision in 5000..5010 {
+            recent.change(&event(revision, &large));
+        }
+        // Each weighs as much as the state before and the state after.
+        assert_eq!((recent.changes.len(), recent.bytes), (2, limits::RECENT_BYTES));
     }
 }

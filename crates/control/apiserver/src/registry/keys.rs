@@ -29,6 +29,15 @@ pub(crate) fn object(resource: &Resource, namespace: &str, name: &str) -> Key {
     key.into()
 }
 
+/// Returns the namespace (empty for cluster-scoped kinds) and the name of the object that is kept under `key`.
+pub(crate) fn place<'a>(resource: &Resource, key: &'a str) -> (&'a str, &'a str) {
+    let (rest, name) = key.rsplit_once('/').unwrap_or(("", key));
+    match resource.scope {
+        Scope::Namespaced => (rest.rsplit_once('/').map_or("", |(_, namespace)| namespace), name),
+        Scope::Cluster => ("", name),
+    }
+}
+
 /// Returns the key of an object that knows its name.
 pub(crate) fn of(resource: &Resource, document: &Object) -> Key {
     object(resource, document.namespace(), document.name())

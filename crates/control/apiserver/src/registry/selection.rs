@@ -1,10 +1,14 @@
 //! Which objects of a collection a list, watch or deletecollection is about.
 
-use wkube_api::selector::{FieldSelector, LabelSelector};
+use wkube_api::selector::{FieldSelector, FieldTerm, LabelSelector};
 use wkube_api::{Object, Resource, Status};
 
+use super::keys;
 use crate::router::Query;
 use crate::watch_cache::Item;
+
+const NAME: &str = "metadata.name";
+const NAMESPACE: &str = "metadata.namespace";
 
 /// A label and a field selector together.
 #[derive(Debug, Default)]
@@ -44,19 +48,81 @@ impl Selection {
 
     /// Whether an object is selected.
     pub(crate) fn matches(&self, resource: &Resource, object: &Object) -> bool {
-        self.labels.matches(&object.labels()) && self.fields.matches(|path| field(resource, object, path))
+        let labels = object.at(&["metadata", "labels"]);
+        self.labels.matches_by(|key| labels?.get(key)?.as_str())
+            && self.fields.matches(|path| field(resource, object, path))
     }
 
-    /// Whether an item is selected; decodes it only if there is something to compare.
+    /// Whether an item is selected. Its key tells namespace and name; it is decoded only if that does not decide.
     pub(crate) fn matches_item(&self, resource: &Resource, item: &Item) -> bool {
-        self.is_everything() || self.matches(resource, &item.object())
+        if self.is_everything() {
+            return true;
+        }
+        let (namespace, name) = keys::place(resource, &item.entry.key);
+        let holds = |term: &FieldTerm| match term.field.as_str() {
+            NAME => Some((term.value == name) != term.negated),
+            NAMESPACE => Some((term.value == namespace) != term.negated),
+            _ => None,
+        };
+        let mut undecided = !self.labels.is_everything();
+        for term in self.fields.terms() {
+            match holds(term) {
+                Some(false) => return false,
+                Some(true) => {}
+                None => undecided = true,
+            }
+        }
+        !undecided || self.matches(resource, &item.object())
     }
 }
 
 fn field(resource: &Resource, object: &Object, path: &str) -> Option<String> {
     match path {
-        "metadata.name" => Some(object.name().to_owned()),
-        "metadata.namespace" => Some(object.namespace().to_owned()),
+        NAME => Some(object.name().to_owned()),
+        NAMESPACE => Some(object.namespace().to_owned()),
         other => resource.manners.field(object, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use wkube_api::kinds;
+    use wkube_store::{Entry, Revision};
+
+    use super::*;
+
+    fn selected(query: &str, plural: &str, key: &str, value: &'static str) -> bool {
+        let resource = kinds::find("", "v1", plural).expect("a built-in kind");
+        let selection = Selection::parse(resource, &Query::parse(Some(query)), "").expect("a selection");
+        let at = Revision(7);
+        let entry = Entry { key: key.into(), value: Bytes::from(value), created: at, modified: at, version: 1 };
+        selection.matches_item(resource, &Item::new(entry))
+    }
+
+    #[test]
+    fn namespace_and_name_are_read_from_the_key() {
+        // Nothing that could be decoded.
+        let config_map = |query: &str| selected(query, "configmaps", "/registry/core/configmaps/d/a", "");
+        assert!(config_map("fieldSelector=metadata.name=a"));
+        assert!(config_map("fieldSelector=metadata.name=a,metadata.namespace=d"));
+        assert!(config_map("fieldSelector=metadata.namespace!=e"));
+        assert!(!config_map("fieldSelector=metadata.name=d"));
+        assert!(!config_map("fieldSelector=metadata.name=a,metadata.namespace!=d"));
+        let node = |query: &str| selected(query, "nodes", "/registry/core/nodes/n", "");
+        assert!(node("fieldSelector=metadata.name=n,metadata.namespace="));
+        assert!(!node("fieldSelector=metadata.namespace=nodes"));
+    }
+
+    #[test]
+    fn the_rest_is_read_from_the_object() {
+        let pod = |query: &str| {
+            let value = r#"{"metadata":{"name":"a","labels":{"x":"1"}},"spec":{"nodeName":"n"}}"#;
+            selected(query, "pods", "/registry/core/pods/d/a", value)
+        };
+        assert!(pod("fieldSelector=metadata.name=a,spec.nodeName=n"));
+        assert!(!pod("fieldSelector=metadata.name=a,spec.nodeName=m"));
+        assert!(pod("fieldSelector=metadata.name=a&labelSelector=x=1,!y"));
+        assert!(!pod("fieldSelector=metadata.name=a&labelSelector=x=2"));
     }
 }

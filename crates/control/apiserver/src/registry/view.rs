@@ -80,24 +80,37 @@ pub(crate) async fn items(
     let Some(conversion) = conversion_of(resource) else {
         return Ok(items.into_iter().map(|one| item(resource, one)).collect());
     };
-    let objects = items.iter().map(|item| Object::clone(&item.object())).collect();
-    let converted = converter.convert(resource, conversion, objects, &resource.api_version(), of).await?;
-    let shown = items.into_iter().zip(converted).map(|(item, mut object)| {
+    let objects = items.iter().map(|one| Object::clone(&one.object())).collect();
+    let documents = converter.convert(resource, conversion, objects, &resource.api_version(), of).await?;
+    let shown = items.into_iter().zip(documents).map(|(one, mut object)| {
         resource.manners.to_served(&mut object);
-        Arc::new(Item::new(Entry { value: encoding::encode(&object), ..item.entry.clone() }))
+        Arc::new(Item::new(Entry { value: encoding::encode(&object), ..one.entry.clone() }))
     });
     Ok(shown.collect())
 }
 
 /// Returns a change with both states as the row shows them.
-pub(crate) async fn change(converter: &Converter, resource: &Resource, change: Change) -> Result<Change, Status> {
-    if conversion_of(resource).is_none() {
-        return Ok(change.map(|one| item(resource, one)));
+pub(crate) async fn change(
+    converter: &Converter,
+    resource: &Resource,
+    change: Arc<Change>,
+) -> Result<Arc<Change>, Status> {
+    if is_converted(resource) {
+        return convert_change(converter, resource, &change).await;
     }
-    let (has_now, states) = (change.now.is_some(), change.now.into_iter().chain(change.before).collect());
+    Ok(if resource.manners.is_view() { change.map(|one| item(resource, one)) } else { change })
+}
+
+async fn convert_change(converter: &Converter, resource: &Resource, change: &Change) -> Result<Arc<Change>, Status> {
+    let states = change.now.iter().chain(&change.before).cloned().collect();
     let mut shown = items(converter, resource, states, Of::Object).await?.into_iter();
-    let now = if has_now { shown.next() } else { None };
-    Ok(Change { revision: change.revision, now, before: shown.next() })
+    let now = if change.now.is_some() { shown.next() } else { None };
+    Ok(Change::new(change.revision, now, shown.next()))
+}
+
+/// Whether a webhook has to be asked before a kept object can be shown.
+pub(crate) fn is_converted(resource: &Resource) -> bool {
+    conversion_of(resource).is_some()
 }
 
 /// Returns a document of one row as another row of the same objects shows it.

@@ -4,14 +4,15 @@
 //! (`apiserver/pkg/storage/cacher`).
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use futures::stream::{self, Stream};
-use tokio::time::{Instant, sleep_until};
+use futures::stream::{self, Fuse, Stream};
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wkube_api::Status;
 use wkube_store::{Error, Revision, Signal};
@@ -22,18 +23,20 @@ use super::{Outcome, Registry, failed, keys, read, view};
 use crate::call::Call;
 use crate::conversion::Converter;
 use crate::limits;
-use crate::render::{EventKind, Frames};
-use crate::watch_cache::{Cache, Change, Item};
+use crate::render::Frames;
+use crate::watch_cache::{Cache, Change, EventKind, Item};
 
-/// Initial objects are sent in pieces of about this many bytes.
+/// Initial objects, and changes that come together, are sent in pieces of about this many bytes.
 const PIECE: usize = 64 * 1024;
+/// So many signals are looked at before others have their turn, also if none of them is shown.
+const JOINED_MAX: usize = 256;
 
 /// A watch that has started.
 pub(crate) struct Watching {
     initial: VecDeque<Arc<Item>>,
     /// The bookmark that ends the initial state.
     initial_end: Option<Revision>,
-    source: wkube_store::Watch,
+    source: Fuse<wkube_store::Watch>,
     cache: Arc<Cache>,
     /// Shows the changes in the version that is watched.
     converter: Converter,
@@ -43,8 +46,9 @@ pub(crate) struct Watching {
     reached: Revision,
     failure: Option<Status>,
     end: Instant,
-    next_bookmark: Instant,
-    stopping: CancellationToken,
+    /// The time is up, or the server stops.
+    over: BoxFuture<'static, ()>,
+    next_bookmark: Pin<Box<Sleep>>,
     /// The kind is gone, or has another schema: whoever watches has to look again.
     replaced: BoxFuture<'static, ()>,
 }
@@ -58,7 +62,7 @@ pub(crate) async fn watch(registry: &Registry, call: &Call) -> Result<Outcome, S
     let mut watching = Watching {
         initial: VecDeque::new(),
         initial_end: None,
-        source: stream::empty().boxed(),
+        source: stream::empty().boxed().fuse(),
         cache: registry.cache(&call.resource),
         converter: registry.converter.clone(),
         selection,
@@ -66,14 +70,22 @@ pub(crate) async fn watch(registry: &Registry, call: &Call) -> Result<Outcome, S
         reached: Revision::default(),
         failure: None,
         end: now + timeout,
-        next_bookmark: first_bookmark(now, timeout),
-        stopping: registry.tasks.stopping(),
+        over: over(registry.tasks.stopping(), now + timeout).boxed(),
+        next_bookmark: Box::pin(sleep_until(first_bookmark(now, timeout))),
         replaced: registry.catalog.replaced(&call.resource),
     };
     if let Err(status) = start(registry, call, &options, &mut watching).await {
         watching.failure = Some(status);
     }
     Ok(Outcome::Watch(Box::new(watching)))
+}
+
+async fn over(stopping: CancellationToken, end: Instant) {
+    tokio::select! {
+        biased;
+        () = stopping.cancelled() => {}
+        () = sleep_until(end) => {}
+    }
 }
 
 /// Every minute, but also shortly before the end, so that the client can go on from there.
@@ -105,7 +117,7 @@ async fn start(
     };
     watching.reached = from;
     let prefix = keys::collection(&call.resource, &call.namespace);
-    watching.source = registry.store.watch(&prefix, from).map_err(|error| ended(&error))?;
+    watching.source = registry.store.watch(&prefix, from).map_err(|error| ended(&error))?.fuse();
     Ok(())
 }
 
@@ -125,38 +137,26 @@ impl Watching {
     }
 
     async fn next(&mut self, frames: &mut Frames) -> Option<Result<Bytes, Status>> {
-        if let Some(status) = self.failure.take() {
-            return Some(Err(status));
-        }
-        if let Some(piece) = self.initial_piece(frames) {
-            return Some(Ok(piece));
-        }
-        if let Some(revision) = self.initial_end.take() {
-            return Some(Ok(frames.bookmark(revision, true)));
-        }
         loop {
+            if let Some(status) = self.failure.take() {
+                return Some(Err(status));
+            }
+            if let Some(piece) = self.initial_piece(frames) {
+                return Some(Ok(piece));
+            }
+            if let Some(revision) = self.initial_end.take() {
+                return Some(Ok(frames.bookmark(revision, true)));
+            }
             tokio::select! {
                 biased;
-                () = self.stopping.cancelled() => return None,
-                () = sleep_until(self.end) => return None,
-                () = sleep_until(self.next_bookmark), if self.bookmarks => {
-                    self.next_bookmark = self.bookmark_after(Instant::now());
+                () = &mut self.over => return None,
+                () = &mut self.next_bookmark, if self.bookmarks => {
+                    let next = self.bookmark_after(Instant::now());
+                    self.next_bookmark.as_mut().reset(next);
                     return Some(Ok(frames.bookmark(self.reached, false)));
                 }
-                signal = self.source.next() => match signal? {
-                    Ok(Signal::Progress(revision)) => self.reached = self.reached.max(revision),
-                    Ok(Signal::Event(event)) => {
-                        let change = self.cache.remember(&event);
-                        let change = match view::change(&self.converter, frames.resource(), change).await {
-                            Ok(change) => change,
-                            Err(status) => return Some(Err(status)),
-                        };
-                        if let Some(frame) = self.frame(&change, frames) {
-                            return Some(Ok(frame));
-                        }
-                    }
-                    Err(Error::Closed) => return None,
-                    Err(error) => return Some(Err(ended(&error))),
+                signal = self.source.next() => if let Some(piece) = self.hear(signal?, frames).await {
+                    return Some(Ok(piece));
                 },
                 // After what has happened before it.
                 () = &mut self.replaced => return None,
@@ -169,10 +169,43 @@ impl Watching {
         while piece.len() < PIECE
             && let Some(item) = self.initial.pop_front()
         {
-            let revision = item.entry.modified;
-            frames.event(&mut piece, EventKind::Added, &item, revision);
+            frames.initial(&mut piece, &item);
         }
         (!piece.is_empty()).then(|| piece.into())
+    }
+
+    /// Returns what a signal, and those that are ready behind it, show to the client, in one piece: whoever watches a
+    /// busy collection costs one write for many changes.
+    async fn hear(&mut self, mut signal: Result<Signal, Error>, frames: &mut Frames) -> Option<Bytes> {
+        let waits = view::is_converted(frames.resource());
+        let mut pieces: Vec<Bytes> = Vec::new();
+        let mut size = 0;
+        for _ in 0..JOINED_MAX {
+            match signal {
+                Ok(Signal::Progress(revision)) => self.reached = self.reached.max(revision),
+                Ok(Signal::Event(event)) => {
+                    let change = self.cache.remember(&event);
+                    match view::change(&self.converter, frames.resource(), change).await {
+                        Ok(change) => pieces.extend(self.frame(&change, frames).inspect(|frame| size += frame.len())),
+                        Err(status) => self.failure = Some(status),
+                    }
+                }
+                // The source has ended.
+                Err(Error::Closed) => {}
+                Err(error) => self.failure = Some(ended(&error)),
+            }
+            if size >= PIECE || waits || self.failure.is_some() {
+                break;
+            }
+            match self.source.next().now_or_never() {
+                Some(Some(next)) => signal = next,
+                Some(None) | None => break,
+            }
+        }
+        match pieces.len() {
+            0 | 1 => pieces.pop(),
+            _ => Some(pieces.concat().into()),
+        }
     }
 
     fn frame(&self, change: &Change, frames: &mut Frames) -> Option<Bytes> {
@@ -180,11 +213,7 @@ impl Watching {
             item.as_ref().is_some_and(|item| self.selection.matches_item(frames.resource(), item))
         };
         let kind = transition(matches(&change.before), matches(&change.now))?;
-        // What stops matching is shown as it last matched.
-        let item = if kind == EventKind::Deleted { &change.before } else { &change.now };
-        let mut piece = Vec::new();
-        frames.event(&mut piece, kind, item.as_ref()?, change.revision);
-        Some(piece.into())
+        frames.change(kind, change)
     }
 
     fn bookmark_after(&self, now: Instant) -> Instant {

@@ -1,6 +1,6 @@
 //! Answers in Kubernetes' protobuf, which clients made with client-go prefer. Pure.
 //!
-//! A list encodes its items anew; a watch event's message is made once for all watchers, as its JSON bytes are.
+//! A list encodes its items anew; a watch event is made once for all watchers, as its JSON bytes are.
 
 use serde_json::Value;
 use wkube_api::{Object, Resource, Status, protobuf};
@@ -49,12 +49,12 @@ pub(super) fn event(
         Shape::Plain | Shape::Table(_) => (resource.api_version(), resource.kind.as_ref()),
     };
     let encode = |object: &Object| protobuf::encode_kind(&api_version, of, &object.0).ok();
-    let message = if revision == item.entry.modified && shape == Shape::Plain {
-        item.message(encode)
+    let message = if revision == item.entry.modified {
+        encode(&item.object())
     } else {
         let mut object = Object::clone(&item.object());
         object.set(&["metadata", "resourceVersion"], revision.0.to_string());
-        encode(&object).map(Into::into)
+        encode(&object)
     };
     let piece = match message {
         Some(message) => frame(kind.as_str(), &protobuf::envelope(&api_version, of, &message)),

@@ -28,6 +28,20 @@ async fn a_watch_after_a_version_sees_only_what_came_later() {
 }
 
 #[tokio::test]
+async fn what_happened_while_nobody_read_comes_in_one_piece_and_in_order() {
+    let server = Server::new().await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    for name in ["c", "a", "b"] {
+        server.config_map(name, json!({})).await;
+    }
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?watch=1&resourceVersion={version}")).await;
+    assert_eq!(watch.line().await, "ADDED c");
+    assert_eq!(watch.buffer.iter().filter(|byte| **byte == b'\n').count(), 2, "came with the first");
+    assert_eq!(watch.line().await, "ADDED a");
+    assert_eq!(watch.line().await, "ADDED b");
+}
+
+#[tokio::test]
 async fn a_deletion_shows_the_last_state_at_the_deletions_version() {
     let server = Server::new().await;
     let made = server.config_map("a", json!({})).await;
