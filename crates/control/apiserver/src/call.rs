@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use wkube_api::status::Cause;
 use wkube_api::{Resource, Status};
 
-use crate::auth::{Policy, User};
+use crate::auth::{MASTERS, Policy, User};
 use crate::limits;
 use crate::negotiate::Media;
 use crate::router::{Query, Verb};
@@ -61,12 +61,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Returns a call that the server makes itself.
-    pub(crate) fn internal(user: User, verb: Verb, resource: Arc<Resource>, namespace: &str, name: &str) -> Self {
+    /// Returns a call that the server makes itself, on its own behalf: an update, unless the caller says otherwise.
+    pub(crate) fn own(resource: &Arc<Resource>, namespace: &str, name: &str) -> Self {
         Self {
-            user,
-            verb,
-            resource,
+            user: User::known("system:apiserver", [MASTERS]),
+            verb: Verb::Update,
+            resource: resource.clone(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             subresource: String::new(),

@@ -21,14 +21,13 @@ use wkube_base::{Backoff, Tasks};
 use wkube_store::{Entry, Error, Key, Range, Revision, Signal};
 
 use crate::Api;
-use crate::auth::User;
 use crate::call::Call;
 use crate::encoding;
+use crate::follow;
 use crate::registry::delete::{self, DeleteOptions};
 use crate::registry::object_rules::Part;
 use crate::registry::update::{self, Origin};
 use crate::registry::{Registry, failed, keys};
-use crate::router::Verb;
 
 /// What was made of each stored definition, so that a change of one does not read all the others again.
 #[derive(Debug, Default)]
@@ -104,16 +103,9 @@ pub(crate) fn settle(registry: &Registry, call: &Call, object: &mut Object) -> R
 pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
     refresh(&api.registry);
     let api = api.clone();
-    tasks.spawn("definitions", async move {
-        let mut failures = 0;
-        loop {
-            let error = follow(&api.registry).await;
-            if matches!(error, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "definitions", move || {
+        let api = api.clone();
+        async move { follow(&api.registry).await }
     });
 }
 
@@ -151,7 +143,7 @@ async fn tidy(registry: &Registry, resource: &Arc<Resource>) -> bool {
     let definitions = registry.objects(resource, "").await;
     let mut unfinished = false;
     for one in &definitions {
-        let call = system_call(resource, one.namespace(), one.name());
+        let call = Call::own(resource, one.namespace(), one.name());
         let step = if one.is_deleting() && one.finalizers().contains(&CLEANUP) {
             clear(registry, &call, one).await
         } else if !one.is_deleting() && !definition::has_its_names(one) {
@@ -177,7 +169,7 @@ async fn clear(registry: &Registry, call: &Call, definition: &Object) -> Result<
     if let Some(version) = custom::versions(definition).iter().find(|version| version.stored) {
         let objects = registry.objects(&version.resource, "").await;
         for object in &objects {
-            let each = system_call(&version.resource, object.namespace(), object.name());
+            let each = Call::own(&version.resource, object.namespace(), object.name());
             match delete::one(registry, &each, &DeleteOptions::default()).await {
                 Err(status) if !status.is_not_found() => return Err(status),
                 _ => {}
@@ -215,10 +207,4 @@ async fn settle_again(registry: &Registry, call: &Call, all: &[Arc<Object>]) -> 
 
 fn row(registry: &Registry) -> Option<&Arc<Resource>> {
     registry.catalog.find(GROUP, "v1", PLURAL)
-}
-
-/// The server's own call about one object.
-fn system_call(resource: &Arc<Resource>, namespace: &str, name: &str) -> Call {
-    let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
-    Call::internal(user, Verb::Update, resource.clone(), namespace, name)
 }

@@ -12,12 +12,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::warn;
 use wkube_api::Object;
-use wkube_base::{Backoff, Clock, Tasks};
+use wkube_base::{Clock, Tasks};
 use wkube_store::{Entry, Error, Key, Op, Precondition, Range, Revision, Signal, Store, Txn};
 
 use crate::encoding;
+use crate::follow;
 use crate::limits;
 
 /// Where they are kept; `events.k8s.io` is another view of the same objects.
@@ -64,17 +65,9 @@ impl Expiries {
 
 /// Starts deleting what has expired.
 pub(crate) fn start(store: Arc<dyn Store>, clock: Clock, tasks: &Tasks) {
-    tasks.spawn("event-expiry", async move {
-        let mut failures = 0;
-        loop {
-            let error = follow(&*store, &clock).await;
-            if matches!(error, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            debug!(error = error.map(|error| error.to_string()), "events are listed again");
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "event-expiry", move || {
+        let (store, clock) = (store.clone(), clock.clone());
+        async move { follow(&*store, &clock).await }
     });
 }
 

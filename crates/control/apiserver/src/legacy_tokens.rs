@@ -6,32 +6,24 @@ use futures::StreamExt as _;
 use futures::stream;
 use tracing::warn;
 use wkube_api::{Object, ObjectKey, Resource, Status};
-use wkube_base::{Backoff, Tasks};
+use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
 use crate::Api;
-use crate::auth::User;
 use crate::auth::token::legacy::{self, Step};
 use crate::call::Call;
+use crate::follow;
 use crate::registry::delete::{self, DeleteOptions};
 use crate::registry::keys;
 use crate::registry::object_rules::Part;
 use crate::registry::update::{self, Origin};
-use crate::router::Verb;
 
 /// Starts following Secrets and accounts.
 pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
     let api = api.clone();
-    tasks.spawn("legacy-tokens", async move {
-        let mut failures = 0;
-        loop {
-            let error = follow(&api).await;
-            if matches!(error, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "legacy-tokens", move || {
+        let api = api.clone();
+        async move { follow(&api).await }
     });
 }
 
@@ -84,8 +76,7 @@ async fn tend(api: &Api, secrets: &Arc<Resource>, accounts: &Arc<Resource>, secr
     let name = secret.str_at(&["metadata", "annotations", legacy::ACCOUNT]);
     let account = api.registry.find(accounts, &ObjectKey::new(secret.namespace(), name))?;
     let ca = String::from_utf8_lossy(&api.ca_pem);
-    let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
-    let call = Call::internal(user, Verb::Update, secrets.clone(), secret.namespace(), secret.name());
+    let call = Call::own(secrets, secret.namespace(), secret.name());
     match legacy::step(secret, account.as_ref(), &ca, |claims| api.tokens.sign_legacy(claims)) {
         Step::Leave => Ok(()),
         Step::Delete => delete::one(&api.registry, &call, &DeleteOptions::default()).await.map(drop),

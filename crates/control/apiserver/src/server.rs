@@ -17,7 +17,6 @@ use crate::access::Access;
 use crate::apiservices::front_proxy::{self, FrontProxy};
 use crate::apiservices::{self, ApiServices};
 use crate::admission::resource_quota;
-use crate::aggregation;
 use crate::audit::{self, Audit};
 use crate::auth::static_tokens::{self, StaticTokens};
 use crate::auth::token::{Keys, Tokens};
@@ -36,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::oci_registry::{OciRegistry, Scheme};
 use crate::openapi::Documents;
 use crate::registry::{Registry, StoredObjects};
+use crate::role_aggregation;
 use crate::service::InProcess;
 use crate::sub::images::Images;
 use crate::tls::{self, CertificateAuthority, TlsError};
@@ -184,8 +184,8 @@ impl ApiServer {
         resource_quota::start(&api, tasks);
         flow::start(&api, tasks);
         legacy_tokens::start(&api, tasks);
-        aggregation::settle(&api).await;
-        aggregation::start(&api, tasks);
+        role_aggregation::settle(&api).await;
+        role_aggregation::start(&api, tasks);
         api.started.done(&STARTED);
         let front = Front::new(api.clone());
         listen::serve_tls(listener, config, front, tasks);
@@ -210,8 +210,8 @@ impl ApiServer {
         apiservices::start(&api, tasks);
         resource_quota::start(&api, tasks);
         legacy_tokens::start(&api, tasks);
-        aggregation::settle(&api).await;
-        aggregation::start(&api, tasks);
+        role_aggregation::settle(&api).await;
+        role_aggregation::start(&api, tasks);
         api.started.done(&STARTED);
         Self { api, address, registry_address: None, authority: None, images: None, shutdown_delay: Duration::ZERO }
     }

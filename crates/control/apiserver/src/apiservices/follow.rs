@@ -9,15 +9,15 @@ use futures::stream::select_all;
 use serde_json::Value;
 use tracing::warn;
 use wkube_api::{Object, ObjectKey, Resource, Status};
-use wkube_base::{Backoff, Tasks};
+use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
 use super::availability::{self, Available};
 use super::backend::{self, Backend, Seen};
 use super::{check, local};
 use crate::Api;
-use crate::auth::{MASTERS, User};
 use crate::call::Call;
+use crate::follow;
 use crate::registry::delete::{self, DeleteOptions};
 use crate::registry::object_rules::Part;
 use crate::registry::update::{self, Origin};
@@ -33,16 +33,9 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// Follows the `APIService`s, the services behind them, and the kinds that this server serves.
 pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
     let api = api.clone();
-    tasks.spawn("apiservices", async move {
-        let mut failures = 0;
-        loop {
-            match follow(&api).await {
-                None | Some(Error::Closed) => return,
-                Some(error) => warn!(error = &error as &dyn std::error::Error, "APIServices are looked at again"),
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "apiservices", move || {
+        let api = api.clone();
+        async move { follow(&api).await }
     });
 }
 
@@ -146,7 +139,7 @@ async fn judge(
 
 async fn write(registry: &Registry, row: &Arc<Resource>, name: &str, found: &Available) -> Result<(), Status> {
     let now = create::timestamp(registry);
-    let call = system_call(row, name);
+    let call = Call::own(row, "", name);
     let with_condition = |old: &Object| {
         let mut new = old.clone();
         let conditions = old.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
@@ -166,29 +159,18 @@ async fn register(registry: &Registry, row: &Arc<Resource>, objects: &[Arc<Objec
     for one in wanted.iter().filter(|one| !objects.iter().any(|object| named(object, one))) {
         let document = local::custom(&one.0, &one.1, &create::timestamp(registry));
         let object = Object(document.as_object().cloned().unwrap_or_default());
-        let call = Call { verb: Verb::Create, ..system_call(row, "") };
+        let call = Call { verb: Verb::Create, ..Call::own(row, "", "") };
         let status = object.0.get("status").cloned().unwrap_or_default();
         create::store(registry, &call, object, Origin::Server).await?;
-        let with_status = |old: &Object| {
-            let mut new = old.clone();
-            new.set(&["status"], status.clone());
-            Ok(new)
-        };
-        let call = system_call(row, &local::name(&one.0, &one.1));
-        update::change(registry, &call, Part::Status, Origin::Server, with_status).await?;
+        let call = Call::own(row, "", &local::name(&one.0, &one.1));
+        update::put(registry, &call, Part::Status, &["status"], status).await?;
     }
     let gone = |object: &&Arc<Object>| local::is_of_custom(object) && !wanted.iter().any(|one| named(object, one));
     for object in objects.iter().filter(gone) {
-        match delete::one(registry, &system_call(row, object.name()), &DeleteOptions::default()).await {
+        match delete::one(registry, &Call::own(row, "", object.name()), &DeleteOptions::default()).await {
             Err(status) if !status.is_not_found() => return Err(status),
             _ => {}
         }
     }
     Ok(())
-}
-
-/// The server's own call about one object.
-fn system_call(row: &Arc<Resource>, name: &str) -> Call {
-    let user = User::known("system:apiserver", [MASTERS]);
-    Call::internal(user, Verb::Update, row.clone(), "", name)
 }

@@ -9,19 +9,18 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::warn;
-use wkube_api::{Object, Resource, Status};
-use wkube_base::{Backoff, Tasks};
+use wkube_api::{Object, Resource};
+use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
 use super::{GROUP, plan};
 use crate::Api;
-use crate::auth::User;
 use crate::bootstrap;
 use crate::call::Call;
+use crate::follow;
 use crate::registry::Registry;
 use crate::registry::object_rules::Part;
-use crate::registry::update::{self, Origin};
-use crate::router::Verb;
+use crate::registry::update;
 
 /// Where both kinds are kept.
 const PREFIX: &str = "/registry/flowcontrol.apiserver.k8s.io/";
@@ -40,16 +39,9 @@ pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
         }
     });
     let api = api.clone();
-    tasks.spawn("flow-objects", async move {
-        let mut failures = 0;
-        loop {
-            let error = follow(&api).await;
-            if matches!(error, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "flow-objects", move || {
+        let api = api.clone();
+        async move { follow(&api).await }
     });
 }
 
@@ -87,7 +79,8 @@ async fn look(api: &Api) {
         let level = schema.str_at(&["spec", "priorityLevelConfiguration", "name"]);
         let is_there = stored_levels.iter().any(|stored| stored.name() == level);
         let Some(status) = condition(schema, level, is_there, registry.clock.now()) else { continue };
-        if let Err(status) = say(registry, schemas, schema, status).await {
+        let call = Call::own(schemas, "", schema.name());
+        if let Err(status) = update::put(registry, &call, Part::Status, &["status"], status).await {
             warn!(schema = schema.name(), error = status.message, "a flow schema's condition cannot be written");
         }
     }
@@ -133,25 +126,6 @@ fn condition(schema: &Object, level: &str, is_there: bool, now: Timestamp) -> Op
     });
     let others = conditions.into_iter().filter(|one| one["type"] != "Dangling");
     Some(json!({"conditions": others.chain([dangling]).collect::<Vec<_>>()}))
-}
-
-async fn say(
-    registry: &Registry,
-    row: &Arc<Resource>,
-    schema: &Object,
-    status: serde_json::Value,
-) -> Result<(), Status> {
-    let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
-    let call = Call::internal(user, Verb::Update, row.clone(), "", schema.name());
-    let with_status = |old: &Object| {
-        let mut new = old.clone();
-        new.set(&["status"], status.clone());
-        Ok(new)
-    };
-    match update::change(registry, &call, Part::Status, Origin::Server, with_status).await {
-        Err(status) if !status.is_not_found() => Err(status),
-        Ok(_) | Err(_) => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
 use wkube_api::status::{FieldError, FieldReason};
 use wkube_api::{Object, ObjectKey, Status};
 use wkube_store::Entry;
@@ -102,6 +103,20 @@ where
         }
     }
     unreachable!("the last attempt returns")
+}
+
+/// Writes one field on the server's own behalf. An object that is gone has nothing to say it about, and that is all
+/// right.
+pub(crate) async fn put(registry: &Registry, call: &Call, part: Part, path: &[&str], value: Value) -> Result<(), Status> {
+    let with_value = |old: &Object| {
+        let mut new = old.clone();
+        new.set(path, value.clone());
+        Ok(new)
+    };
+    match change(registry, call, part, Origin::Server, with_value).await {
+        Err(status) if !status.is_not_found() => Err(status),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 async fn prepare(

@@ -9,17 +9,16 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tracing::warn;
 use wkube_api::{Object, Status};
-use wkube_base::{Backoff, Tasks};
+use wkube_base::Tasks;
 use wkube_store::{Error, Signal, Watch};
 
 use super::{amounts, relevant, used, with_used};
 use crate::Api;
-use crate::auth::User;
 use crate::call::Call;
+use crate::follow;
 use crate::registry::object_rules::Part;
-use crate::registry::update::{self, Origin};
+use crate::registry::update;
 use crate::registry::{Registry, view};
-use crate::router::Verb;
 
 /// Where all objects are.
 const EVERYTHING: &str = "/registry/";
@@ -29,15 +28,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Counts for as long as the server runs.
 pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
     let api = api.clone();
-    tasks.spawn("resource quota", async move {
-        let mut failures = 0;
-        loop {
-            if matches!(follow(&api.registry).await, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "resource-quota", move || {
+        let api = api.clone();
+        async move { follow(&api.registry).await }
     });
 }
 
@@ -111,18 +104,9 @@ async fn count(registry: &Registry, namespace: &str) -> Result<(), Status> {
         if counted == quota {
             continue;
         }
-        let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
-        let call = Call::internal(user, Verb::Update, kind.clone(), namespace, quota.name());
         let status = counted.0.get("status").cloned().unwrap_or_default();
-        let wanted = |old: &Object| {
-            let mut new = old.clone();
-            new.set(&["status"], status.clone());
-            Ok(new)
-        };
-        match update::change(registry, &call, Part::Status, Origin::Server, wanted).await {
-            Err(status) if !status.is_not_found() => return Err(status),
-            _ => {}
-        }
+        let call = Call::own(kind, namespace, quota.name());
+        update::put(registry, &call, Part::Status, &["status"], status).await?;
     }
     Ok(())
 }

@@ -5,34 +5,27 @@
 use std::sync::Arc;
 
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing::warn;
-use wkube_api::{Object, Resource, Status};
-use wkube_base::{Backoff, Tasks};
+use wkube_api::{Object, Resource};
+use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
 use crate::Api;
 use crate::access::Fresh;
-use crate::auth::{Policy, User};
+use crate::auth::Policy;
 use crate::call::Call;
+use crate::follow;
 use crate::registry::keys;
 use crate::registry::object_rules::Part;
-use crate::registry::update::{self, Origin};
-use crate::router::Verb;
+use crate::registry::update;
 
 /// Starts following cluster roles.
 pub(crate) fn start(api: &Arc<Api>, tasks: &Tasks) {
     let api = api.clone();
-    tasks.spawn("role-aggregation", async move {
-        let mut failures = 0;
-        loop {
-            let error = follow(&api).await;
-            if matches!(error, Some(Error::Closed)) {
-                return;
-            }
-            failures += 1;
-            tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-        }
+    follow::keep(tasks, "role-aggregation", move || {
+        let api = api.clone();
+        async move { follow(&api).await }
     });
 }
 
@@ -57,39 +50,24 @@ pub(crate) async fn settle(api: &Api) {
     let Some(row) = row(api) else { return };
     let roles = api.registry.objects(row, "").await;
     let policy = api.access.policy(&api.registry, Fresh::Yes).await;
-    for role in roles.iter().filter_map(|role| outdated(role, &policy)) {
-        if let Err(status) = write(api, row, &role).await {
+    for role in &roles {
+        let Some(rules) = missing_rules(role, &policy) else { continue };
+        let call = Call::own(row, "", role.name());
+        if let Err(status) = update::put(&api.registry, &call, Part::Whole, &["rules"], rules).await {
             warn!(role = role.name(), error = status.message, "a role's rules cannot be summed up");
         }
     }
 }
 
-/// Returns the role with the rules that it should have; `None` if it has them.
-fn outdated(role: &Object, policy: &Policy) -> Option<Object> {
+/// Returns the rules that the role should have; `None` if it has them.
+fn missing_rules(role: &Object, policy: &Policy) -> Option<Value> {
     role.at(&["aggregationRule"])?;
     let rules = json!(policy.cluster_role(role.name())?);
     let held = role.at(&["rules"]).cloned().unwrap_or_else(|| json!([]));
     if held == rules || (held.is_null() && rules == json!([])) {
         return None;
     }
-    let mut new = role.clone();
-    new.set(&["rules"], rules);
-    Some(new)
-}
-
-async fn write(api: &Api, row: &Arc<Resource>, role: &Object) -> Result<(), Status> {
-    let user = User { name: "system:apiserver".into(), groups: vec!["system:masters".into()], ..User::default() };
-    let call = Call::internal(user, Verb::Update, row.clone(), "", role.name());
-    let rules = role.at(&["rules"]).cloned().unwrap_or_default();
-    let with_rules = |old: &Object| {
-        let mut new = old.clone();
-        new.set(&["rules"], rules.clone());
-        Ok(new)
-    };
-    match update::change(&api.registry, &call, Part::Whole, Origin::Server, with_rules).await {
-        Err(status) if !status.is_not_found() => Err(status),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    Some(rules)
 }
 
 fn row(api: &Api) -> Option<&Arc<Resource>> {
@@ -113,9 +91,8 @@ mod tests {
         let typed = |roles: Value| Policy::new(&[], &[], &serde_json::from_value::<Vec<_>>(roles).expect("roles"), &[]);
         let policy = typed(json!([part, sum(&json!([]))]));
         let object = |value: Value| serde_json::from_value::<Object>(value).expect("an object");
-        let new = outdated(&object(sum(&json!([]))), &policy).expect("rules are missing");
-        assert_eq!(new.at(&["rules"]), Some(&json!([rule])));
-        assert_eq!(outdated(&new, &policy), None);
-        assert_eq!(outdated(&object(part), &policy), None);
+        assert_eq!(missing_rules(&object(sum(&json!([]))), &policy), Some(json!([rule])));
+        assert_eq!(missing_rules(&object(sum(&json!([rule]))), &policy), None);
+        assert_eq!(missing_rules(&object(part), &policy), None);
     }
 }
