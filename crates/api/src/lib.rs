@@ -17,6 +17,7 @@ pub mod remote_command;
 pub mod resource;
 pub mod schema;
 pub mod selector;
+pub mod stats;
 pub mod status;
 
 pub use object::{Object, ObjectKey};

@@ -23,6 +23,7 @@ pub mod register;
 pub mod resources;
 pub mod runtime;
 pub mod server;
+mod stats;
 pub mod stdio;
 pub mod streams;
 pub mod status_writer;

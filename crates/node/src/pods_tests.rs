@@ -8,6 +8,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use wkube_api::stats::{Summary, Usage};
 use wkube_base::{Clock, Tasks};
 use wkube_client::client::RequestBody;
 use wkube_client::{Client, Recorder};
@@ -231,6 +232,10 @@ impl Guest for FakeGuest {
 
     fn backend(&self) -> Option<Arc<dyn Backend>> {
         None
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { cpu_nanos: 7, memory_bytes: 42 }
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
@@ -487,6 +492,19 @@ async fn get(world: &World, path: &str) -> (u16, String) {
     let status = answer.status().as_u16();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_node_says_what_its_running_containers_use() {
+    let world = World::new();
+    world.pods.apply(&pod("p", &one("i:v1", "Always")));
+    world.until("running", World::is_running).await;
+    let (status, text) = get(&world, wkube_api::stats::PATH).await;
+    assert_eq!(status, 200);
+    let summary: Summary = serde_json::from_str(&text).unwrap();
+    let used: Vec<_> = summary.containers.iter().map(|one| (one.name.as_str(), one.usage)).collect();
+    assert_eq!(used, [("c", Usage { cpu_nanos: 7, memory_bytes: 42 })]);
+    assert!(summary.machine.memory_bytes > 0, "{summary:?}");
 }
 
 #[tokio::test(start_paused = true)]

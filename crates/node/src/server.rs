@@ -14,6 +14,7 @@ use crate::logs::reader::Reader;
 use crate::logs::{Query, path_of, query};
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
+use crate::stats;
 use crate::streams;
 use crate::volumes;
 
@@ -22,6 +23,7 @@ pub fn router(pods: Pods) -> Router {
     Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(list))
+        .route(wkube_api::stats::PATH, get(stats::summary))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
         .merge(streams::routes())
         .route("/proxy/{namespace}/{pod}/{port}", any(proxy))

@@ -15,7 +15,7 @@ use crate::negotiate;
 use crate::respond::{self, Body};
 use crate::router::Query;
 use crate::service::header;
-use crate::{Api, openapi};
+use crate::{Api, metrics_api, openapi};
 
 /// Answers `/api`, `/apis`, their groups and versions, and `/openapi`. `path` has no trailing slash.
 pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
@@ -37,6 +37,7 @@ pub(crate) fn answer(api: &Api, path: &str, query: &Query, headers: &HeaderMap) 
         }
         ["api", version] => discovery::api_resource_list(rows(), "", version),
         ["apis", group] => merge.add_group(discovery::api_group(rows(), group), group),
+        ["apis", metrics_api::GROUP, metrics_api::VERSION] => Some(metrics_api::resource_list()),
         ["apis", group, version] => discovery::api_resource_list(rows(), group, version),
         ["openapi", rest @ ..] => return openapi::answer(api, rest, query, headers),
         _ => None,

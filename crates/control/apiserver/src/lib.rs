@@ -24,6 +24,7 @@ mod legacy_tokens;
 mod limits;
 mod listen;
 mod metrics;
+mod metrics_api;
 mod negotiate;
 mod openapi;
 mod openid;
@@ -74,6 +75,8 @@ pub(crate) struct Api {
     openapi: openapi::Documents,
     /// Who serves what this server does not.
     apiservices: apiservices::ApiServices,
+    /// What nodes and pods use.
+    metrics_api: metrics_api::MetricsApi,
     /// `host:port` as clients reach it.
     advertised: String,
     /// The cluster CA, for nodes that join.

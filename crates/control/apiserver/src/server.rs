@@ -32,6 +32,7 @@ use crate::legacy_tokens;
 use crate::limits;
 use crate::listen::{self, Front};
 use crate::metrics::Metrics;
+use crate::metrics_api::MetricsApi;
 use crate::oci_registry::{OciRegistry, Scheme};
 use crate::openapi::Documents;
 use crate::registry::{Registry, StoredObjects};
@@ -288,6 +289,7 @@ fn assemble(
         nodes,
         openapi: Documents::default(),
         apiservices: ApiServices::default(),
+        metrics_api: MetricsApi::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
         images: None,

@@ -23,7 +23,7 @@ use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
 use crate::router::{Query, ResourcePath, Target, Verb};
-use crate::{Api, discovery, health, limits, metrics, openid, sub};
+use crate::{Api, discovery, health, limits, metrics, metrics_api, openid, sub};
 
 /// The server's router as a tower service with a fixed identity: how components in this process reach the API.
 #[derive(Clone)]
@@ -91,6 +91,9 @@ async fn resource(
         Ok(answer) => return answer,
         Err(own) => own,
     };
+    if path.group == metrics_api::GROUP {
+        return metrics_api::answer(api, verb, &path, &query).await;
+    }
     if sub::reverse::is_meant(&path) {
         return sub::reverse::accept(api, &path.name, request);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use wkube_api::stats::ContainerUsage;
 
 use crate::logs::entry::Stream;
 use crate::runtime::{Exec, Exit, Guest, StartError};
@@ -46,6 +47,17 @@ impl Live {
     /// Returns the clients of a container; `None` if it does not run.
     pub fn attached(&self, uid: &str, container: &str) -> Option<Arc<Attached>> {
         Some(self.find(uid, container)?.attached)
+    }
+
+    /// Returns what every container uses.
+    pub fn usage(&self) -> Vec<ContainerUsage> {
+        let live = self.0.lock();
+        let used = live.iter().map(|((pod_uid, name), entry)| ContainerUsage {
+            pod_uid: pod_uid.clone(),
+            name: name.clone(),
+            usage: entry.guest.usage(),
+        });
+        used.collect()
     }
 
     /// Starts a command beside a container; `None` if it does not run. The command is killed when the container ends,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
+use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
 
 use crate::logs::entry::Stream;
@@ -174,6 +175,11 @@ pub trait Guest: Send + Sync {
 
     /// What answers its HTTP requests, if it does.
     fn backend(&self) -> Option<Arc<dyn Backend>>;
+
+    /// Returns what it has used and uses now.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// Runs a command beside it. Dropping what is returned kills the command.
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {

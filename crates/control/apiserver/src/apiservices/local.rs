@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use wkube_api::{Object, Resource};
 
+use crate::metrics_api;
+
 /// Marks what this server has made: `onstart` for built-in groups, `true` for those of custom resources.
 pub(super) const MANAGED: &str = "kube-aggregator.kubernetes.io/automanaged";
 /// Priorities of groups of custom resources (`crdregistration_controller.go`).
@@ -61,7 +63,8 @@ pub(super) fn builtin<'a>(rows: impl IntoIterator<Item = &'a Resource>, now: &st
         let priorities = known.map_or((100, 1), |(.., group, version)| (*group, *version));
         document(&group, &version, priorities, "onstart", now)
     };
-    group_versions(rows).into_iter().map(of).collect()
+    let metrics = (metrics_api::GROUP.to_owned(), metrics_api::VERSION.to_owned());
+    group_versions(rows).into_iter().chain([metrics]).map(of).collect()
 }
 
 /// Returns the `APIService` of a group and version of custom resources.

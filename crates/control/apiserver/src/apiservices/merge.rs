@@ -34,6 +34,16 @@ impl Merge {
         Self(backends.iter().map(entry).collect())
     }
 
+    /// Adds a group and version that this server serves without rows of the table of kinds, unless somebody else does.
+    #[must_use]
+    pub(super) fn and_own(mut self, group: &str, version: &str, resources: Value) -> Self {
+        if !self.0.iter().any(|one| one.group == group && one.version == version) {
+            let (group, version) = (group.to_owned(), version.to_owned());
+            self.0.push(Entry { group, version, is_available: true, resources: Some(resources), openapi: None });
+        }
+        self
+    }
+
     /// Whether a row is this server's to show.
     pub(crate) fn keeps(&self, row: &Resource) -> bool {
         !self.0.iter().any(|one| one.group == row.group && one.version == row.version)

@@ -27,6 +27,7 @@ use wkube_base::Tasks;
 
 use crate::auth::User;
 use crate::bootstrap;
+use crate::metrics_api;
 use crate::reconcile::Policy;
 use crate::registry::{Registry, create};
 use crate::respond::Body;
@@ -42,7 +43,8 @@ pub(crate) async fn publish(registry: &Registry, trust: Option<Value>) -> Result
     let documents = || {
         let rows = registry.catalog.rows().iter().map(AsRef::as_ref);
         let local = local::builtin(rows, &now).into_iter().map(|document| (Policy::Keep, document));
-        let rights = front_proxy::rights().into_iter().map(|document| (Policy::Grant, document));
+        let rights =
+            front_proxy::rights().into_iter().chain([metrics_api::rights()]).map(|document| (Policy::Grant, document));
         let trust = trust.clone().map(|document| (Policy::Refresh, document));
         local.chain(rights).chain(trust).collect()
     };
@@ -65,7 +67,8 @@ impl ApiServices {
 
     /// Returns the backends, for documents about everything that is served.
     pub(crate) fn merge(&self) -> Merge {
-        Merge::new(&self.backends.load())
+        let merge = Merge::new(&self.backends.load());
+        merge.and_own(metrics_api::GROUP, metrics_api::VERSION, metrics_api::resource_list())
     }
 
     fn find(&self, group: &str, version: &str) -> Option<Arc<Backend>> {

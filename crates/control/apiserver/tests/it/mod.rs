@@ -15,6 +15,7 @@ mod hostile;
 mod https;
 mod list;
 mod operations;
+mod metrics_api;
 mod patch;
 mod policies;
 mod sub;

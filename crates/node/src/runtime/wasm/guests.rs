@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::{mpsc, watch};
+use wkube_api::stats::Usage;
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::{
     Access, Allowance, Artifact, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind,
@@ -135,9 +136,17 @@ impl Guest for Command {
         None
     }
 
+    fn usage(&self) -> Usage {
+        used(self.running.cpu_time(), self.running.memory_used())
+    }
+
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         Arc::clone(&self.sandbox).exec(exec, self.running.allowance()).boxed()
     }
+}
+
+fn used(cpu: Duration, memory_bytes: u64) -> Usage {
+    Usage { cpu_nanos: u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX), memory_bytes }
 }
 
 fn exit_of(exit: GuestExit) -> Exit {
@@ -177,6 +186,10 @@ impl Guest for Handler {
 
     fn backend(&self) -> Option<Arc<dyn Backend>> {
         Some(Arc::new(Answers(self.guest.clone())))
+    }
+
+    fn usage(&self) -> Usage {
+        used(self.guest.cpu_time(), self.guest.memory_used())
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
