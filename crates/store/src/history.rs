@@ -98,14 +98,12 @@ impl History {
     }
 
     fn check(&self, condition: &Precondition) -> Result<(), Error> {
-        let (key, holds) = match condition {
-            Precondition::Absent(key) => (key, self.get(key).is_none()),
-            Precondition::Modified(key, revision) => (key, self.get(key).is_some_and(|now| now.modified == *revision)),
-        };
-        if holds {
+        let key = condition.key();
+        let current = self.get(key);
+        if condition.holds(current.map(|now| &**now)) {
             return Ok(());
         }
-        Err(Error::Conflict { key: key.clone(), current: self.get(key).map(|now| Box::new(Entry::clone(now))) })
+        Err(Error::Conflict { key: key.clone(), current: current.map(|now| Box::new(Entry::clone(now))) })
     }
 
     fn put(&mut self, revision: Revision, key: &Key, value: &Bytes) -> Event {
@@ -152,6 +150,11 @@ impl History {
         let before = before.map(Arc::unwrap_or_clone);
         self.record(Event { revision, key: key.clone(), now: entry, before });
         None
+    }
+
+    /// Notes that the store has moved on to `revision` without a change of any key.
+    pub(crate) fn advance(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
     }
 
     /// Lists what `range` asks for, exact at its revision.

@@ -46,6 +46,11 @@ impl Hub {
         self.newest.update(|revision| *revision = newest);
     }
 
+    /// Completes once `revision` is published, or the store closed.
+    pub(crate) async fn reach(&self, revision: Revision) {
+        self.newest.wait_for(|newest| *newest >= revision || self.closed.load(Ordering::Acquire)).await;
+    }
+
     /// Ends all watches and refuses further reads.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);

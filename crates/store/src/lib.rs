@@ -15,14 +15,16 @@ mod txn;
 
 #[doc(hidden)]
 pub mod contract;
+pub mod etcd;
 pub mod memory;
 pub mod redb;
 
+pub use self::etcd::{EtcdOptions, EtcdStore};
 pub use self::memory::MemoryStore;
 pub use self::redb::{OpenError, RedbStore};
 
-/// A position in the history. The first commit makes revision 2 (as in etcd, an empty store is at revision 1), so
-/// that the revision of a list is never zero.
+/// A position in the history. As in etcd, an empty store is at revision 1, so that the revision of a list is never zero.
+/// Each commit has a greater one than all before it; in an engine that nobody else writes to, the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);
 
@@ -62,7 +64,12 @@ pub enum Op {
     Delete(Key),
 }
 
-/// Several writes that happen together, at one revision, or not at all. A key appears at most once in `ops`.
+/// How many operations, and how many conditions, a transaction may have in every engine: etcd's own limit is 128 of both
+/// (`--max-txn-ops`).
+pub const TXN_MAX: usize = 100;
+
+/// Several writes that happen together, at one revision, or not at all. A key appears at most once in `ops`. More than
+/// [`TXN_MAX`] of them are not portable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     /// What must hold.
@@ -164,12 +171,18 @@ pub enum Error {
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,
+    /// The servers behind the engine cannot be reached, or have no majority; nothing was written.
+    #[error("{0}")]
+    Unavailable(Arc<dyn std::error::Error + Send + Sync>),
+    /// The connection to the servers behind the engine broke: it may or may not have been written.
+    #[error("{0}")]
+    Uncertain(Arc<dyn std::error::Error + Send + Sync>),
     /// The engine failed: disk full, I/O error, damaged file.
     #[error("{0}")]
     Engine(Arc<dyn std::error::Error + Send + Sync>),
 }
 
-/// An ordered history. Engines: [`MemoryStore`], [`RedbStore`]; all pass the tests in `contract`.
+/// An ordered history. Engines: [`MemoryStore`], [`RedbStore`], [`EtcdStore`]; all pass the tests in `contract`.
 pub trait Store: Send + Sync + 'static {
     /// Writes `txn` durably and returns its revision. A transaction without ops checks its conditions and returns
     /// the newest revision.
@@ -193,8 +206,16 @@ pub trait Store: Send + Sync + 'static {
     /// `Compacted` if `after` is before the window (also later, in the stream, if the watcher falls behind it).
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
 
-    /// Returns the newest revision.
+    /// Returns the newest revision that this process knows: all its own commits, and what it has heard of others'.
     fn revision(&self) -> Revision;
+
+    /// Completes once this process knows everything that any process committed before the call, and returns a revision
+    /// that includes it. An engine that cannot ask the others returns what it knows: reads go on.
+    ///
+    /// The default is for engines with one process.
+    fn newest(&self) -> BoxFuture<'_, Revision> {
+        Box::pin(std::future::ready(self.revision()))
+    }
 
     /// Returns the store's state for health checks and metrics.
     fn health(&self) -> Health;

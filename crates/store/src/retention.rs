@@ -7,9 +7,9 @@ use crate::Revision;
 use crate::history::History;
 
 /// How long a watcher or a paged list may take (etcd's default under Kubernetes: `--etcd-compaction-interval`).
-const KEPT_FOR: Duration = Duration::from_mins(5);
+pub(crate) const KEPT_FOR: Duration = Duration::from_mins(5);
 /// A quiet cluster keeps this many revisions however old they are, so that a client that slept need not list again.
-const KEPT_REVISIONS: u64 = 1_000;
+pub(crate) const KEPT_REVISIONS: u64 = 1_000;
 /// How exactly time is remembered.
 const MARK_EVERY: Duration = Duration::from_secs(10);
 /// The window lives in memory. Beyond this, age no longer counts and half of it goes.

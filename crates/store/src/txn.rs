@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::{Key, Op, Precondition, Revision, Txn};
+use crate::{Entry, Key, Op, Precondition, Revision, Txn};
 
 impl Txn {
     /// Creates `key`, which must not exist.
@@ -39,6 +39,23 @@ impl Txn {
     /// Returns about how many bytes this adds to the log.
     pub(crate) fn weight(&self) -> usize {
         self.ops.iter().map(Op::weight).sum()
+    }
+}
+
+impl Precondition {
+    /// Returns the key that is looked at.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Absent(key) | Self::Modified(key, _) => key,
+        }
+    }
+
+    /// Tells if the condition holds for a key in this state.
+    pub fn holds(&self, current: Option<&Entry>) -> bool {
+        match self {
+            Self::Absent(_) => current.is_none(),
+            Self::Modified(_, revision) => current.is_some_and(|now| now.modified == *revision),
+        }
     }
 }
 
