@@ -3,26 +3,27 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Method};
-use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use wkube_api::{ObjectKey, Status};
+use wkube_api::{Object, ObjectKey, Status};
 
 use crate::auth::{self, Attributes, Authorizer, Decision, NodeGraph, Policy, User};
-use crate::registry::Registry;
+use crate::registry::{Derived, Registry};
 use crate::router::{Query, ResourcePath, Verb};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
-const KINDS: [&str; 4] = ["roles", "rolebindings", "clusterroles", "clusterrolebindings"];
 
 /// Decides about requests. Remembers the resolved policy until a role or binding changes.
-#[derive(Default)]
 pub(crate) struct Access {
-    resolved: Mutex<Option<(Generation, Arc<Policy>)>>,
+    policy: Derived<Policy, 4>,
 }
 
-/// How often each kind's cache has changed.
-type Generation = [u64; 4];
+impl Default for Access {
+    fn default() -> Self {
+        let kinds = ["roles", "rolebindings", "clusterroles", "clusterrolebindings"];
+        Self { policy: Derived::new(kinds.map(|plural| (RBAC, plural))) }
+    }
+}
 
 impl Access {
     /// Returns the user that the request acts as.
@@ -103,29 +104,12 @@ impl Access {
 
     /// Returns the policy as the caches hold it.
     pub(crate) async fn policy(&self, registry: &Registry, fresh: Fresh) -> Arc<Policy> {
-        let mut generation = Generation::default();
-        for (slot, plural) in generation.iter_mut().zip(KINDS) {
-            let Some(resource) = registry.catalog.find(RBAC, "v1", plural) else { continue };
-            let cache = registry.cache(resource);
-            if fresh == Fresh::Yes {
-                cache.reach(registry.store.revision()).await;
-            }
-            *slot = cache.generation();
+        if fresh == Fresh::Yes {
+            self.policy.catch_up(registry).await;
         }
-        let resolved = self.resolved.lock().clone();
-        match resolved {
-            Some((seen, policy)) if seen == generation => policy,
-            _ => {
-                let policy = Arc::new(Policy::new(
-                    &typed(registry, KINDS[0]),
-                    &typed(registry, KINDS[1]),
-                    &typed(registry, KINDS[2]),
-                    &typed(registry, KINDS[3]),
-                ));
-                *self.resolved.lock() = Some((generation, policy.clone()));
-                policy
-            }
-        }
+        self.policy.get(registry, |[roles, bindings, cluster_roles, cluster_bindings]| {
+            Policy::new(&typed(&roles), &typed(&bindings), &typed(&cluster_roles), &typed(&cluster_bindings))
+        })
     }
 }
 
@@ -144,10 +128,8 @@ pub(crate) fn authorizer<'a>(registry: &'a Registry, policy: &'a Policy) -> Auth
 }
 
 /// A role that cannot be read grants nothing.
-fn typed<K: DeserializeOwned>(registry: &Registry, plural: &str) -> Vec<K> {
-    let Some(resource) = registry.catalog.find(RBAC, "v1", plural) else { return Vec::new() };
-    let (items, _) = registry.cache(resource).list(&crate::registry::keys::prefix(resource));
-    items.iter().filter_map(|item| item.object().to_typed().ok()).collect()
+fn typed<K: DeserializeOwned>(objects: &[Arc<Object>]) -> Vec<K> {
+    objects.iter().filter_map(|object| object.to_typed().ok()).collect()
 }
 
 impl NodeGraph for Registry {

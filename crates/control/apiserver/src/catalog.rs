@@ -41,19 +41,18 @@ impl Served {
 #[derive(Debug, Default, Clone)]
 struct Table {
     rows: Vec<Arc<Resource>>,
-    // Looked up for every request and never iterated.
-    by_path: HashMap<(String, String, String), Arc<Resource>>,
+    /// By plural, which few kinds share. Looked up for every request and never iterated.
+    by_plural: HashMap<String, Vec<Arc<Resource>>>,
 }
 
 impl Table {
     fn push(&mut self, row: Arc<Resource>) {
-        let path = (row.group.to_string(), row.version.to_string(), row.plural.to_string());
-        self.by_path.entry(path).or_insert_with(|| row.clone());
+        self.by_plural.entry(row.plural.to_string()).or_default().push(row.clone());
         self.rows.push(row);
     }
 
     fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
-        self.by_path.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+        self.by_plural.get(plural)?.iter().find(|row| row.group == group && row.version == version)
     }
 }
 

@@ -150,6 +150,12 @@ impl Cache {
         (found, revision)
     }
 
+    /// Returns the item of an entry that was just read: the shared one, if the cache has seen that write.
+    pub(crate) fn shared(&self, entry: Entry) -> Arc<Item> {
+        let known = self.items.read().get(&entry.key).filter(|item| item.entry.modified == entry.modified).cloned();
+        known.unwrap_or_else(|| Arc::new(Item::new(entry)))
+    }
+
     /// Returns how many items there are, and their bytes.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.items.read().len(), self.bytes.load(Ordering::Relaxed))

@@ -17,7 +17,7 @@ pub(super) fn admit(attributes: &Attributes<'_>, object: &Object) -> Result<(), 
         return Ok(());
     }
     let Some(namespaces) = attributes.registry.catalog.core(NAMESPACES) else { return Ok(()) };
-    let namespace = attributes.registry.object(namespaces, &ObjectKey::cluster(&call.namespace))?;
+    let namespace = attributes.registry.item(namespaces, &ObjectKey::cluster(&call.namespace))?.object();
     if namespace.str_at(&["status", "phase"]) == "Terminating" || namespace.is_deleting() {
         return Err(Status::namespace_terminating(&call.resource, object.name(), &call.namespace));
     }

@@ -32,6 +32,7 @@ use crate::webhook::{self, StoredServices};
 pub(crate) mod create;
 pub(crate) mod decode;
 pub(crate) mod delete;
+mod derived;
 pub(crate) mod keys;
 pub(crate) mod list_options;
 pub(crate) mod object_rules;
@@ -42,6 +43,8 @@ pub(crate) mod update;
 pub(crate) mod view;
 pub(crate) mod watch;
 pub(crate) mod write;
+
+pub(crate) use derived::Derived;
 
 /// What every handler needs.
 pub(crate) struct Registry {
@@ -111,6 +114,11 @@ impl Registry {
         let found =
             self.store.get(&keys::object(resource, &key.namespace, &key.name)).map_err(|error| failed(&error))?;
         found.ok_or_else(|| Status::not_found(resource, &key.name))
+    }
+
+    /// Returns a stored object as it is now, decoded once however often it is asked for.
+    pub(crate) fn item(&self, resource: &Resource, key: &ObjectKey) -> Result<Arc<Item>, Status> {
+        Ok(self.cache(resource).shared(self.entry(resource, key)?))
     }
 
     /// Returns an object, or `NotFound`.

@@ -8,6 +8,8 @@ use wkube_api::{Object, Resource, Scope, Status};
 const FIXED: [&str; 6] =
     ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
+const MANAGED_FIELDS: [&str; 2] = ["metadata", "managedFields"];
+
 /// What a new object gets from the server.
 pub(crate) struct Birth<'a> {
     /// The URL's namespace, empty for cluster-scoped requests.
@@ -160,19 +162,29 @@ pub(crate) fn check_preconditions(new: &Object, old: &Object, resource: &Resourc
 
 /// Whether two states are the same but for what every write changes (the version and the managers' time stamps).
 pub(crate) fn same(new: &Object, old: &Object) -> bool {
-    let rest = |object: &Object| {
-        let mut object = object.0.clone();
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("resourceVersion");
-            if let Some(Value::Array(entries)) = metadata.get_mut("managedFields") {
-                for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
-                    entry.remove("time");
-                }
-            }
-        }
-        object
-    };
-    rest(new) == rest(old)
+    let (one, other) = (new.at(&["metadata"]), old.at(&["metadata"]));
+    same_but(&["metadata"], Some(&new.0), Some(&old.0))
+        && same_but(&["resourceVersion", "managedFields"], map(one), map(other))
+        && same_managers(new.at(&MANAGED_FIELDS), old.at(&MANAGED_FIELDS))
+}
+
+fn same_managers(new: Option<&Value>, old: Option<&Value>) -> bool {
+    let (Some(Value::Array(new)), Some(Value::Array(old))) = (new, old) else { return new == old };
+    let mut pairs = new.iter().zip(old);
+    new.len() == old.len() && pairs.all(|(new, old)| same_but(&["time"], map(Some(new)), map(Some(old))))
+}
+
+/// Whether two maps are the same but for some of their keys.
+fn same_but(keys: &[&str], one: Option<&Map<String, Value>>, other: Option<&Map<String, Value>>) -> bool {
+    let [one, other] = [one, other].map(|map| {
+        let entries = map.into_iter().flatten();
+        entries.filter(|(key, _)| !keys.contains(&key.as_str()))
+    });
+    one.eq(other)
+}
+
+fn map(value: Option<&Value>) -> Option<&Map<String, Value>> {
+    value.and_then(Value::as_object)
 }
 
 /// Whether an update leaves nothing that keeps a deleted object alive (`ShouldDeleteDuringUpdate`).
@@ -226,9 +238,5 @@ fn copy_field(new: &mut Object, old: &Object, field: &str) {
 }
 
 fn spec_changed(new: &Object, old: &Object) -> bool {
-    let spec = |object: &Object| -> Map<String, Value> {
-        let rest = object.0.iter().filter(|(key, _)| !matches!(key.as_str(), "metadata" | "status"));
-        rest.map(|(key, value)| (key.clone(), value.clone())).collect()
-    };
-    spec(new) != spec(old)
+    !same_but(&["metadata", "status"], Some(&new.0), Some(&old.0))
 }
