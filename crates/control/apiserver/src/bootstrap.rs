@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 use wkube_api::{Object, Status};
-use wkube_store::{Error, Op, Precondition, Txn};
+use wkube_store::{Error, Op, Precondition, TXN_MAX, Txn};
 
 use crate::admission::claims;
 use crate::admission::service_network::API_ADDRESS;
@@ -33,14 +33,16 @@ pub(crate) async fn run(registry: &Registry, addresses: Addresses) -> Result<(),
 
 /// Makes what is missing of these documents, and brings the others up to date.
 pub(crate) async fn keep(registry: &Registry, documents: impl Fn() -> Vec<(Policy, Value)>) -> Result<(), Status> {
-    for _ in 0..ATTEMPTS {
+    let mut conflicts = 0;
+    while conflicts < ATTEMPTS {
+        registry.store.newest().await;
         let txn = missing(registry, documents())?;
         if txn.ops.is_empty() {
             return Ok(());
         }
         match registry.store.commit(txn).await {
-            Ok(_) => return Ok(()),
-            Err(Error::Conflict { .. }) => {}
+            Ok(_) => {}
+            Err(Error::Conflict { .. }) => conflicts += 1,
             Err(error) => return Err(failed(&error)),
         }
     }
@@ -55,6 +57,10 @@ pub(crate) fn flow_control() -> Vec<(Policy, Value)> {
 fn missing(registry: &Registry, documents: Vec<(Policy, Value)>) -> Result<Txn, Status> {
     let mut txn = Txn::default();
     for (policy, document) in documents {
+        // An object and its claims are a few operations; the rest waits for the next round.
+        if txn.ops.len() > TXN_MAX / 2 {
+            break;
+        }
         add(registry, &mut txn, policy, Object(document.as_object().cloned().unwrap_or_default()))?;
     }
     Ok(txn)

@@ -26,6 +26,8 @@ pub(crate) const RECENT_CHANGES: usize = 1024;
 pub(crate) const RECENT_BYTES: usize = 8 << 20;
 /// Requests on one HTTP/2 connection at once. client-go opens one connection per client and a watch per informer on it.
 pub(crate) const HTTP2_STREAMS: u32 = 1000;
+/// When to try again if the store's servers have no majority; etcd elects a leader within a second or two.
+pub(crate) const STORE_RETRY_SECONDS: i32 = 1;
 /// A mutation that takes longer than this is answered with a timeout; `requestTimeoutUpperBound` in `handlers/rest.go`.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(34);
 /// A TLS handshake that takes longer than this is dropped, so that idle connections cannot pile up.
@@ -49,7 +51,7 @@ pub(crate) const EXPIRY_LOOK_MIN: Duration = Duration::from_secs(10);
 /// How late an expiry is noticed after the machine slept.
 pub(crate) const EXPIRY_LOOK_MAX: Duration = Duration::from_mins(10);
 /// Deletions in one commit; more would keep other writers waiting.
-pub(crate) const EXPIRY_BATCH: usize = 256;
+pub(crate) const EXPIRY_BATCH: usize = wkube_store::TXN_MAX;
 /// Seats of all priority levels together; `--max-requests-inflight` and `--max-mutating-requests-inflight`.
 pub(crate) const SEATS: u32 = 600;
 /// A large answer that has not been read by then is given up; `--request-timeout`.

@@ -202,6 +202,8 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>, notes: &N
     let body = tokio::time::timeout(limits::BODY_TIMEOUT, read_body(request.into_body())).await.map_err(late)??;
     notes.sent(&call.content_type, &body);
     let write = async {
+        // What other servers wrote counts: a namespace that exists, the version that the client has just read.
+        registry.store.newest().await;
         if let Some(outcome) = sub::write(api, call, &body).await? {
             return Ok(outcome);
         }

@@ -94,6 +94,10 @@ impl Store for WatchedStore {
         self.inner.revision()
     }
 
+    fn newest(&self) -> BoxFuture<'_, Revision> {
+        self.inner.newest()
+    }
+
     fn health(&self) -> Health {
         self.inner.health()
     }

@@ -253,6 +253,11 @@ pub(crate) fn failed(error: &Error) -> Status {
         Error::Future { requested, newest } => Status::too_large_resource_version(requested.0, newest.0),
         Error::Closed => Status::unavailable("the server is shutting down"),
         Error::Conflict { .. } => Status::internal(error),
+        Error::Unavailable(_) => {
+            Status::unavailable(format!("the store cannot be reached: {error}")).retry_after(limits::STORE_RETRY_SECONDS)
+        }
+        // No `Retry-After`: clients take it as leave to send a write again that may have happened.
+        Error::Uncertain(_) => Status::new(504, "Timeout", format!("the write may or may not have happened: {error}")),
         Error::Engine(_) => Status::internal(&format!("the store failed: {}", chain(error))),
     }
 }

@@ -32,8 +32,9 @@ const CHUNK: usize = 500;
 
 /// Answers GET of one object.
 pub(crate) async fn get(registry: &Registry, call: &Call) -> Result<Outcome, Status> {
-    if let Some(version) = list_options::version(&call.query)? {
-        wait_for(registry, Revision(version)).await?;
+    match list_options::version(&call.query)? {
+        Some(version) => wait_for(registry, Revision(version)).await?,
+        None => drop(registry.store.newest().await),
     }
     let key = ObjectKey::new(&call.namespace, &call.name);
     let item = Arc::new(Item::new(registry.entry(&call.resource, &key)?));
@@ -90,7 +91,7 @@ pub(crate) async fn snapshot(
     let cache = registry.cache(&call.resource);
     match freshness {
         Freshness::Any => {}
-        Freshness::Latest => cache.reach(registry.store.revision()).await,
+        Freshness::Latest => cache.reach(registry.store.newest().await).await,
         Freshness::AtLeast(version) | Freshness::Exactly(version) => {
             wait_for(registry, Revision(version)).await?;
             cache.reach(Revision(version)).await;
@@ -103,7 +104,7 @@ pub(crate) async fn snapshot(
 /// Waits a little for a revision that has not happened yet.
 pub(crate) async fn wait_for(registry: &Registry, revision: Revision) -> Result<(), Status> {
     let happened = async {
-        while registry.store.revision() < revision {
+        while registry.store.newest().await < revision {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
