@@ -1,5 +1,7 @@
 //! Small accessors for JSON documents: reading what may be missing, and filling in what is.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 /// A JSON object.
@@ -23,6 +25,12 @@ pub(super) fn flag(value: &Value, field: &str) -> bool {
 /// Returns a list field, empty if it is missing.
 pub(crate) fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
     value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Returns a map of texts, empty if it is missing.
+pub(super) fn strings(map: Option<&Value>) -> BTreeMap<&str, &str> {
+    let pairs = map.and_then(Value::as_object).into_iter().flatten();
+    pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
 }
 
 /// Returns the value under a dotted path.

@@ -26,11 +26,9 @@ pub(super) use storage::{
     validate_claim, validate_claim_spec, validate_csi_driver, validate_storage_class, validate_volume,
 };
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use super::doc::{at, list, text};
+use super::doc::{at, list, strings, text};
 use crate::meta;
 use crate::object::Object;
 use crate::quantity::Quantity;
@@ -73,7 +71,7 @@ fn check_amount(value: &Value, path: &str) -> Vec<FieldError> {
 }
 
 /// Returns an error if a text field that is set is none of the allowed ones.
-fn one_of(value: &Value, path: &str, field: &str, allowed: &[&str]) -> Option<FieldError> {
+pub(super) fn one_of(value: &Value, path: &str, field: &str, allowed: &[&str]) -> Option<FieldError> {
     let actual = text(value, field);
     let path = if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
     (!actual.is_empty() && !allowed.contains(&actual)).then(|| FieldError::not_supported(path, actual, allowed))
@@ -132,10 +130,4 @@ pub(super) fn check_selector(selector: Option<&Value>, path: &str) -> Vec<FieldE
 fn check_fixed(new: &Value, old: &Value, dotted: &str) -> Option<FieldError> {
     let (now, before) = (at(new, dotted), at(old, dotted));
     (now != before).then(|| FieldError::invalid(dotted, now.cloned().unwrap_or_default(), IMMUTABLE))
-}
-
-/// Returns a map of texts.
-fn strings(map: Option<&Value>) -> BTreeMap<&str, &str> {
-    let pairs = map.and_then(Value::as_object).into_iter().flatten();
-    pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
 }
