@@ -140,8 +140,10 @@ async fn both_groups_show_the_same_events() {
 #[tokio::test]
 async fn a_subresource_that_is_not_served_does_not_reach_its_parent() {
     let server = Server::new().await;
+    let log = server.post(&format!("{PODS}/p/log"), pod("p")).await;
+    assert_eq!((log.code, server.get(&format!("{PODS}/p")).await.code), (405, 404), "{log:?}");
     let exec = server.post(&format!("{PODS}/p/exec"), pod("p")).await;
-    assert_eq!((exec.code, server.get(&format!("{PODS}/p")).await.code), (405, 404), "{exec:?}");
+    assert_eq!((exec.code, server.get(&format!("{PODS}/p")).await.code), (404, 404), "{exec:?}");
 }
 
 #[tokio::test]
