@@ -142,7 +142,7 @@ impl Conditions {
 }
 
 /// Compiles an expression that must come to one of some types.
-fn compile(source: &str, env: &Env, wanted: &[Type], path: &str) -> Result<Program, FieldError> {
+pub(super) fn compile(source: &str, env: &Env, wanted: &[Type], path: &str) -> Result<Program, FieldError> {
     if source.trim().is_empty() {
         return Err(FieldError::required(path, "expression is not specified"));
     }
@@ -296,7 +296,7 @@ impl Policy {
 }
 
 /// Compiles the variables: each sees those before it.
-fn variables(spec: &Json, mut env: Env, errors: &mut Vec<FieldError>) -> (Vec<(String, Program)>, Env) {
+pub(super) fn variables(spec: &Json, mut env: Env, errors: &mut Vec<FieldError>) -> (Vec<(String, Program)>, Env) {
     let mut compiled = Vec::new();
     for (place, variable) in list(spec, "variables").iter().enumerate() {
         let path = format!("spec.variables[{place}].expression");

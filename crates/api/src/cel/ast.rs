@@ -124,6 +124,8 @@ pub(super) enum FoldKind {
     ExistsOne,
     Map,
     Filter,
+    /// Sorts the list by what the body makes of its elements.
+    SortBy,
     TransformMap,
     TransformMapEntry,
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ast::{Access, Element, Entry, Expr, Fold, FoldKind, Joint, Literal, Node, OptionalMap};
+use super::ast::{Access, Element, Entry, Expr, Field, Fold, FoldKind, Joint, Literal, Node, OptionalMap};
 use super::env::{Env, Structs};
 use super::error::Problem;
 use super::functions::{self, Overload};
@@ -36,8 +36,12 @@ pub(super) fn type_named(name: &str) -> Option<&'static str> {
 
 /// Checks an expression; returns its type. Names with dots that are one variable become one.
 pub(super) fn check(root: &mut Node, env: &Env) -> Result<Type, Vec<Problem>> {
-    let mut checker = Checker { env, scopes: Vec::new(), problems: Vec::new() };
+    let mut checker = Checker { env, scopes: Vec::new(), problems: Vec::new(), mixtures: Vec::new(), mixes: false };
     let of = checker.node(root);
+    // What is mixed only because a mistake made it so needs no telling.
+    if checker.problems.is_empty() {
+        checker.problems = checker.mixtures;
+    }
     if checker.problems.is_empty() { Ok(of) } else { Err(checker.problems) }
 }
 
@@ -45,6 +49,16 @@ struct Checker<'e> {
     env: &'e Env,
     scopes: Vec<(String, Type)>,
     problems: Vec<Problem>,
+    /// Literals that mix what is known with what is not.
+    mixtures: Vec<Problem>,
+    /// Whether a literal may do so here: among the values of a format.
+    mixes: bool,
+}
+
+/// What is known of the elements of a literal: the type of the first, and what all may be.
+struct Elements {
+    first: Type,
+    all: Type,
 }
 
 impl Checker<'_> {
@@ -56,6 +70,7 @@ impl Checker<'_> {
 
     fn node(&mut self, node: &mut Node) -> Type {
         let at = node.at;
+        let mixes = std::mem::take(&mut self.mixes);
         if let Some(of) = self.qualified(node) {
             return of;
         }
@@ -74,20 +89,18 @@ impl Checker<'_> {
                 self.index(at, &of, &index, *optional)
             }
             Expr::Call { function, args, receiver, overloads } => {
-                let types: Vec<Type> = args.iter_mut().map(|arg| self.node(arg)).collect();
+                let mut types = Vec::with_capacity(args.len());
+                for arg in args {
+                    self.mixes = function == "format";
+                    types.push(self.node(arg));
+                }
                 self.call(at, function, *receiver, &types, overloads)
             }
             Expr::Logic { joint, parts } => self.logic(at, *joint, parts),
             Expr::Conditional(parts) => self.conditional(at, parts),
-            Expr::List(elements) => self.list(elements),
-            Expr::Map(entries) => self.map(entries),
-            Expr::Struct { name, fields } => {
-                for field in fields.iter_mut() {
-                    self.node(&mut field.value);
-                }
-                let name = name.clone();
-                self.structure(at, &name)
-            }
+            Expr::List(elements) => self.list(elements, mixes),
+            Expr::Map(entries) => self.map(entries, mixes),
+            Expr::Struct { name, fields } => self.structure(at, name, fields),
             Expr::Fold(fold) => self.fold(at, fold),
             Expr::OptionalMap(map) => self.optional_map(at, map),
         }
@@ -131,6 +144,10 @@ impl Checker<'_> {
                 None => self.wrong(at, format!("undefined field '{field}'")),
             },
             Type::Map(_, value) => (**value).clone(),
+            Type::Struct(name) => match struct_field(name, field) {
+                Some(of) => of,
+                None => self.wrong(at, format!("undefined field '{field}'")),
+            },
             Type::Dyn | Type::Param(_) => Type::Dyn,
             other => self.wrong(at, format!("type '{other}' does not support field selection")),
         };
@@ -164,7 +181,7 @@ impl Checker<'_> {
         kept: &mut Vec<&'static Overload>,
     ) -> Type {
         let named = functions::named(name);
-        if named.is_empty() {
+        if named.is_empty() || (named.iter().all(|row| row.is_for_mutations()) && self.env.structs == Structs::None) {
             return self.wrong(at, format!("undeclared reference to '{name}' (in container '')"));
         }
         let mut result: Option<Type> = None;
@@ -225,34 +242,61 @@ impl Checker<'_> {
         }
     }
 
-    fn list(&mut self, elements: &mut [Element]) -> Type {
-        let mut common = None;
-        for element in elements {
-            let of = self.part(&mut element.value, element.optional);
-            common = Some(joined(common, of));
+    fn list(&mut self, elements: &mut [Element], mixes: bool) -> Type {
+        let mut known = None;
+        for Element { value, optional } in elements {
+            self.mixes = mixes;
+            let of = self.part(value, *optional);
+            known = Some(self.join(known, value.at, of, mixes));
         }
-        Type::list(common.unwrap_or(Type::Param(9)))
+        Type::list(known.map_or(Type::Param(9), |known| known.all))
     }
 
-    fn map(&mut self, entries: &mut [Entry]) -> Type {
+    fn map(&mut self, entries: &mut [Entry], mixes: bool) -> Type {
         let (mut keys, mut values) = (None, None);
-        for entry in entries {
-            let key = self.node(&mut entry.key);
-            let value = self.part(&mut entry.value, entry.optional);
-            (keys, values) = (Some(joined(keys, key)), Some(joined(values, value)));
+        for Entry { key, value, optional } in entries {
+            let of = self.node(key);
+            keys = Some(self.join(keys, key.at, of, mixes));
+            self.mixes = mixes;
+            let of = self.part(value, *optional);
+            values = Some(self.join(values, value.at, of, mixes));
         }
-        Type::map(keys.unwrap_or(Type::Param(9)), values.unwrap_or(Type::Param(9)))
+        let all = |known: Option<Elements>, param| known.map_or(Type::Param(param), |known| known.all);
+        Type::map(all(keys, 8), all(values, 9))
     }
 
-    fn structure(&mut self, at: usize, name: &str) -> Type {
-        let is_known = name == "JSONPatch" || name == "Object" || name.starts_with("Object.");
-        if self.env.structs == Structs::Mutations && is_known {
-            return match name {
-                "JSONPatch" => Type::Opaque("JSONPatch"),
-                _ => Type::Dyn,
-            };
+    /// Adds an element to those before it. All must be of one type (`HomogeneousAggregateLiterals`), and it must be
+    /// known of all or of none (`ValidateHomogeneousAggregateLiterals`).
+    fn join(&mut self, known: Option<Elements>, at: usize, of: Type, mixes: bool) -> Elements {
+        let Some(Elements { first, all }) = known else { return Elements { first: of.clone(), all: of } };
+        let text = |expected: &Type| format!("expected type '{expected}' but found '{of}'");
+        let mut params = BTreeMap::new();
+        if !(Type::Param(0).fits(&all, &mut params) && Type::Param(0).fits(&of, &mut params)) {
+            self.wrong(at, text(&all));
+            return Elements { first, all };
         }
-        self.wrong(at, format!("undeclared reference to '{name}' (in container '')"))
+        if !mixes && !first.is_like(&of) {
+            self.mixtures.push(Problem::new(at, text(&first)));
+        }
+        Elements { first, all: Type::Param(0).filled(&params) }
+    }
+
+    fn structure(&mut self, at: usize, name: &str, fields: &mut [Field]) -> Type {
+        let found: Vec<Type> = fields.iter_mut().map(|field| self.part(&mut field.value, field.optional)).collect();
+        if self.env.structs == Structs::None || struct_field(name, "value").is_none() {
+            return self.wrong(at, format!("undeclared reference to '{name}' (in container '')"));
+        }
+        for (Field { name: field, value, .. }, found) in fields.iter().zip(found) {
+            match struct_field(name, field) {
+                None => drop(self.wrong(value.at, format!("undefined field '{field}'"))),
+                Some(wanted) if wanted.fits(&found, &mut BTreeMap::new()) => {}
+                Some(wanted) => {
+                    let text = format!("expected type of field '{field}' is '{wanted}' but provided type is '{found}'");
+                    self.wrong(value.at, text);
+                }
+            }
+        }
+        Type::Struct(name.into())
     }
 
     fn fold(&mut self, at: usize, fold: &mut Fold) -> Type {
@@ -290,6 +334,11 @@ impl Checker<'_> {
                 Type::list(first)
             }
             FoldKind::Map => Type::list(body),
+            FoldKind::SortBy if matches!(range, Type::Map(..)) || !body.is_ordered() => {
+                let applied = format!("{range}.(list({body}))");
+                self.wrong(at, format!("found no matching overload for '@sortByAssociatedKeys' applied to '{applied}'"))
+            }
+            FoldKind::SortBy => range,
             FoldKind::TransformMap => Type::map(first, body),
             FoldKind::TransformMapEntry => match body {
                 of @ (Type::Map(..) | Type::Dyn) => of,
@@ -329,17 +378,13 @@ fn is_truth(of: &Type) -> bool {
     matches!(of, Type::Bool | Type::Dyn | Type::Param(_))
 }
 
-/// Returns the type of elements of several types.
-fn joined(common: Option<Type>, of: Type) -> Type {
-    match common {
-        None => of,
-        Some(common) if common == of => common,
-        // `[[], ['a']]`: what is open learns from the others.
-        Some(common) => {
-            let mut params = BTreeMap::new();
-            let fits = Type::Param(0).fits(&common, &mut params) && Type::Param(0).fits(&of, &mut params);
-            if fits { Type::Param(0).filled(&params) } else { Type::Dyn }
-        }
+/// Returns the type of a field of what mutations are written in: objects have any.
+fn struct_field(name: &str, field: &str) -> Option<Type> {
+    match (name, field) {
+        ("JSONPatch", "op" | "path" | "from") => Some(Type::String),
+        ("JSONPatch", "value") => Some(Type::Dyn),
+        ("JSONPatch", _) => None,
+        _ => (name == "Object" || name.starts_with("Object.")).then_some(Type::Dyn),
     }
 }
 

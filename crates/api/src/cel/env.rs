@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::Program;
+use super::ast::Expr;
 use super::authorizer::{AUTHORIZER, Authorize, Question};
 use super::error::EvalError;
 use super::types::Type;
@@ -25,7 +26,8 @@ pub enum Structs {
     /// None.
     #[default]
     None,
-    /// `Object{…}`, `Object.spec{…}` and `JSONPatch{…}`: the mutations of policies.
+    /// `Object{…}`, `Object.spec{…}` and `JSONPatch{…}`: the mutations of policies. They may call `jsonpatch.escapeKey`,
+    /// too.
     Mutations,
 }
 
@@ -57,11 +59,19 @@ impl Env {
 #[derive(Default)]
 pub struct Bindings<'a> {
     values: BTreeMap<String, Val<'a>>,
-    lazy: BTreeMap<String, &'a Program>,
+    lazy: BTreeMap<String, Lazy<'a>>,
     known: RefCell<BTreeMap<String, Result<Val<'a>, EvalError>>>,
     /// What lazy variables have cost and nobody has paid for.
     owed: Cell<u64>,
     pub(super) authorizer: Option<&'a dyn Authorize>,
+}
+
+/// A variable that is an expression.
+#[derive(Clone, Copy)]
+pub(super) struct Lazy<'a> {
+    pub(super) program: &'a Program,
+    /// How deep it is, with the variables that it uses. What it makes is as deep at most.
+    pub(super) depth: usize,
 }
 
 impl<'a> Bindings<'a> {
@@ -86,7 +96,14 @@ impl<'a> Bindings<'a> {
     /// Adds a variable that is an expression over those that were there before.
     #[must_use]
     pub fn with_lazy(mut self, name: &str, program: &'a Program) -> Self {
-        self.lazy.insert(name.to_owned(), program);
+        let mut below = 0;
+        program.root().walk(&mut |node| {
+            if let Expr::Ident(used) = &node.expr {
+                below = below.max(self.lazy.get(used).map_or(0, |lazy| lazy.depth));
+            }
+        });
+        let depth = program.root().depth.saturating_add(below);
+        self.lazy.insert(name.to_owned(), Lazy { program, depth });
         self
     }
 
@@ -102,7 +119,7 @@ impl<'a> Bindings<'a> {
         self.values.get(name)
     }
 
-    pub(super) fn lazy(&self, name: &str) -> Option<&'a Program> {
+    pub(super) fn lazy(&self, name: &str) -> Option<Lazy<'a>> {
         self.lazy.get(name).copied()
     }
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::ast::{Access, Expr, Fold, FoldKind, Literal, Node, OptionalMap};
 use super::declare::Decl;
-use super::functions::{Cost, Overload, tenth};
+use super::functions::{Cost, LIST_MADE, Overload, compare_all, tenth};
+use super::types::Type;
 
 /// Returns the most that a run can cost.
 pub(super) fn cost(root: &Node, variables: BTreeMap<&str, &Decl>) -> u64 {
@@ -24,11 +25,22 @@ struct Guess {
     decl: Option<Arc<Decl>>,
     /// How big it is at least; known of constants.
     size_min: u64,
+    /// The number, if it is written out.
+    number: Option<u64>,
 }
 
 impl Guess {
     fn costing(cost: u64) -> Self {
         Self { cost, ..Self::default() }
+    }
+
+    fn is_text(&self) -> bool {
+        self.decl.as_ref().is_some_and(|decl| matches!(decl.of, Type::String | Type::Bytes))
+    }
+
+    fn items_are_texts(&self) -> bool {
+        let item = self.decl.as_ref().and_then(|decl| decl.item());
+        item.is_some_and(|item| matches!(item.of, Type::String | Type::Bytes))
     }
 
     /// What nobody knows may be as big as can be.
@@ -46,7 +58,11 @@ impl Estimator {
         match &node.expr {
             Expr::Literal(literal) => {
                 let size = literal_size(literal);
-                Guess { size: Some(size), size_min: size, ..Guess::default() }
+                let number = match literal {
+                    Literal::Int(number) => u64::try_from(*number).ok(),
+                    _ => None,
+                };
+                Guess { size: Some(size), size_min: size, number, ..Guess::default() }
             }
             Expr::Ident(name) => {
                 let found = self.variables.iter().rev().find(|(known, _)| known == name);
@@ -104,7 +120,7 @@ impl Estimator {
     fn fold(&mut self, fold: &Fold) -> Guess {
         let range = self.guess(&fold.range);
         let item = range.decl.as_ref().and_then(|decl| decl.item()).cloned();
-        let is_map = range.decl.as_ref().is_some_and(|decl| matches!(decl.of, super::types::Type::Map(..)));
+        let is_map = range.decl.as_ref().is_some_and(|decl| matches!(decl.of, Type::Map(..)));
         let outer = self.variables.len();
         match &fold.second {
             Some(second) => {
@@ -115,16 +131,21 @@ impl Estimator {
             None => self.variables.push((fold.name.clone(), item.filter(|_| !is_map))),
         }
         let filter = fold.filter.as_ref().map_or(0, |filter| self.guess(filter).cost);
-        let body = self.guess(&fold.body).cost;
+        let body = self.guess(&fold.body);
         self.variables.truncate(outer);
-        let step = body.saturating_add(filter).saturating_add(fold.kind.step_cost());
+        let step = body.cost.saturating_add(filter).saturating_add(fold.kind.step_cost());
         let rounds = range.size();
         let size = match fold.kind {
             FoldKind::Map | FoldKind::Filter | FoldKind::TransformMap | FoldKind::TransformMapEntry => Some(rounds),
+            FoldKind::SortBy => Some(rounds.saturating_mul(rounds)),
             FoldKind::All | FoldKind::Exists | FoldKind::ExistsOne => None,
         };
         // Naming the result; one more to compare it with one.
-        let last = if fold.kind == FoldKind::ExistsOne { 2 } else { 1 };
+        let last = match fold.kind {
+            FoldKind::ExistsOne => 2,
+            FoldKind::SortBy => compare_all(rounds, body.is_text()).saturating_add(1),
+            _ => 1,
+        };
         let cost = range.cost.saturating_add(rounds.saturating_mul(step)).saturating_add(last);
         Guess { size, ..Guess::costing(cost) }
     }
@@ -160,15 +181,32 @@ fn estimate(cost: Cost, args: &[Guess]) -> u64 {
         Cost::In => size(1),
         Cost::Regex => tenth(size(0).saturating_add(1)).saturating_mul(size(1).div_ceil(4)),
         Cost::Walk => {
-            let item = args.first().and_then(|list| list.decl.as_ref()).and_then(|decl| decl.item());
-            let is_text =
-                item.is_some_and(|item| matches!(item.of, super::types::Type::String | super::types::Type::Bytes));
-            let each = item.filter(|_| is_text).map_or(1, |item| tenth(item.size_max).saturating_add(1));
+            let list = args.first().filter(|list| list.items_are_texts());
+            let item = list.and_then(|list| list.decl.as_ref()).and_then(|decl| decl.item());
+            let each = item.map_or(1, |item| tenth(item.size_max).saturating_add(1));
             size(0).saturating_mul(each)
         }
+        Cost::Copy | Cost::Slice | Cost::Range => made_size(cost, args).saturating_add(LIST_MADE),
+        Cost::Flatten => {
+            let depth = args.get(1).map_or(1, |depth| depth.number.unwrap_or(u64::MAX));
+            made_size(cost, args).saturating_mul(depth).saturating_add(LIST_MADE)
+        }
+        Cost::SelfCompare => compare_all(size(0), args.first().is_some_and(Guess::items_are_texts)),
         Cost::Join => tenth(joined_size(args)),
         Cost::Pairs => size(0).saturating_mul(size(1)),
         Cost::Address => 4_u64.saturating_add(args.get(1).and_then(|arg| arg.size).map_or(0, tenth)),
+    }
+}
+
+/// Returns how long a list can be that a function makes of another, or of nothing.
+fn made_size(cost: Cost, args: &[Guess]) -> u64 {
+    let size = args.first().map_or(0, Guess::size);
+    let number = |place: usize, otherwise: u64| args.get(place).and_then(|arg| arg.number).unwrap_or(otherwise);
+    match cost {
+        Cost::Slice => number(2, size).saturating_sub(number(1, 0)),
+        Cost::Range => number(0, u64::MAX),
+        Cost::SelfCompare => size.saturating_mul(size),
+        _ => size,
     }
 }
 
@@ -196,6 +234,7 @@ fn result_size(name: &str, cost: Cost, args: &[Guess]) -> Option<u64> {
             })
         }
         (_, Cost::Join) => Some(joined_size(args)),
+        (_, Cost::Copy | Cost::Slice | Cost::Range | Cost::Flatten | Cost::SelfCompare) => Some(made_size(cost, args)),
         // Numbers and truths have no size to speak of; texts may have any.
         _ => None,
     }

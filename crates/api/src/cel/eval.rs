@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use super::ast::{Access, Element, Entry, Expr, Field, Fold, FoldKind, Joint, Literal, Node, OptionalMap};
 use super::check;
-use super::env::Bindings;
+use super::env::{Bindings, Lazy};
 use super::error::EvalError;
 use super::functions::Overload;
+use super::library;
 use super::meter::{CALL_LIMIT, Meter};
 use super::value::{Key, Map, Text, Val};
 
-/// How deep expressions and the variables that they use may stand inside one another, all together: what fits on the
+/// How deep variables that use variables may be, all together. With the expression that uses them, this must fit on the
 /// stack of a worker.
-const DEPTH_MAX: usize = 200;
+const VARIABLES_DEPTH_MAX: usize = 120;
 
 type Evaluated<'a> = Result<Val<'a>, EvalError>;
 
@@ -27,23 +28,16 @@ struct Scope<'s, 'a> {
 pub(super) struct Evaluator<'r, 'a> {
     bindings: &'r Bindings<'a>,
     pub(super) meter: Meter<'r>,
-    depth: usize,
 }
 
 impl<'r, 'a> Evaluator<'r, 'a> {
     pub(super) fn new(bindings: &'r Bindings<'a>, limit: u64) -> Self {
-        Self { bindings, meter: Meter::new(limit, bindings.authorizer), depth: 0 }
+        Self { bindings, meter: Meter::new(limit, bindings.authorizer) }
     }
 
     /// Runs a whole expression.
     pub(super) fn run(&mut self, root: &Node) -> Evaluated<'a> {
-        self.depth += root.depth;
-        if self.depth > DEPTH_MAX {
-            return Err(EvalError::failed("variables that use variables are nested too deeply"));
-        }
-        let value = self.eval(root, None);
-        self.depth -= root.depth;
-        value
+        self.eval(root, None)
     }
 
     fn eval(&mut self, node: &Node, scope: Option<&Scope<'_, 'a>>) -> Evaluated<'a> {
@@ -57,7 +51,7 @@ impl<'r, 'a> Evaluator<'r, 'a> {
             Expr::Conditional(parts) => self.conditional(parts, scope),
             Expr::List(elements) => self.list(elements, scope),
             Expr::Map(entries) => self.map(entries, scope),
-            Expr::Struct { fields, .. } => self.structure(fields, scope),
+            Expr::Struct { name, fields } => self.structure(name, fields, scope),
             Expr::Fold(fold) => self.fold(fold, scope),
             Expr::OptionalMap(map) => self.optional_map(map, scope),
         }
@@ -75,8 +69,8 @@ impl<'r, 'a> Evaluator<'r, 'a> {
         if let Some(value) = self.bindings.get(name) {
             return Ok(value.clone());
         }
-        if let Some(program) = self.bindings.lazy(name) {
-            return self.variable(name, program.root());
+        if let Some(lazy) = self.bindings.lazy(name) {
+            return self.variable(name, lazy);
         }
         check::type_named(name)
             .map(|name| Val::Type(name.into()))
@@ -84,13 +78,15 @@ impl<'r, 'a> Evaluator<'r, 'a> {
     }
 
     /// Runs a variable's expression, once: it has a limit of its own, and its cost is owed by whoever runs.
-    fn variable(&mut self, name: &str, root: &Node) -> Evaluated<'a> {
+    fn variable(&mut self, name: &str, lazy: Lazy<'a>) -> Evaluated<'a> {
         if let Some(known) = self.bindings.known(name) {
             return known;
         }
+        if lazy.depth > VARIABLES_DEPTH_MAX {
+            return Err(EvalError::failed("variables that use variables are nested too deeply"));
+        }
         let mut inner = Evaluator::new(self.bindings, CALL_LIMIT);
-        inner.depth = self.depth;
-        let value = inner.run(root);
+        let value = inner.run(lazy.program.root());
         self.bindings.learn(name, value.clone(), inner.meter.spent());
         value
     }
@@ -191,14 +187,14 @@ impl<'r, 'a> Evaluator<'r, 'a> {
         Ok(Val::Map(Map::Made(Arc::new(made))))
     }
 
-    fn structure(&mut self, fields: &[Field], scope: Option<&Scope<'_, 'a>>) -> Evaluated<'a> {
+    fn structure(&mut self, name: &str, fields: &[Field], scope: Option<&Scope<'_, 'a>>) -> Evaluated<'a> {
         self.meter.charge(40)?;
         let mut made = BTreeMap::new();
         for field in fields {
             let Some(value) = kept(self.eval(&field.value, scope)?, field.optional)? else { continue };
             made.insert(Key::Text(super::types::unescape(&field.name).into()), value);
         }
-        Ok(Val::Map(Map::Made(Arc::new(made))))
+        Ok(Val::Map(Map::Struct(name.into(), Arc::new(made))))
     }
 
     fn optional_map(&mut self, map: &OptionalMap, scope: Option<&Scope<'_, 'a>>) -> Evaluated<'a> {
@@ -235,7 +231,7 @@ impl<'r, 'a> Evaluator<'r, 'a> {
             _ => return Err(EvalError::no_overload()),
         }
         self.meter.charge(1)?;
-        folding.finish()
+        folding.finish(&mut self.meter)
     }
 
     /// Takes one element; returns whether the result is known.
@@ -272,7 +268,7 @@ impl FoldKind {
             Self::Exists => 4,
             Self::ExistsOne => 2,
             // A list of one and joining it.
-            Self::Map => 12,
+            Self::Map | Self::SortBy => 12,
             Self::Filter => 13,
             Self::TransformMap | Self::TransformMapEntry => 32,
         }
@@ -286,12 +282,15 @@ struct Folding<'a> {
     decided: bool,
     count: usize,
     items: Vec<Val<'a>>,
+    /// What the items are sorted by.
+    sort_keys: Vec<Val<'a>>,
     entries: BTreeMap<Key, Val<'a>>,
 }
 
 impl<'a> Folding<'a> {
     fn new(kind: FoldKind) -> Self {
-        Self { kind, failure: None, decided: false, count: 0, items: Vec::new(), entries: BTreeMap::new() }
+        let (items, sort_keys, entries) = (Vec::new(), Vec::new(), BTreeMap::new());
+        Self { kind, failure: None, decided: false, count: 0, items, sort_keys, entries }
     }
 
     /// Takes what the body made of an element; returns whether the result is known.
@@ -309,6 +308,10 @@ impl<'a> Folding<'a> {
             }
             FoldKind::ExistsOne => self.count += usize::from(truth(&made?)?),
             FoldKind::Map => self.items.push(made?),
+            FoldKind::SortBy => {
+                self.sort_keys.push(made?);
+                self.items.push(element);
+            }
             FoldKind::Filter => {
                 if truth(&made?)? {
                     self.items.push(element);
@@ -326,7 +329,7 @@ impl<'a> Folding<'a> {
         Ok(false)
     }
 
-    fn finish(self) -> Evaluated<'a> {
+    fn finish(self, meter: &mut Meter<'_>) -> Evaluated<'a> {
         match self.kind {
             FoldKind::All | FoldKind::Exists => match (self.decided, self.failure) {
                 (false, Some(error)) => Err(error),
@@ -334,6 +337,7 @@ impl<'a> Folding<'a> {
             },
             FoldKind::ExistsOne => Ok(Val::Bool(self.count == 1)),
             FoldKind::Map | FoldKind::Filter => Ok(Val::list(self.items)),
+            FoldKind::SortBy => library::sort_by(meter, self.items, self.sort_keys),
             FoldKind::TransformMap | FoldKind::TransformMapEntry => Ok(Val::Map(Map::Made(Arc::new(self.entries)))),
         }
     }

@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 
 use super::error::EvalError;
 use super::library;
-use super::meter::Meter;
+use super::meter::{CALL_LIMIT, Meter};
 use super::types::Type;
-use super::value::{Map, Val};
+use super::value::{List, Map, Val};
 
 /// One function, for arguments of certain types.
 pub(super) struct Overload {
@@ -23,6 +23,13 @@ pub(super) struct Overload {
 }
 
 pub(super) type Run = for<'a> fn(&mut Meter<'_>, &[Val<'a>]) -> Result<Val<'a>, EvalError>;
+
+impl Overload {
+    /// Whether only mutations may call it.
+    pub(super) fn is_for_mutations(&self) -> bool {
+        self.name.starts_with("jsonpatch.")
+    }
+}
 
 /// A type in a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +74,16 @@ pub(super) enum Cost {
     Regex,
     /// Going through everything in the first argument.
     Walk,
+    /// Copying the first list.
+    Copy,
+    /// Copying the first list from one place to another.
+    Slice,
+    /// Making a list of so many items.
+    Range,
+    /// Copying the first list and, as deep as the second argument says, those in it.
+    Flatten,
+    /// Comparing every item of the first list with every other.
+    SelfCompare,
     /// Joining the texts of a list.
     Join,
     /// Comparing every element of one list with every element of the other.
@@ -137,7 +154,18 @@ impl Cost {
                 _ => 1,
             },
             Self::Regex => tenth(size(0) + 1).saturating_mul(size(1).div_ceil(4)),
-            Self::Walk => args.first().map_or(0, walk),
+            Self::Walk => args.first().map_or(0, |value| walk(value, &mut 0)),
+            Self::Copy => LIST_MADE + size(0),
+            Self::Slice => LIST_MADE + whole(args, 2).saturating_sub(whole(args, 1)),
+            Self::Range => LIST_MADE.saturating_add(whole(args, 0)),
+            Self::Flatten => {
+                let depth = if args.len() > 1 { whole(args, 1) } else { 1 };
+                LIST_MADE.saturating_add(size(0).saturating_mul(depth))
+            }
+            Self::SelfCompare => match args.first() {
+                Some(Val::List(list)) => compare_all(list.len() as u64, has_texts(list)),
+                _ => LIST_MADE,
+            },
             Self::Join => match args.first() {
                 Some(Val::List(list)) => {
                     let texts: u64 = list.iter().flatten().map(|item| item.size()).sum();
@@ -153,15 +181,55 @@ impl Cost {
     }
 }
 
-/// Returns the cost of going through a value (`traversalCost`).
-fn walk(value: &Val<'_>) -> u64 {
+/// The call that makes a list, and the list.
+pub(super) const LIST_MADE: u64 = 11;
+
+/// Returns the cost of comparing so many values with each other, as `sort` and `distinct` do at worst.
+pub(super) fn compare_all(count: u64, are_texts: bool) -> u64 {
+    let pairs = count.saturating_mul(count);
+    let reading = if are_texts { pairs / 10 } else { 0 };
+    pairs.saturating_mul(2).saturating_add(reading).saturating_add(LIST_MADE)
+}
+
+fn has_texts(list: &List<'_>) -> bool {
+    matches!(list.get(0), Ok(Some(Val::Text(_) | Val::Bytes(_))))
+}
+
+fn whole(args: &[Val<'_>], place: usize) -> u64 {
+    match args.get(place) {
+        Some(Val::Int(number)) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Returns the cost of going through a value (`traversalCost`). Some parts cost nothing and a list may hold another
+/// many times over, so that the steps are counted, too: after too many the cost is more than anybody may spend.
+fn walk(value: &Val<'_>, steps: &mut u64) -> u64 {
+    *steps += 1;
+    if *steps > CALL_LIMIT {
+        return CALL_LIMIT + 1;
+    }
     match value {
         Val::Text(text) => text.as_str().len() as u64 / 10,
         Val::Bytes(bytes) => bytes.len() as u64 / 10,
-        Val::List(list) => list.iter().flatten().map(|item| walk(&item)).sum(),
-        Val::Map(map) => map.iter().flatten().map(|(key, value)| walk(&key.into()) + walk(&value)).sum(),
+        Val::List(list) => walk_all(list.iter(), steps),
+        Val::Map(map) => {
+            let parts = map.iter().flatten().flat_map(|(key, value)| [key.into(), value]);
+            walk_all(parts.map(Ok), steps)
+        }
         _ => 1,
     }
+}
+
+fn walk_all<'a>(parts: impl Iterator<Item = Result<Val<'a>, EvalError>>, steps: &mut u64) -> u64 {
+    let mut cost: u64 = 0;
+    for part in parts.flatten() {
+        cost = cost.saturating_add(walk(&part, steps));
+        if *steps > CALL_LIMIT {
+            return CALL_LIMIT + 1;
+        }
+    }
+    cost
 }
 
 impl Sig {
@@ -202,7 +270,7 @@ impl Sig {
             | (Self::List(_), Val::List(_))
             | (Self::Optional(_), Val::Optional(_))
             | (Self::Type, Val::Type(_)) => true,
-            (Self::Map(..), Val::Map(map)) => !matches!(map, Map::Object(..)),
+            (Self::Map(..), Val::Map(map)) => !matches!(map, Map::Object(..) | Map::Struct(..)),
             (Self::Opaque(name), Val::Opaque(opaque)) => opaque.type_name() == name,
             _ => false,
         }

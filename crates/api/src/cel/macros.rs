@@ -1,5 +1,5 @@
 //! Macros: calls whose arguments are not values but names and expressions (`cel-go/parser/macro.go`, `ext/comprehensions.go`,
-//! `cel/library.go`).
+//! `ext/lists.go`, `cel/library.go`).
 
 use super::ast::{Access, Expr, Fold, FoldKind, Literal, Node, OptionalMap};
 use super::error::Problem;
@@ -52,6 +52,7 @@ fn fold_kind(name: &str, arguments: usize) -> Option<(FoldKind, usize, bool)> {
         ("map", 2) => (FoldKind::Map, 1, false),
         ("map", 3) => (FoldKind::Map, 1, true),
         ("filter", 2) => (FoldKind::Filter, 1, false),
+        ("sortBy", 2) => (FoldKind::SortBy, 1, false),
         ("transformList", 3) => (FoldKind::Map, 2, false),
         ("transformList", 4) => (FoldKind::Map, 2, true),
         ("transformMap", 3) => (FoldKind::TransformMap, 2, false),

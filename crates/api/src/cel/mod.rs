@@ -22,6 +22,7 @@ mod lex;
 mod library;
 mod macros;
 mod meter;
+pub mod mutation;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -53,8 +54,8 @@ impl Program {
     pub fn compile(source: &str, env: &Env) -> Result<Self, CompileError> {
         let mut root = parse::parse(source).map_err(|problem| CompileError::new(&[problem], source))?;
         let of = check::check(&mut root, env).map_err(|problems| CompileError::new(&problems, source))?;
-        let bad_patterns = constant_patterns(&root);
-        if bad_patterns.is_empty() { Ok(Self { root, of }) } else { Err(CompileError::new(&bad_patterns, source)) }
+        let bad = bad_literals(&root);
+        if bad.is_empty() { Ok(Self { root, of }) } else { Err(CompileError::new(&bad, source)) }
     }
 
     /// Returns the type of its value.
@@ -90,17 +91,35 @@ impl Program {
     }
 }
 
-/// Finds regular expressions that stand in the text and are none, as cel-go's validators do.
-fn constant_patterns(root: &Node) -> Vec<error::Problem> {
+/// Finds patterns, durations and times that stand in the text and are none, as cel-go's validators do.
+fn bad_literals(root: &Node) -> Vec<error::Problem> {
     let mut problems = Vec::new();
     root.walk(&mut |node| {
-        if let Expr::Call { function, args, .. } = &node.expr
-            && matches!(function.as_str(), "matches" | "find" | "findAll")
-            && let Some(Node { at, expr: Expr::Literal(ast::Literal::Text(pattern)), .. }) = args.get(1)
-            && let Err(error) = library::compile_regex(pattern)
-        {
-            problems.push(error::Problem::new(*at, format!("invalid matches argument: {error}")));
-        }
+        let Expr::Call { function, args, .. } = &node.expr else { return };
+        let text = |place: usize| match args.get(place) {
+            Some(Node { at, expr: Expr::Literal(ast::Literal::Text(text)), .. }) => Some((*at, text)),
+            _ => None,
+        };
+        let (at, why) = match function.as_str() {
+            "matches" | "find" | "findAll" => {
+                let Some((at, pattern)) = text(1) else { return };
+                let Err(error) = library::compile_regex(pattern) else { return };
+                (at, format!("invalid matches argument: {error}"))
+            }
+            "duration" | "timestamp" => {
+                let Some((at, text)) = text(0) else { return };
+                let is_read = match function.as_str() {
+                    "duration" => library::time::parse_duration(text).is_some(),
+                    _ => library::time::parse_time(text).is_some(),
+                };
+                if is_read {
+                    return;
+                }
+                (at, format!("invalid {function} argument"))
+            }
+            _ => return,
+        };
+        problems.push(error::Problem::new(at, why));
     });
     problems
 }

@@ -33,6 +33,8 @@ pub enum Type {
     Map(Arc<Type>, Arc<Type>),
     /// Objects with named fields.
     Object(Arc<ObjectType>),
+    /// What mutations are written in: `Object.spec`, with any fields, or `JSONPatch`.
+    Struct(Arc<str>),
     /// A value that may be missing.
     Optional(Arc<Type>),
     /// Types themselves.
@@ -141,6 +143,16 @@ impl Type {
         }
     }
 
+    /// Whether its values have an order.
+    pub(super) fn is_ordered(&self) -> bool {
+        match self {
+            Self::Dyn | Self::Param(_) | Self::Bool | Self::Int | Self::Uint | Self::Double => true,
+            Self::String | Self::Bytes | Self::Duration | Self::Timestamp => true,
+            Self::Null | Self::List(..) | Self::Map(..) | Self::Object(_) | Self::Struct(_) => false,
+            Self::Optional(_) | Self::Type | Self::Opaque(_) => false,
+        }
+    }
+
     fn is_open(&self) -> bool {
         match self {
             Self::Dyn | Self::Param(_) => true,
@@ -153,8 +165,26 @@ impl Type {
     fn is_nullable(&self) -> bool {
         matches!(
             self,
-            Self::Null | Self::Object(_) | Self::Duration | Self::Timestamp | Self::Opaque(_) | Self::Optional(_)
+            Self::Null
+                | Self::Object(_)
+                | Self::Struct(_)
+                | Self::Duration
+                | Self::Timestamp
+                | Self::Opaque(_)
+                | Self::Optional(_)
         )
+    }
+
+    /// Whether two types are the same: `dyn` is like nothing but itself. What is not known yet is like everything.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Param(_), _) | (_, Self::Param(_)) => true,
+            (Self::List(one, _), Self::List(two, _)) | (Self::Optional(one), Self::Optional(two)) => one.is_like(two),
+            (Self::Map(key, value), Self::Map(other_key, other_value)) => {
+                key.is_like(other_key) && value.is_like(other_value)
+            }
+            (one, two) => one == two,
+        }
     }
 
     /// Returns a type with its parameters filled in; those that nothing is known of may be anything.
@@ -184,6 +214,7 @@ impl Type {
             Self::List(..) => "list",
             Self::Map(..) => "map",
             Self::Object(of) => &of.name,
+            Self::Struct(name) => name,
             Self::Optional(_) => "optional_type",
             Self::Type => "type",
             Self::Opaque(name) => name,

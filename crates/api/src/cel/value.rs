@@ -77,6 +77,8 @@ pub enum Map<'a> {
     Object(&'a serde_json::Map<String, Json>, Arc<ObjectType>),
     /// A map that was made.
     Made(Arc<BTreeMap<Key, Val<'a>>>),
+    /// An object that was made, by the name of its type.
+    Struct(Arc<str>, Arc<BTreeMap<Key, Val<'a>>>),
 }
 
 /// What maps may have as keys. Numbers are one kind of key, whatever their type.
@@ -219,6 +221,7 @@ impl<'a> Val<'a> {
             Self::Timestamp(_) => "google.protobuf.Timestamp",
             Self::List(_) => "list",
             Self::Map(Map::Object(_, of)) => &of.name,
+            Self::Map(Map::Struct(name, _)) => name,
             Self::Map(_) => "map",
             Self::Optional(_) => "optional_type",
             Self::Type(_) => "type",
@@ -290,6 +293,40 @@ impl Opaque {
     }
 }
 
+/// What is left for a document. A list may hold another many times over, so that few values make a document without
+/// an end.
+#[derive(Debug)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// No document is bigger than a request (3 MiB).
+    const MAX: usize = 3 << 20;
+
+    pub(super) fn new() -> Self {
+        Self(Self::MAX)
+    }
+
+    /// Takes room for so many octets or values.
+    fn take(&mut self, parts: usize) -> Result<(), EvalError> {
+        self.0 = self.0.checked_sub(parts).ok_or_else(|| EvalError::failed("the value is too big for a document"))?;
+        Ok(())
+    }
+
+    /// Returns how much has been taken.
+    pub(super) fn taken(&self) -> u64 {
+        (Self::MAX - self.0) as u64
+    }
+}
+
+fn parts(json: &Json) -> usize {
+    match json {
+        Json::String(text) => 1 + text.len(),
+        Json::Array(items) => 1 + items.iter().map(parts).sum::<usize>(),
+        Json::Object(map) => 1 + map.iter().map(|(key, value)| key.len() + parts(value)).sum::<usize>(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 1,
+    }
+}
+
 impl<'a> List<'a> {
     pub(super) fn len(&self) -> usize {
         match &self.items {
@@ -316,14 +353,14 @@ impl<'a> Map<'a> {
         match self {
             Self::Json(map, _) => map.len(),
             Self::Object(map, of) => of.fields.values().filter(|field| map.contains_key(&field.name)).count(),
-            Self::Made(map) => map.len(),
+            Self::Made(map) | Self::Struct(_, map) => map.len(),
         }
     }
 
     /// Returns the value under a key.
     pub(super) fn get(&self, key: &Key) -> Result<Option<Val<'a>>, EvalError> {
         match (self, key) {
-            (Self::Made(map), _) => Ok(map.get(key).cloned()),
+            (Self::Made(map) | Self::Struct(_, map), _) => Ok(map.get(key).cloned()),
             (Self::Json(map, of), Key::Text(name)) => map.get(&**name).map(|value| Val::of(value, of)).transpose(),
             (Self::Object(map, of), Key::Text(name)) => {
                 let Some(field) = of.fields.get(&**name) else { return Ok(None) };
@@ -341,7 +378,7 @@ impl<'a> Map<'a> {
                 let there = of.fields.iter().filter(|(_, field)| map.contains_key(&field.name));
                 there.map(|(name, _)| Key::Text(name.as_str().into())).collect()
             }
-            Self::Made(map) => map.keys().cloned().collect(),
+            Self::Made(map) | Self::Struct(_, map) => map.keys().cloned().collect(),
         }
     }
 
@@ -354,33 +391,48 @@ impl<'a> Map<'a> {
 }
 
 impl Val<'_> {
-    /// Returns the value as a document: what a mutation or an audit annotation needs of it.
+    /// Returns the value as a document.
     ///
     /// # Errors
-    /// If it is nothing that documents have.
+    /// If it is nothing that documents have, or too big for one.
     pub fn to_json(&self) -> Result<Json, EvalError> {
+        self.document(&mut Room::new())
+    }
+
+    /// Returns the value as a document, which takes room.
+    pub(super) fn document(&self, room: &mut Room) -> Result<Json, EvalError> {
+        room.take(1)?;
         Ok(match self {
             Self::Null | Self::Optional(None) => Json::Null,
             Self::Bool(value) => (*value).into(),
             Self::Int(number) => (*number).into(),
             Self::Uint(number) => (*number).into(),
             Self::Double(number) => (*number).into(),
-            Self::Text(text) => text.as_str().into(),
+            Self::Text(text) => {
+                room.take(text.as_str().len())?;
+                text.as_str().into()
+            }
             Self::Bytes(bytes) => {
+                room.take(bytes.len())?;
                 use base64::Engine as _;
                 base64::engine::general_purpose::STANDARD.encode(bytes).into()
             }
             Self::Duration(_) | Self::Timestamp(_) | Self::Opaque(Opaque::Quantity(_)) => self.to_text()?.into(),
-            Self::List(list) => list.iter().map(|item| item?.to_json()).collect::<Result<Vec<Json>, _>>()?.into(),
-            Self::Map(Map::Object(map, _)) => Json::Object((*map).clone()),
+            Self::List(list) => list.iter().map(|item| item?.document(room)).collect::<Result<Vec<Json>, _>>()?.into(),
+            Self::Map(Map::Object(map, _)) => {
+                map.values().try_for_each(|value| room.take(parts(value)))?;
+                Json::Object((*map).clone())
+            }
             Self::Map(map) => {
                 let pairs = map.iter().map(|pair| {
                     let (key, value) = pair?;
-                    Ok::<_, EvalError>((Val::from(key).to_text()?, value.to_json()?))
+                    let key = Val::from(key).to_text()?;
+                    room.take(key.len())?;
+                    Ok::<_, EvalError>((key, value.document(room)?))
                 });
                 Json::Object(pairs.collect::<Result<_, _>>()?)
             }
-            Self::Optional(Some(value)) => value.to_json()?,
+            Self::Optional(Some(value)) => value.document(room)?,
             Self::Type(_) | Self::Opaque(_) => {
                 return Err(EvalError::failed(format!("type conversion error from {} to JSON", self.type_name())));
             }

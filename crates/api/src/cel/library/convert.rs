@@ -118,7 +118,7 @@ fn to_bytes<'a>(value: &Val<'a>) -> Result<Val<'a>, EvalError> {
 
 fn to_timestamp<'a>(value: &Val<'a>) -> Result<Val<'a>, EvalError> {
     let time = match value {
-        Val::Text(text) => time::parse_date(text.as_str()),
+        Val::Text(text) => time::parse_time(text.as_str()),
         Val::Int(seconds) => Time::from_second(*seconds).ok(),
         _ => return Err(EvalError::no_overload()),
     };

@@ -7,7 +7,7 @@ use crate::cel::error::EvalError;
 use crate::cel::functions::tenth;
 use crate::cel::meter::Meter;
 use crate::cel::types::ListKind;
-use crate::cel::value::{List, Map, Opaque, Val};
+use crate::cel::value::{List, Map, Opaque, Room, Val};
 
 /// Whether two values are the same. What lies deeper than the first level is paid for here.
 pub(in crate::cel) fn equal(meter: &mut Meter<'_>, left: &Val<'_>, right: &Val<'_>) -> Result<bool, EvalError> {
@@ -55,8 +55,8 @@ fn equal_lists<'a>(meter: &mut Meter<'_>, left: &List<'a>, right: &List<'a>) -> 
     }
     if !matches!(left.kind, ListKind::Atomic) {
         meter.charge(tenth((left.len() + right.len()) as u64))?;
-        let others = by_key(right, &left.kind)?;
-        for (key, value) in by_key(left, &left.kind)? {
+        let others = by_key(meter, right, &left.kind)?;
+        for (key, value) in by_key(meter, left, &left.kind)? {
             let same = match others.get(&key) {
                 Some(other) => inner(meter, &value, other)?,
                 None => false,
@@ -76,18 +76,20 @@ fn equal_lists<'a>(meter: &mut Meter<'_>, left: &List<'a>, right: &List<'a>) -> 
 }
 
 /// Returns the items of a set or a list with keys, by what tells them apart.
-pub(super) fn by_key<'a>(list: &List<'a>, kind: &ListKind) -> Result<BTreeMap<String, Val<'a>>, EvalError> {
+fn by_key<'a>(meter: &mut Meter<'_>, list: &List<'a>, kind: &ListKind) -> Result<BTreeMap<String, Val<'a>>, EvalError> {
     list.iter()
         .map(|item| {
             let item = item?;
-            Ok((key_of(&item, kind)?, item))
+            Ok((key_of(meter, &item, kind)?, item))
         })
         .collect()
 }
 
-/// Returns what tells an item apart, as a text.
-pub(super) fn key_of(item: &Val<'_>, kind: &ListKind) -> Result<String, EvalError> {
-    let json = item.to_json()?;
+/// Returns what tells an item apart, as a text. Items of a usual size cost nothing, as in Kubernetes.
+pub(super) fn key_of(meter: &mut Meter<'_>, item: &Val<'_>, kind: &ListKind) -> Result<String, EvalError> {
+    let mut room = Room::new();
+    let json = item.document(&mut room)?;
+    meter.charge(room.taken() / 1_000)?;
     Ok(match kind {
         ListKind::Map(keys) => {
             let parts: Vec<_> = keys.iter().map(|key| json.get(key).cloned().unwrap_or_default()).collect();
@@ -98,7 +100,12 @@ pub(super) fn key_of(item: &Val<'_>, kind: &ListKind) -> Result<String, EvalErro
 }
 
 fn equal_maps<'a>(meter: &mut Meter<'_>, left: &Map<'a>, right: &Map<'a>) -> Result<bool, EvalError> {
-    if left.len() != right.len() {
+    let same_kind = match (left, right) {
+        (Map::Struct(one, _), Map::Struct(other, _)) => one == other,
+        (Map::Struct(..), _) | (_, Map::Struct(..)) => false,
+        _ => true,
+    };
+    if !same_kind || left.len() != right.len() {
         return Ok(false);
     }
     for pair in left.iter() {

@@ -47,7 +47,7 @@ pub(super) static FUNCTIONS: &[Overload] = &[
     }),
 ];
 
-fn list<'v, 'a>(args: &'v [Val<'a>]) -> Result<&'v List<'a>, EvalError> {
+pub(super) fn list<'v, 'a>(args: &'v [Val<'a>]) -> Result<&'v List<'a>, EvalError> {
     match &args[0] {
         Val::List(list) => Ok(list),
         _ => Err(EvalError::no_overload()),

@@ -9,7 +9,9 @@ mod convert;
 pub(super) mod equality;
 pub(super) mod format;
 mod ip;
+mod jsonpatch;
 mod lists;
+mod lists_ext;
 mod operators;
 mod optional;
 mod printf;
@@ -22,7 +24,7 @@ pub(super) mod time;
 pub(super) mod url;
 
 /// Every function there is.
-pub(super) static ALL: [&[Overload]; 19] = [
+pub(super) static ALL: [&[Overload]; 21] = [
     operators::FUNCTIONS,
     &operators::LESS,
     &operators::LESS_OR_EQUAL,
@@ -32,6 +34,7 @@ pub(super) static ALL: [&[Overload]; 19] = [
     time::FUNCTIONS,
     strings::FUNCTIONS,
     lists::FUNCTIONS,
+    lists_ext::FUNCTIONS,
     sets::FUNCTIONS,
     optional::FUNCTIONS,
     regex::FUNCTIONS,
@@ -42,6 +45,8 @@ pub(super) static ALL: [&[Overload]; 19] = [
     semver::FUNCTIONS,
     format::FUNCTIONS,
     authz::FUNCTIONS,
+    jsonpatch::FUNCTIONS,
 ];
 
+pub(super) use lists_ext::sort_by;
 pub(super) use regex::compile as compile_regex;

@@ -159,7 +159,7 @@ fn join_bytes<'a>(args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
 }
 
 /// Sets join without repeating, and lists with keys replace what has the same key (`cel/common/values.go`).
-fn join_lists<'a>(_: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
+fn join_lists<'a>(meter: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
     let (Val::List(a), Val::List(b)) = (&args[0], &args[1]) else { return Err(no_overload()) };
     let mut items: Vec<Val<'a>> = a.iter().collect::<Result<_, _>>()?;
     if matches!(a.kind, ListKind::Atomic) {
@@ -168,11 +168,11 @@ fn join_lists<'a>(_: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalEr
         }
         return Ok(Val::list(items));
     }
-    let keys = items.iter().map(|item| equality::key_of(item, &a.kind)).collect::<Result<Vec<_>, _>>()?;
+    let keys = items.iter().map(|item| equality::key_of(meter, item, &a.kind)).collect::<Result<Vec<_>, _>>()?;
     let mut places: BTreeMap<String, usize> = keys.into_iter().zip(0..).collect();
     for item in b.iter() {
         let item = item?;
-        let key = equality::key_of(&item, &a.kind)?;
+        let key = equality::key_of(meter, &item, &a.kind)?;
         if let Some(&place) = places.get(&key) {
             items[place] = item;
         } else {

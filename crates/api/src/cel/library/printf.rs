@@ -28,6 +28,10 @@ pub(super) fn format<'a>(meter: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<
         }
         let value = values.get(used)?.ok_or_else(|| failed(&format!("index {used} out of range")))?;
         used += 1;
+        if verb == 's' {
+            show(meter, &value, &mut made)?;
+            continue;
+        }
         let part = fill(&value, verb, precision)?;
         meter.charge(tenth(part.len() as u64))?;
         made.push_str(&part);
@@ -70,7 +74,6 @@ fn fill(value: &Val<'_>, verb: char, precision: Option<usize>) -> Result<String,
         ))
     };
     Ok(match (verb, value) {
-        ('s', value) => show(value)?,
         ('d', Val::Int(number)) => number.to_string(),
         ('d', Val::Uint(number)) => number.to_string(),
         ('d', Val::Double(number)) if !number.is_finite() => double_text(*number),
@@ -138,20 +141,39 @@ fn hex(value: &Val<'_>) -> Option<String> {
     Some(digits)
 }
 
-/// Writes any value as `%s` shows it.
-fn show(value: &Val<'_>) -> Result<String, EvalError> {
-    Ok(match value {
+/// Writes any value as `%s` shows it. A list may hold another many times over, so that every part is paid for.
+fn show(meter: &mut Meter<'_>, value: &Val<'_>, shown: &mut String) -> Result<(), EvalError> {
+    match value {
         Val::List(list) => {
-            let parts = list.iter().map(|item| show(&item?)).collect::<Result<Vec<_>, _>>()?;
-            format!("[{}]", parts.join(", "))
+            meter.charge(tenth(list.len() as u64))?;
+            shown.push('[');
+            for (place, item) in list.iter().enumerate() {
+                if place > 0 {
+                    shown.push_str(", ");
+                }
+                show(meter, &item?, shown)?;
+            }
+            shown.push(']');
         }
         Val::Map(map) => {
-            let parts = map.iter().map(|pair| {
+            meter.charge(tenth(map.len() as u64))?;
+            shown.push('{');
+            for (place, pair) in map.iter().enumerate() {
                 let (key, value) = pair?;
-                Ok::<_, EvalError>(format!("{}: {}", show(&key.into())?, show(&value)?))
-            });
-            format!("{{{}}}", parts.collect::<Result<Vec<_>, _>>()?.join(", "))
+                if place > 0 {
+                    shown.push_str(", ");
+                }
+                show(meter, &key.into(), shown)?;
+                shown.push_str(": ");
+                show(meter, &value, shown)?;
+            }
+            shown.push('}');
         }
-        other => other.to_text()?,
-    })
+        other => {
+            let text = other.to_text()?;
+            meter.charge(tenth(text.len() as u64))?;
+            shown.push_str(&text);
+        }
+    }
+    Ok(())
 }

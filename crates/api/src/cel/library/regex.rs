@@ -2,7 +2,7 @@
 
 use regex::{Regex, RegexBuilder};
 
-use super::strings::text;
+use super::strings::{parts, text};
 use crate::cel::error::EvalError;
 use crate::cel::functions::Cost::Regex as PerMatch;
 use crate::cel::functions::Sig::{Int, List, Text};
@@ -40,5 +40,5 @@ fn find_all<'a>(meter: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, Eval
     };
     let pattern = meter.pattern(text(args, 1)?)?;
     let found = pattern.find_iter(text(args, 0)?).take(most);
-    Ok(Val::list(found.map(|found| Val::text(found.as_str())).collect()))
+    parts(meter, found.map(|found| found.as_str()))
 }

@@ -28,8 +28,8 @@ pub(super) static FUNCTIONS: &[Overload] = &[
     method("trim", &[Text], Text, PerText(1), |_, args| Ok(Val::text(text(args, 0)?.trim()))),
     method("replace", &[Text, Text, Text], Text, PerText(2), replace),
     method("replace", &[Text, Text, Text, Int], Text, PerText(2), replace),
-    method("split", &[Text, Text], List(&Text), PerText(2), |_, args| split(args)),
-    method("split", &[Text, Text, Int], List(&Text), PerText(2), |_, args| split(args)),
+    method("split", &[Text, Text], List(&Text), PerText(2), split),
+    method("split", &[Text, Text, Int], List(&Text), PerText(2), split),
     method("substring", &[Text, Int], Text, PerText(1), |_, args| substring(args)),
     method("substring", &[Text, Int, Int], Text, PerText(1), |_, args| substring(args)),
     method("join", &[List(&Text)], Text, Join, |_, args| join(args)),
@@ -104,26 +104,38 @@ fn replace<'a>(meter: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalE
     Ok(Val::text(text.replacen(old, new, times)))
 }
 
-fn split<'a>(args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
+/// How many parts of a text come with the price of reading it. A part takes many times the memory of a character, so that
+/// more of them are paid for one by one.
+const PARTS_FREE: usize = 1_000;
+
+/// Returns the parts of a text, or of what was found in it, as a list.
+pub(super) fn parts<'a, 't>(meter: &mut Meter<'_>, parts: impl Iterator<Item = &'t str>) -> Result<Val<'a>, EvalError> {
+    let mut items = Vec::new();
+    for part in parts {
+        if items.len() >= PARTS_FREE {
+            meter.charge(1)?;
+        }
+        items.push(Val::text(part));
+    }
+    Ok(Val::list(items))
+}
+
+fn split<'a>(meter: &mut Meter<'_>, args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
     let (text, separator) = (text(args, 0)?, text(args, 1)?);
-    let parts = match number(args, 2)? {
+    let most = match number(args, 2)? {
         Some(0) => return Ok(Val::list(Vec::new())),
-        Some(parts) => usize::try_from(parts).unwrap_or(usize::MAX),
+        Some(most) => usize::try_from(most).unwrap_or(usize::MAX),
         None => usize::MAX,
     };
-    let made = |part: &str| Val::text(part);
-    if separator.is_empty() {
-        let mut items: Vec<Val<'a>> = Vec::new();
-        for (count, (at, c)) in text.char_indices().enumerate() {
-            if count + 1 == parts {
-                items.push(made(&text[at..]));
-                break;
-            }
-            items.push(made(c.encode_utf8(&mut [0; 4])));
-        }
-        return Ok(Val::list(items));
+    if !separator.is_empty() {
+        return parts(meter, text.splitn(most, separator));
     }
-    Ok(Val::list(text.splitn(parts, separator).map(made).collect()))
+    let chars = text.char_indices().enumerate().take(most);
+    let part = |(place, (at, c)): (usize, (usize, char))| {
+        let end = if place + 1 == most { text.len() } else { at + c.len_utf8() };
+        &text[at..end]
+    };
+    parts(meter, chars.map(part))
 }
 
 fn substring<'a>(args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {

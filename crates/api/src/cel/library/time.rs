@@ -107,6 +107,11 @@ pub(in crate::cel) fn parse_date(text: &str) -> Option<Moment> {
         let day: Date = text.parse().ok()?;
         return day.to_datetime(Time::midnight()).to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
     }
+    parse_time(text)
+}
+
+/// Reads a time of RFC 3339.
+pub(in crate::cel) fn parse_time(text: &str) -> Option<Moment> {
     // Only what names its offset is a point in time; jiff takes a space for the `T`, Go does not.
     let has_form = text.as_bytes().get(10) == Some(&b'T') && !text.contains('[');
     has_form.then(|| text.parse().ok()).flatten()

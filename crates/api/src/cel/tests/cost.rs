@@ -43,6 +43,36 @@ fn runs_cost_what_they_cost_in_kubernetes() {
     }
 }
 
+/// A list that holds another twice, again and again, is small in memory and endless for whoever goes through it.
+#[test]
+fn what_is_shared_is_paid_for_as_often_as_it_is_seen() {
+    let doubled = |leaf: &str| format!("[{leaf}]{}", ".map(x, [x, x])".repeat(60));
+    let (numbers, texts) = (doubled("1"), doubled("''"));
+    let env = Env::default().with("self", Type::Dyn);
+    let set = json!({"s": []});
+    for source in [
+        format!("{numbers}.indexOf([]) == 0"),
+        format!("dyn({texts}).indexOf(dyn([])) == 0"),
+        format!("{numbers} == {numbers}"),
+        format!("'%s'.format([{texts}]) == ''"),
+        format!("'%s'.format([{numbers}]) == ''"),
+        format!("dyn({numbers}).flatten(70) == []"),
+        "lists.range(9000000).size() == 0".to_owned(),
+        "lists.range(2000).distinct().size() == 0".to_owned(),
+        "lists.range(2000).sortBy(x, -x).size() == 0".to_owned(),
+        "[dyn(1)].map(x, 'a'.matches('b'))".to_owned()
+            + &".map(x, [x, x])".repeat(50)
+            + ".slice(0, 1).flatten(60) == []",
+    ] {
+        let program = Program::compile(&source, &env).unwrap_or_else(|error| panic!("{source}: {error}"));
+        let ran = program.evaluate(&Bindings::new().with_json("self", &set), &mut Budget::new(100_000_000));
+        assert_eq!(ran.map(|_| ()), Err(EvalError::CallLimit), "{source}");
+    }
+    let whole = Program::compile(&numbers, &env).expect("an expression");
+    let value = whole.evaluate(&Bindings::new(), &mut Budget::new(100_000_000)).expect("it is small");
+    assert_eq!(value.to_json(), Err(EvalError::Failed("the value is too big for a document".to_owned())));
+}
+
 #[test]
 fn a_run_that_explodes_is_stopped() {
     let list: Vec<i32> = (0..200).collect();

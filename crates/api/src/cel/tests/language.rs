@@ -25,8 +25,8 @@ fn literals_are_read_as_written() {
         ("'''a\n'b' c'''", json!("a\n'b' c")),
         (r"'\u00e9\U0001F600\x41\101'", json!("é😀AA")),
         (r"b'\xff\x00'", json!("/wA=")),
-        ("[1, 'a', null,]", json!([1, "a", null])),
-        ("{'a': 1, 'b': [2]}", json!({"a": 1, "b": [2]})),
+        ("[dyn(1), dyn('a'), dyn(null),]", json!([1, "a", null])),
+        ("{'a': dyn(1), 'b': dyn([2])}", json!({"a": 1, "b": [2]})),
         ("true // the rest is silence", json!(true)),
     ]);
 }
@@ -262,7 +262,7 @@ fn optionals_say_what_is_missing() {
         "optional.of(1) != optional.none()",
     ]);
     come_to(&[
-        ("[?self.?none, ?self.?name, 'z']", json!(["web-1", "z"])),
+        ("[?self.?none, ?self.?name, dyn('z')]", json!(["web-1", "z"])),
         ("{?'a': self.?none, ?'b': self.?name}", json!({"b": "web-1"})),
     ]);
     fail_with(&[
@@ -299,8 +299,8 @@ fn types_convert() {
         ("uint(-1)", "unsigned integer overflow"),
         ("string(b'\\xff')", "invalid UTF-8"),
         ("bool('yes')", "type conversion error"),
-        ("duration('x')", "type conversion error from 'string' to 'google.protobuf.Duration'"),
-        ("timestamp('2024-02-30T10:00:00Z')", "type conversion error"),
+        ("duration('' + 'x')", "type conversion error from 'string' to 'google.protobuf.Duration'"),
+        ("timestamp('' + '2024-02-30T10:00:00Z')", "type conversion error"),
     ]);
 }
 

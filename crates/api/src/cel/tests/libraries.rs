@@ -60,14 +60,14 @@ fn strings() {
 #[test]
 fn formats_fill_in_values() {
     come_to(&[
-        ("'%s and %d'.format(['a', 2])", json!("a and 2")),
-        ("'%s'.format([[1, 'a', true]])", json!("[1, a, true]")),
+        ("'%s and %d'.format(['a', dyn(2)])", json!("a and 2")),
+        ("'%s'.format([[dyn(1), 'a', true]])", json!("[1, a, true]")),
         ("'%s'.format([{'a': 1}])", json!("{a: 1}")),
         ("'%.2f'.format([1.5])", json!("1.50")),
         ("'%f'.format([1])", json!("1.000000")),
         ("'%e'.format([1052.5])", json!("1.052500e+03")),
-        ("'%x %X %x'.format([255, 255, 'ab'])", json!("ff FF 6162")),
-        ("'%b %o %b'.format([5, 8, true])", json!("101 10 1")),
+        ("'%x %X %x'.format([dyn(255), 255, 'ab'])", json!("ff FF 6162")),
+        ("'%b %o %b'.format([dyn(5), 8, true])", json!("101 10 1")),
         ("'100%%'.format([])", json!("100%")),
     ]);
     fail_with(&[
@@ -109,14 +109,14 @@ fn sets() {
         "sets.contains([], [])",
         "!sets.contains([], [1])",
         "sets.contains([1, 2, 3, 4], [2, 3])",
-        "sets.contains([1, 2.0, 3u], [1.0, 2u, 3])",
+        "sets.contains([dyn(1), dyn(2.0), dyn(3u)], [dyn(1.0), dyn(2u), dyn(3)])",
         "sets.equivalent([], [])",
         "sets.equivalent([1], [1, 1])",
-        "sets.equivalent([1], [1u, 1.0])",
+        "sets.equivalent([dyn(1)], [dyn(1u), dyn(1.0)])",
         "!sets.equivalent([1, 2], [1])",
         "!sets.intersects([1], [])",
         "sets.intersects([1], [1, 2])",
-        "sets.intersects([[1], [2, 3]], [[1, 2], [2, 3.0]])",
+        "sets.intersects([[dyn(1)], [dyn(2), dyn(3)]], [[dyn(1), dyn(2)], [dyn(2), dyn(3.0)]])",
     ]);
 }
 
@@ -266,5 +266,40 @@ fn named_formats() {
         "!format.qualifiedName().validate('apps.v1/deployment').hasValue()",
         "format.labelValue().validate('a b').value().size() == 1",
         "!format.dns1035Label().validate('a-b').hasValue()",
+    ]);
+}
+
+/// The examples of `cel-go/ext/lists.go`.
+#[test]
+fn lists_are_cut_turned_and_sorted() {
+    come_to(&[
+        ("[1, 2, 3, 4].slice(1, 3)", json!([2, 3])),
+        ("[1].slice(1, 1)", json!([])),
+        ("[[1], [2, 3], []].flatten()", json!([1, 2, 3])),
+        ("[dyn(1), dyn([2, 3]), dyn([4])].flatten()", json!([1, 2, 3, 4])),
+        ("[[[1, 2]], [[3]]].flatten(0)", json!([[[1, 2]], [[3]]])),
+        ("[[[1]], [[2, 3]]].flatten(2)", json!([1, 2, 3])),
+        ("[5, 3, 1, 2].reverse()", json!([2, 1, 3, 5])),
+        ("['b', 'b', 'c', 'a', 'c'].distinct()", json!(["b", "c", "a"])),
+        ("lists.range(5)", json!([0, 1, 2, 3, 4])),
+        ("[3, 2, 1].sort()", json!([1, 2, 3])),
+        ("['b', 'c', 'a'].sort()", json!(["a", "b", "c"])),
+        ("[0.0 / 0.0, 1.0, -1.0].sort()[0]", json!(-1.0)),
+        ("self.ports.sortBy(p, -p.port).map(p, p.name)", json!(["https", "http"])),
+        ("[].sortBy(x, x)", json!([])),
+    ]);
+    fail_with(&[
+        ("[1].slice(0, 2)", "cannot slice(0, 2), list is length 1"),
+        ("[1].slice(-1, 1)", "cannot slice(-1, 1), negative indexes not supported"),
+        ("[1].slice(1, 0)", "cannot slice(1, 0), start index must be less than or equal to end index"),
+        ("[1].flatten(-1)", "level must be non-negative"),
+        ("lists.range(-1)", "lists.range: size must be non-negative, got -1"),
+        ("[dyn(1), dyn('b')].sort()", "list elements must have the same type"),
+        ("[[1, 2]].sort()", "found no matching overload for 'sort'"),
+        (
+            "[1].sortBy(x, [x])",
+            "found no matching overload for '@sortByAssociatedKeys' applied to 'list(int).(list(list(int)))'",
+        ),
+        ("dyn([1]).sortBy(x, dyn([x]))", "list elements must be comparable"),
     ]);
 }
