@@ -15,8 +15,8 @@ const COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
 /// Returns the document after the patch.
 ///
 /// # Errors
-/// [`Error::Malformed`] if the patch is no list of operations, [`Error::Unprocessable`] if a test fails or a path
-/// leads nowhere, [`Error::TooLarge`] if it is or makes too much.
+/// [`Error::Malformed`] if the patch is no list of operations, [`Error::TestFailed`] if a test fails,
+/// [`Error::Unprocessable`] if a path leads nowhere, [`Error::TooLarge`] if it is or makes too much.
 pub fn json(object: &Object, patch: &Value) -> Result<Object, Error> {
     let operations = parse(patch)?;
     let mut document = Value::Object(object.0.clone());
@@ -37,7 +37,7 @@ pub fn json(object: &Object, patch: &Value) -> Result<Object, Error> {
             continue;
         }
         json_patch::patch_unsafe(&mut document, std::slice::from_ref(operation))
-            .map_err(|error| Error::Unprocessable(sentence(operation, &error.kind)))?;
+            .map_err(|error| refusal(operation, &error.kind))?;
     }
     match document {
         Value::Object(map) => Ok(Object(map)),
@@ -63,6 +63,11 @@ fn parse(patch: &Value) -> Result<Patch, Error> {
         return Err(Error::TooLarge(text));
     }
     serde_json::from_value(patch.clone()).map_err(|error| Error::Malformed(format!("error decoding patch: {error}")))
+}
+
+fn refusal(operation: &PatchOperation, kind: &PatchErrorKind) -> Error {
+    let text = sentence(operation, kind);
+    if matches!(kind, PatchErrorKind::TestFailed) { Error::TestFailed(text) } else { Error::Unprocessable(text) }
 }
 
 /// Says what failed as `evanphx/json-patch` does, because users search for these sentences.
@@ -124,7 +129,7 @@ mod tests {
     fn a_failing_test_is_unprocessable() {
         let patch = value!([{"op": "test", "path": "/metadata/labels/a", "value": "x"}]);
         let text = "testing value /metadata/labels/a failed: test failed";
-        assert_eq!(json(&object(), &patch), Err(Error::Unprocessable(text.into())));
+        assert_eq!(json(&object(), &patch), Err(Error::TestFailed(text.into())));
     }
 
     #[test]
@@ -139,7 +144,8 @@ mod tests {
             value!([{"op": "test", "path": "/no/where", "value": null}]),
             value!([{"op": "test", "path": "/metadata/finalizers", "value": []}]),
         ] {
-            assert!(matches!(json(&object(), &patch), Err(Error::Unprocessable(_))), "{patch}");
+            let refused = json(&object(), &patch);
+            assert!(matches!(refused, Err(Error::Unprocessable(_) | Error::TestFailed(_))), "{patch}");
         }
     }
 

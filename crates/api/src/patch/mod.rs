@@ -14,6 +14,7 @@ mod fieldset;
 mod json;
 mod managed;
 mod merge;
+mod overlay;
 mod strategic;
 mod typed;
 
@@ -22,6 +23,7 @@ pub use fieldset::{FieldSet, PathElement};
 pub use json::json;
 pub use managed::{Tracking, Writer, update_managers};
 pub use merge::{merge, merge_values};
+pub use overlay::overlay;
 pub use strategic::strategic;
 
 /// Why a patch was refused.
@@ -33,6 +35,9 @@ pub enum Error {
     /// The patch does not fit the document: 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// A `test` of the patch does not hold: 422.
+    #[error("{0}")]
+    TestFailed(String),
     /// The patch would make too much: 413.
     #[error("{0}")]
     TooLarge(String),
@@ -43,7 +48,7 @@ impl From<Error> for crate::Status {
     fn from(error: Error) -> Self {
         let (code, reason) = match &error {
             Error::Malformed(_) => (400, "BadRequest"),
-            Error::Unprocessable(_) => (422, "Invalid"),
+            Error::Unprocessable(_) | Error::TestFailed(_) => (422, "Invalid"),
             Error::TooLarge(_) => (413, "RequestEntityTooLarge"),
         };
         Self { code, reason: reason.to_owned(), message: error.to_string(), details: None }
