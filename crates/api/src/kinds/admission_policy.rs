@@ -44,6 +44,7 @@ pub(super) const MUTATING_POLICY: Simple = Simple {
     ],
     cells: |object, now| policy_cells(object, "mutations", now),
     default: default_policy,
+    validate: policy_rules::validate_mutating_policy,
     parts: Parts::Spec,
     ..Simple::PLAIN
 };
@@ -59,7 +60,11 @@ const BINDING_COLUMNS: Columns = &[
 pub(super) const VALIDATING_BINDING: Simple = Simple { validate: policy_rules::validate_binding, ..POLICY_BINDING };
 
 /// The manners of the bindings of mutating policies.
-pub(super) const POLICY_BINDING: Simple = Simple {
+pub(super) const MUTATING_BINDING: Simple =
+    Simple { validate: policy_rules::validate_mutating_binding, ..POLICY_BINDING };
+
+/// The manners of all bindings.
+const POLICY_BINDING: Simple = Simple {
     columns: BINDING_COLUMNS,
     cells: |object, now| {
         let policy = object.str_at(&["spec", "policyName"]).into();

@@ -152,7 +152,7 @@ const TABLE: &[Row] = &[
     Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(storage::VOLUME_ATTACHMENT)),
     Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::VOLUME_ATTRIBUTES_CLASS)),
     Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_POLICY)),
-    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::POLICY_BINDING)),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_BINDING)),
     Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Mutating)),
     Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission_policy::VALIDATING_POLICY)),
     Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::VALIDATING_BINDING)),

@@ -10,6 +10,10 @@ use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
 
+mod mutating;
+
+pub(super) use mutating::{validate_mutating_binding, validate_mutating_policy};
+
 const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
 
@@ -18,6 +22,20 @@ pub(super) fn validate_policy(object: &Object, _old: Option<&Object>) -> Vec<Fie
     let null = Value::Null;
     let spec = object.at(&["spec"]).unwrap_or(&null);
     let mut errors = Vec::new();
+    common(spec, &mut errors);
+    if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
+        let why = "validations or auditAnnotations must contain at least one item";
+        errors.push(FieldError::required("spec.validations", why));
+        errors.push(FieldError::required("spec.auditAnnotations", why));
+    }
+    names(spec, &mut errors);
+    messages(spec, &mut errors);
+    errors.extend(Policy::compile(spec).err().into_iter().flatten());
+    errors
+}
+
+/// What all policies have: what happens if they fail, their parameters, and what they are about.
+fn common(spec: &Value, errors: &mut Vec<FieldError>) {
     match text(spec, "failurePolicy") {
         "" => errors.push(FieldError::required("spec.failurePolicy", "")),
         "Fail" | "Ignore" => {}
@@ -34,31 +52,16 @@ pub(super) fn validate_policy(object: &Object, _old: Option<&Object>) -> Vec<Fie
             if list(constraints, "resourceRules").is_empty() {
                 errors.push(FieldError::required("spec.matchConstraints.resourceRules", ""));
             }
-            resources(constraints, "spec.matchConstraints", &mut errors);
+            resources(constraints, "spec.matchConstraints", errors);
         }
     }
-    if list(spec, "validations").is_empty() && list(spec, "auditAnnotations").is_empty() {
-        let why = "validations or auditAnnotations must contain at least one item";
-        errors.push(FieldError::required("spec.validations", why));
-        errors.push(FieldError::required("spec.auditAnnotations", why));
-    }
-    names(spec, &mut errors);
-    messages(spec, &mut errors);
-    errors.extend(Policy::compile(spec).err().into_iter().flatten());
-    errors
 }
 
 /// Returns everything that is wrong with a binding of a validating policy.
 pub(super) fn validate_binding(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
     let null = Value::Null;
     let spec = object.at(&["spec"]).unwrap_or(&null);
-    let mut errors = policy_name(spec);
-    if let Some(reference) = spec.get("paramRef").filter(|reference| reference.is_object()) {
-        param_ref(reference, &mut errors);
-    }
-    if let Some(constraints) = spec.get("matchResources").filter(|constraints| constraints.is_object()) {
-        resources(constraints, "spec.matchResources", &mut errors);
-    }
+    let mut errors = binding(spec);
     let actions = list(spec, "validationActions");
     if actions.is_empty() {
         errors.push(FieldError::required("spec.validationActions", "at least one validation action is required"));
@@ -76,6 +79,18 @@ pub(super) fn validate_binding(object: &Object, _old: Option<&Object>) -> Vec<Fi
         let why = "must not contain both Deny and Warn (repeating the same validation failure information in the API \
                    response and headers serves no purpose)";
         errors.push(FieldError::invalid("spec.validationActions", Value::from(actions.to_vec()), why));
+    }
+    errors
+}
+
+/// What all bindings have: a policy, parameters, and what it is used for.
+fn binding(spec: &Value) -> Vec<FieldError> {
+    let mut errors = policy_name(spec);
+    if let Some(reference) = spec.get("paramRef").filter(|reference| reference.is_object()) {
+        param_ref(reference, &mut errors);
+    }
+    if let Some(constraints) = spec.get("matchResources").filter(|constraints| constraints.is_object()) {
+        resources(constraints, "spec.matchResources", &mut errors);
     }
     errors
 }
