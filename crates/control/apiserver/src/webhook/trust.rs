@@ -42,13 +42,12 @@ pub(crate) struct Trust {
 /// Says what is wrong with the bundle, in Kubernetes' words.
 pub(crate) fn config(trust: &Trust, identity: Option<&Identity>) -> Result<ClientConfig, String> {
     let provider = Arc::new(ring::default_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match &trust.verification {
-        Verification::None => Arc::new(Anybody(provider.clone())),
-        Verification::Bundle(pem) => Arc::new(Bundled::new(bundle(pem)?, provider.clone())?),
-        Verification::System => {
-            Arc::new(Bundled::new(rustls_native_certs::load_native_certs().certs, provider.clone())?)
-        }
+    let believed = match &trust.verification {
+        Verification::None => Believed::Anybody,
+        Verification::Bundle(pem) => Believed::by(bundle(pem)?, &provider)?,
+        Verification::System => Believed::by(rustls_native_certs::load_native_certs().certs, &provider)?,
     };
+    let verifier = Arc::new(Verifier { believed, provider: provider.clone() });
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
         .map_err(|error| error.to_string())?
@@ -118,17 +117,20 @@ fn bare_name(shown: &str) -> &str {
     inner.trim_end_matches(')').trim_matches('"')
 }
 
-/// Believes what a set of roots vouches for, and the roots themselves.
+/// Who is believed to be the server.
 #[derive(Debug)]
-struct Bundled {
-    roots: Vec<CertificateDer<'static>>,
-    /// None if no root is fit to vouch for others.
-    issuers: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
+enum Believed {
+    Anybody,
+    /// Whom these roots vouch for, and the roots themselves.
+    VouchedFor {
+        roots: Vec<CertificateDer<'static>>,
+        /// `None` if no root is fit to vouch for others.
+        issuers: Option<Arc<WebPkiServerVerifier>>,
+    },
 }
 
-impl Bundled {
-    fn new(roots: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+impl Believed {
+    fn by(roots: Vec<CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots.iter().cloned());
         let issuers = if store.is_empty() {
@@ -137,11 +139,18 @@ impl Bundled {
             let built = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
             Some(built.map_err(|error| error.to_string())?)
         };
-        Ok(Self { roots, issuers, provider })
+        Ok(Self::VouchedFor { roots, issuers })
     }
 }
 
-impl ServerCertVerifier for Bundled {
+/// Signatures are checked whoever is believed: the server holds the key that it shows.
+#[derive(Debug)]
+struct Verifier {
+    believed: Believed,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -150,11 +159,14 @@ impl ServerCertVerifier for Bundled {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        if self.roots.iter().any(|root| root == end_entity) {
+        let Believed::VouchedFor { roots, issuers } = &self.believed else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        if roots.iter().any(|root| root == end_entity) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
             return check_validity(end_entity, now).map(|()| ServerCertVerified::assertion());
         }
-        let Some(issuers) = &self.issuers else { return Err(CertificateError::UnknownIssuer.into()) };
+        let Some(issuers) = issuers else { return Err(CertificateError::UnknownIssuer.into()) };
         issuers.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 
@@ -189,44 +201,5 @@ fn check_validity(certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(),
         () if now < validity.not_before.timestamp() => Err(CertificateError::NotValidYet.into()),
         () if now > validity.not_after.timestamp() => Err(CertificateError::Expired.into()),
         () => Ok(()),
-    }
-}
-
-/// Believes everybody. The signatures are still checked: the server holds the key that it shows.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        crypto::verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        crypto::verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
