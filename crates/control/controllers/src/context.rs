@@ -66,6 +66,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
     for start in [
         crate::deployment::start,
         crate::replica_set::start,
+        crate::replica_set::start_replication,
         crate::endpoint_slice::start,
         crate::endpoint_slice_mirroring::start,
         crate::job::start,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Deployment -> ReplicaSet -> Pods          deployment, replica_set
+//! ReplicationController -> Pods             replica_set
 //! CronJob -> Jobs -> Pods                    cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
 //! Endpoints by hand -> EndpointSlices       endpoint_slice_mirroring
