@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::decode::{self, Problem, Unknown};
 use crate::meta::{self, NameRule};
 use crate::object::Object;
+use crate::protobuf::omit;
 use crate::schema::{Schema, Type};
 use crate::status::FieldError;
 
@@ -230,6 +231,14 @@ pub struct StoredAs {
 }
 
 impl Resource {
+    /// Gives an object the form in which it is kept: with its defaults, and without what Go leaves out.
+    pub fn complete(&self, object: &mut Object) {
+        if !self.is_custom() {
+            omit::empty(&self.api_version(), &self.kind, &mut object.0);
+        }
+        self.manners.default(object);
+    }
+
     /// Returns everything that is wrong with an object: its metadata, and what its kind says; `old` is the stored
     /// object of an update.
     pub fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{at, child, fill, number, text};
+use super::doc::{at, child_made, fill, number, text};
 use super::pod_spec::Owner;
 use super::print::{self, Col, Columns, Text};
 use super::workload::{self, count};
@@ -35,7 +35,7 @@ const COLUMNS: Columns = &[
 
 impl Manners for Deployment {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "replicas", 1);
         fill(spec, "revisionHistoryLimit", 10);
         fill(spec, "progressDeadlineSeconds", 600);

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{at, child, child_made, fill, flag, has, list, number, text};
+use super::doc::{at, child_made, fill, flag, has, list, number, text};
 use super::pod_spec::{self, Owner};
 use super::print::{self, Boolean, Col, Columns, Number, Text};
 use super::workload;
@@ -55,7 +55,7 @@ impl Manners for Job {
         {
             object.set(&["metadata", "labels"], labels);
         }
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         let missing = |field: &str| spec.get(field).is_none_or(Value::is_null);
         // Without a number of completions, one success is enough; with parallelism alone it is a work queue.
         if missing("completions") && missing("parallelism") {
@@ -81,7 +81,7 @@ impl Manners for Job {
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let mut errors = validate_job_spec(object.at(&["spec"]), "spec");
-        if object.at(&["spec"]).is_some_and(|spec| !has(spec, "selector")) {
+        if object.at(&["spec"]).is_none_or(|spec| !has(spec, "selector")) {
             errors.push(FieldError::required("spec.selector", ""));
         }
         errors.extend(workload::validate_fixed(
@@ -125,7 +125,7 @@ impl Manners for Job {
 /// Makes a selector that finds this job's pods and no other's (`jobStrategy.generateSelector`).
 fn generate_selector(object: &mut Object) {
     let (name, uid) = (object.name().to_owned(), object.uid().to_owned());
-    let Some(spec) = child(&mut object.0, "spec") else { return };
+    let Some(spec) = child_made(&mut object.0, "spec") else { return };
     let Some(template) = child_made(spec, "template") else { return };
     let Some(labels) = child_made(template, "metadata").and_then(|metadata| child_made(metadata, "labels")) else {
         return;
@@ -146,9 +146,7 @@ fn generate_selector(object: &mut Object) {
 }
 
 fn validate_job_spec(spec: Option<&Value>, path: &str) -> Vec<FieldError> {
-    let Some(spec) = spec.filter(|spec| spec.is_object()) else {
-        return vec![FieldError::required(path, "")];
-    };
+    let spec = spec.unwrap_or(&Value::Null);
     let counts = [
         "parallelism",
         "completions",
@@ -232,13 +230,15 @@ fn validate_schedule(schedule: &str, zone: &str) -> Vec<FieldError> {
 
 impl Manners for CronJob {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "concurrencyPolicy", "Allow");
         fill(spec, "suspend", false);
         fill(spec, "successfulJobsHistoryLimit", 3);
         fill(spec, "failedJobsHistoryLimit", 1);
         // The job gets its own defaults when it is made.
-        if let Some(job) = child(spec, "jobTemplate").and_then(|template| child(template, "spec")) {
+        let Some(template) = child_made(spec, "jobTemplate") else { return };
+        let _ = child_made(template, "metadata");
+        if let Some(job) = child_made(template, "spec") {
             workload::default_template(job);
         }
     }
@@ -248,9 +248,7 @@ impl Manners for CronJob {
     }
 
     fn validate(&self, object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        let Some(spec) = object.at(&["spec"]).filter(|spec| spec.is_object()) else {
-            return vec![FieldError::required("spec", "")];
-        };
+        let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
         let mut errors = Vec::new();
         if object.name().len() > 52 {
             errors.push(FieldError::invalid("metadata.name", object.name(), "must be no more than 52 characters"));

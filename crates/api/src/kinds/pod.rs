@@ -6,7 +6,7 @@ mod print;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{at, child, children, flag, list, number, text};
+use super::doc::{at, child_made, children, flag, list, number, text};
 use super::pod_spec::{self, Owner};
 use super::print as table;
 use crate::object::Object;
@@ -24,7 +24,7 @@ pub(super) struct Pod;
 
 impl Manners for Pod {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         pod_spec::default_pod_spec(spec);
         pod_spec::requests_from_limits(spec);
         if spec.get("enableServiceLinks").is_none_or(Value::is_null) {

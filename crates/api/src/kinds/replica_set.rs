@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child, fill};
+use super::doc::{Doc, at, child, child_made, fill};
 use super::pod_spec::{self, Owner};
 use super::print::{self, Col, Columns, Number};
 use super::workload::{self, count};
@@ -30,7 +30,7 @@ const COLUMNS: Columns = &[
 
 impl Manners for ReplicaSet {
     fn default(&self, object: &mut Object) {
-        if let Some(spec) = child(&mut object.0, "spec") {
+        if let Some(spec) = child_made(&mut object.0, "spec") {
             fill(spec, "replicas", 1);
             workload::default_template(spec);
         }
@@ -62,9 +62,12 @@ impl Manners for ReplicationController {
         let labels =
             object.at(&["spec", "template", "metadata", "labels"]).filter(|labels| labels.is_object()).cloned();
         let has_labels = !object.labels().is_empty();
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "replicas", 1);
-        workload::default_template(spec);
+        // Unlike those of its successors, its template is a pointer.
+        if let Some(template) = child(spec, "template") {
+            workload::default_template_itself(template);
+        }
         if let Some(labels) = labels {
             if is_empty_map(spec, "selector") {
                 spec.insert("selector".to_owned(), labels.clone());
@@ -80,9 +83,7 @@ impl Manners for ReplicationController {
     }
 
     fn validate(&self, object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-        let Some(spec) = object.at(&["spec"]).filter(|spec| spec.is_object()) else {
-            return vec![FieldError::required("spec", "")];
-        };
+        let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
         let mut errors = workload::validate_counts(spec, &["replicas", "minReadySeconds"]);
         let selector = at(spec, "selector").map(|labels| json!({"matchLabels": labels}));
         if selector.is_none() {
@@ -153,13 +154,10 @@ mod tests {
 
     #[test]
     fn a_workload_without_a_selector_or_template_says_so() {
-        check_errors(
-            &ReplicaSet,
-            &object(json!({"spec": {}})),
-            None,
-            &["spec.selector: Required value", "spec.template: Required value"],
-        );
-        check_errors(&ReplicaSet, &object(json!({})), None, &["spec: Required value"]);
+        for silent in [json!({"spec": {}}), json!({})] {
+            let expected = ["spec.selector: Required value", "spec.template: Required value"];
+            check_errors(&ReplicaSet, &object(silent), None, &expected);
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ const COLUMNS: Columns = &[
 
 impl Manners for Service {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "sessionAffinity", "None");
         fill(spec, "type", "ClusterIP");
         if spec.get("sessionAffinity").and_then(Value::as_str) == Some("None") {
@@ -87,9 +87,7 @@ impl Manners for Service {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        let Some(spec) = object.at(&["spec"]).filter(|spec| spec.is_object()) else {
-            return vec![FieldError::required("spec", "")];
-        };
+        let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
         let mut errors = validate_type(spec);
         errors.extend(validate_ports(spec));
         errors.extend(validate_outside(spec));

@@ -45,7 +45,7 @@ const DAEMON_COLUMNS: Columns = &[
 
 impl Manners for StatefulSet {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "replicas", 1);
         fill(spec, "podManagementPolicy", "OrderedReady");
         fill(spec, "revisionHistoryLimit", 10);
@@ -184,7 +184,7 @@ fn validate_daemon_strategy(spec: &Value) -> Vec<FieldError> {
 
 impl Manners for DaemonSet {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         fill(spec, "revisionHistoryLimit", 10);
         workload::default_rollout(spec, "updateStrategy", [("maxUnavailable", json!(1)), ("maxSurge", json!(0))]);
         workload::default_template(spec);

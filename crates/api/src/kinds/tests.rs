@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::{Value, json};
+
 use super::*;
 
 #[test]
@@ -98,13 +100,7 @@ fn every_row_has_as_many_cells_as_columns() {
 #[test]
 fn manners_survive_documents_of_every_shape() {
     // Defaulting runs before validation: whatever passes as JSON gets there.
-    let shapes = [
-        serde_json::json!(null),
-        serde_json::json!("x"),
-        serde_json::json!(7),
-        serde_json::json!([1]),
-        serde_json::json!({"a": [{}, null]}),
-    ];
+    let shapes = [json!(null), json!("x"), json!(7), json!([1]), json!({"a": [{}, null]})];
     for row in builtin() {
         for shape in &shapes {
             for field in ["metadata", "spec", "status", "data", "subsets", "endpoints"] {
@@ -137,7 +133,7 @@ fn names_follow_the_rule_of_their_kind() {
         let row = find(group, "v1", plural).unwrap();
         let namespace = if row.is_namespaced() { "d" } else { "" };
         let mut object = crate::Object::default();
-        object.set(&["metadata"], serde_json::json!({"name": name, "namespace": namespace}));
+        object.set(&["metadata"], json!({"name": name, "namespace": namespace}));
         !row.validate(&object, None).iter().any(|error| error.field == "metadata.name")
     };
     assert!(is_good("", "configmaps", "a.b-1") && !is_good("", "configmaps", "A"));
@@ -152,4 +148,54 @@ fn a_review_is_answered_and_not_kept() {
     let review = find("authorization.k8s.io", "v1", "selfsubjectaccessreviews").unwrap();
     assert!(!review.is_stored());
     assert!(find("", "v1", "pods").unwrap().is_stored());
+}
+
+/// Returns what is wrong with a new object of a kind that says nothing but this.
+fn problems(kind: &str, rest: Value) -> Vec<String> {
+    let row = builtin().iter().find(|row| row.kind == kind).expect("a built-in kind");
+    let mut document = json!({"apiVersion": row.api_version(), "kind": kind,
+        "metadata": {"name": "x", "namespace": "d", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}});
+    document.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    let mut object = testing::object(document);
+    row.complete(&mut object);
+    row.manners.prepare_create(&mut object);
+    row.validate(&object, None).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_part_that_go_holds_by_value_is_there_and_what_it_lacks_is_told() {
+    let unselected = [
+        "spec.selector: Required value",
+        "spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        "spec.template.spec.containers: Required value",
+    ];
+    for kind in ["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"] {
+        for rest in [json!({}), json!({"spec": {"template": {}}}), json!({"spec": null})] {
+            assert_eq!(problems(kind, rest), unselected, "{kind}");
+        }
+        let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}});
+        assert_eq!(problems(kind, json!({"spec": spec})), ["spec.template.spec.containers: Required value"]);
+    }
+    let never = "restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"";
+    let job = ["spec.template.spec.containers: Required value", &format!("spec.template.spec.{never}")];
+    assert_eq!(problems("Job", json!({})), job);
+    let cron_job = [
+        "spec.schedule: Required value",
+        "spec.jobTemplate.spec.template.spec.containers: Required value",
+        &format!("spec.jobTemplate.spec.template.spec.{never}"),
+    ];
+    assert_eq!(problems("CronJob", json!({})), cron_job);
+    for (kind, expected) in [
+        ("Pod", "spec.containers: Required value"),
+        ("PodTemplate", "template.spec.containers: Required value"),
+        ("Service", "spec.ports: Required value"),
+    ] {
+        assert_eq!(problems(kind, json!({})), [expected]);
+    }
+}
+
+#[test]
+fn a_part_that_go_points_to_is_missed_as_a_whole() {
+    let expected = ["spec.selector: Required value", "spec.template: Required value"];
+    assert_eq!(problems("ReplicationController", json!({})), expected);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child, child_made, fill, has, number};
+use super::doc::{Doc, at, child_made, fill, has, number};
 use super::pod_spec::{self, Owner};
 use crate::intstr;
 use crate::object::Object;
@@ -15,12 +15,19 @@ const PERCENT: &str = "a valid percent string must be a numeric followed by an e
 
 /// Fills in the pod template of `spec`.
 pub(super) fn default_template(spec: &mut Doc) {
-    let Some(template) = child(spec, "template") else { return };
-    if let Some(metadata) = child(template, "metadata") {
+    if let Some(template) = child_made(spec, "template") {
+        default_template_itself(template);
+    }
+}
+
+/// Fills in a pod template. What Go holds by value is there even if nobody wrote it: its rules then name what is missing
+/// inside.
+pub(super) fn default_template_itself(template: &mut Doc) {
+    if let Some(metadata) = child_made(template, "metadata") {
         // Go clients write `creationTimestamp: null`, which says nothing and must not make two templates differ.
         metadata.retain(|_, value| !value.is_null());
     }
-    if let Some(pod) = child(template, "spec") {
+    if let Some(pod) = child_made(template, "spec") {
         pod_spec::default_pod_spec(pod);
     }
 }
@@ -46,9 +53,7 @@ pub(super) fn clear_status(object: &mut Object) {
 
 /// Returns what is wrong with the parts that every workload has.
 pub(super) fn validate(object: &Object, old: Option<&Object>, what: &str, owner: Owner) -> Vec<FieldError> {
-    let Some(spec) = object.at(&["spec"]).filter(|spec| spec.is_object()) else {
-        return vec![FieldError::required("spec", "")];
-    };
+    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
     let mut errors = validate_counts(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
     match spec.get("selector").filter(|selector| !selector.is_null()) {
         None => errors.push(FieldError::required("spec.selector", "")),
@@ -63,12 +68,13 @@ pub(super) fn validate(object: &Object, old: Option<&Object>, what: &str, owner:
             }
         },
     }
-    errors.extend(pod_spec::validate_template(spec.get("template"), spec.get("selector"), "spec.template", owner));
+    // No selector selects nothing, whatever the labels are.
+    let selector = spec.get("selector").unwrap_or(&Value::Null);
+    errors.extend(pod_spec::validate_template(spec.get("template"), Some(selector), "spec.template", owner));
     if let Some(old) = old
         && old.at(&["spec", "selector"]) != spec.get("selector")
     {
-        let selector = spec.get("selector").cloned().unwrap_or_default();
-        errors.push(FieldError::invalid("spec.selector", selector, IMMUTABLE));
+        errors.push(FieldError::invalid("spec.selector", selector.clone(), IMMUTABLE));
     }
     errors
 }

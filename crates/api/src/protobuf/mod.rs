@@ -3,6 +3,7 @@
 //! Clients made with client-go 0.32 or later write nothing else, and have no second way; they prefer it in answers, too.
 
 mod encode;
+pub(crate) mod omit;
 mod schema;
 mod transcode;
 mod wire;

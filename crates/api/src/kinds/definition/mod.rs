@@ -31,7 +31,7 @@ pub(super) struct Definition;
 
 impl Manners for Definition {
     fn default(&self, object: &mut Object) {
-        let Some(spec) = child(&mut object.0, "spec") else { return };
+        let Some(spec) = child_made(&mut object.0, "spec") else { return };
         if let Some(names) = child(spec, "names") {
             let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
             if !kind.is_empty() {

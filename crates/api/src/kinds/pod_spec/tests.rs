@@ -100,7 +100,7 @@ fn a_spec_needs_a_container_with_a_name_and_an_image() {
         &defaulted(json!({"containers": [{}]})),
         &["spec.containers[0].name: Required value", "spec.containers[0].image: Required value"],
     );
-    assert_eq!(validate_pod_spec(None, "spec", Owner::Pod)[0].to_string(), "spec: Required value");
+    assert_eq!(validate_pod_spec(None, "spec", Owner::Pod)[0].to_string(), "spec.containers: Required value");
 }
 
 #[test]

@@ -58,9 +58,7 @@ pub(crate) fn validate_template(
 
 /// Returns everything that is wrong with a pod spec under `path`.
 pub(crate) fn validate_pod_spec(spec: Option<&Value>, path: &str, owner: Owner) -> Vec<FieldError> {
-    let Some(spec) = spec.filter(|spec| spec.is_object()) else {
-        return vec![FieldError::required(path, "")];
-    };
+    let spec = spec.unwrap_or(&Value::Null);
     let (volume_names, mut errors) = volumes::validate(list(spec, "volumes"), &format!("{path}.volumes"));
     errors.extend(validate_containers(spec, path, &volume_names));
     errors.extend(validate_policies(spec, path, owner));
