@@ -49,7 +49,7 @@ async fn prepare(
     admission::admit(&attributes, &mut object).await?;
     admission::complete(&attributes, &mut object)?;
     // Admission may have added something that has defaults itself.
-    resource.manners.default(&mut object);
+    resource.complete(&mut object);
     resource.manners.prepare_create(&mut object);
     let errors = resource.validate(&object, None);
     if !errors.is_empty() {

@@ -33,7 +33,7 @@ pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     problems.extend(fitted.map_err(|error| unhandled(&error))?);
     report(call, &problems, |text| unhandled(text))?;
     if is_whole {
-        call.resource.manners.default(&mut object);
+        call.resource.complete(&mut object);
     }
     Ok(object)
 }

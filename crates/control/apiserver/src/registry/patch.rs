@@ -71,7 +71,7 @@ async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome,
                 return Err(Status::conflict(&call.resource, &call.name, why));
             }
             let mut object = merged(None)?;
-            call.resource.manners.default(&mut object);
+            call.resource.complete(&mut object);
             create::store(registry, call, object, Origin::Apply).await
         }
         Err(status) => Err(status),

@@ -148,7 +148,7 @@ async fn prepare(
         admission::admit(&attributes, new).await?;
         admission::complete(&attributes, new)?;
     }
-    resource.manners.default(new);
+    resource.complete(new);
     let errors = match own {
         Some(own) => resource.validate_part(own, new, old),
         None => resource.validate(new, Some(old)),

@@ -32,7 +32,7 @@ pub(super) fn patched(kind: &Resource, object: &Object, patch: &Value) -> Result
     kind.fit(&mut document).map_err(|error| Status::internal(&error))?;
     let Value::Object(map) = document else { return Err(Status::internal("the patch leaves no object")) };
     let mut new = Object(map);
-    kind.manners.default(&mut new);
+    kind.complete(&mut new);
     Ok(new)
 }
 
