@@ -5,6 +5,7 @@
 //!    |------ Informers --- Lister<K>         see: one watch per kind per process, read-only views
 //!    |------ Controller<impl Reconcile>      act: which keys want attention, and when
 //!    |------ Recorder, lease                 tell: events, signs of life
+//!    |------ election                        lead: one of several servers
 //!    `------ config                          where the server is and who we are
 //! ```
 
@@ -14,6 +15,7 @@ pub mod cache;
 pub mod client;
 pub mod config;
 pub mod controller;
+pub mod election;
 pub mod error;
 pub mod events;
 pub mod informers;
