@@ -4,9 +4,11 @@ mod signer;
 
 use std::sync::Arc;
 
+use wkube_api::ObjectKey;
 use wkube_apiserver::auth::User;
 pub use wkube_apiserver::{ApiServer, Flags, Options, StartError, audit};
 use wkube_base::{Clock, Rng, Tasks};
+use wkube_client::election::Candidate;
 use wkube_client::{Client, Informers};
 use wkube_controllers::Context;
 
@@ -14,6 +16,8 @@ use wkube_controllers::Context;
 const MASTERS: &str = "system:masters";
 /// The group of nodes (`kubernetes/pkg/apis/rbac`, `NodesGroup`).
 const NODES: &str = "system:nodes";
+/// What servers that share a store compete for. The scheduler goes with the controllers, whose caches it shares.
+const LEASE: &str = "kube-controller-manager";
 /// Components are known by name.
 const NO_GROUPS: [&str; 0] = [];
 
@@ -34,6 +38,27 @@ impl Control {
         let server = ApiServer::start(options, tasks).await?;
         let components = tasks.child();
         start_components(&server, &clock, &rng, &components);
+        Ok(Self { server, components })
+    }
+
+    /// Starts the API server, and the scheduler and the controllers whenever this server is elected among all that share
+    /// its store. `identity` is different from all others'.
+    ///
+    /// # Errors
+    /// If the API server cannot start.
+    pub async fn start_elected(options: Options, identity: String, tasks: &Tasks) -> Result<Self, StartError> {
+        let (clock, rng) = (options.clock.clone(), options.rng.split());
+        let server = ApiServer::start(options, tasks).await?;
+        let components = tasks.child();
+        let candidate = Candidate {
+            client: client_as(&server, "system:kube-controller-manager", &NO_GROUPS),
+            lease: ObjectKey::new("kube-system", LEASE),
+            identity,
+            clock: clock.clone(),
+            rng: rng.split(),
+        };
+        let elected = server.clone();
+        candidate.run(&components, move |term| start_components(&elected, &clock, &rng.split(), term));
         Ok(Self { server, components })
     }
 
