@@ -14,6 +14,7 @@ mod endpoints;
 mod event;
 mod flow_control;
 mod job;
+mod limits;
 mod namespace;
 mod networking;
 mod node;
@@ -103,7 +104,7 @@ const TABLE: &[Row] = &[
     Row(CORE, "ConfigMap", "configmaps", &["cm"], &[], NAMESPACED, KEPT, &[], || Arc::new(config::ConfigMap)),
     Row(CORE, "Endpoints", "endpoints", &["ep"], &[], NAMESPACED, KEPT, &[], || Arc::new(endpoints::ENDPOINTS)),
     Row(CORE, "Event", "events", &["ev"], &[], NAMESPACED, KEPT, &[], || Arc::new(event::CoreEvent)),
-    Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LIMIT_RANGE)),
+    Row(CORE, "LimitRange", "limitranges", &["limits"], &[], NAMESPACED, KEPT, &[], || Arc::new(limits::LIMIT_RANGE)),
     Row(CORE, "Namespace", "namespaces", &["ns"], &[], CLUSTER, ONE_BY_ONE, &["finalize", "status"], || Arc::new(namespace::Namespace)),
     Row(CORE, "Node", "nodes", &["no"], &[], CLUSTER, KEPT, &["proxy", "status"], || Arc::new(node::Node)),
     Row(CORE, "PersistentVolumeClaim", "persistentvolumeclaims", &["pvc"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(storage::PERSISTENT_VOLUME_CLAIM)),
@@ -111,7 +112,7 @@ const TABLE: &[Row] = &[
     Row(CORE, "Pod", "pods", &["po"], &["all"], NAMESPACED, KEPT, &["attach", "binding", "ephemeralcontainers", "eviction", "exec", "log", "portforward", "proxy", "resize", "status"], || Arc::new(pod::Pod)),
     Row(CORE, "PodTemplate", "podtemplates", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::POD_TEMPLATE)),
     Row(CORE, "ReplicationController", "replicationcontrollers", &["rc"], &["all"], NAMESPACED, KEPT, &["scale", "status"], || Arc::new(replica_set::ReplicationController)),
-    Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(others::RESOURCE_QUOTA)),
+    Row(CORE, "ResourceQuota", "resourcequotas", &["quota"], &[], NAMESPACED, KEPT, &["status"], || Arc::new(limits::RESOURCE_QUOTA)),
     Row(CORE, "Secret", "secrets", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(config::Secret)),
     Row(CORE, "ServiceAccount", "serviceaccounts", &["sa"], &[], NAMESPACED, KEPT, &["token"], || Arc::new(rbac::SERVICE_ACCOUNT)),
     Row(CORE, "Service", "services", &["svc"], &["all"], NAMESPACED, KEPT, &["proxy", "status"], || Arc::new(service::Service)),
@@ -128,11 +129,11 @@ const TABLE: &[Row] = &[
     Row(AUTHORIZATION, "SelfSubjectAccessReview", "selfsubjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "SelfSubjectRulesReview", "selfsubjectrulesreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
-    Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(others::AUTOSCALER)),
+    Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::AUTOSCALER)),
     Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::OldAutoscaler)),
     Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::CronJob)),
     Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::Job)),
-    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(others::CERTIFICATE_REQUEST)),
+    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(signing_request::CERTIFICATE_REQUEST)),
     Row(CERTIFICATES, "ClusterTrustBundle", "clustertrustbundles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(certificates::CLUSTER_TRUST_BUNDLE)),
     Row(CERTIFICATES, "PodCertificateRequest", "podcertificaterequests", &[], &[], NAMESPACED, KEPT, &["status"], || Arc::new(certificates::POD_CERTIFICATE_REQUEST)),
     Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(networking::INGRESS_CLASS)),

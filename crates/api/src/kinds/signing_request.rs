@@ -1,9 +1,12 @@
-//! Which parts of a certificate signing request its two subresources may change
+//! Certificate signing requests: columns, and which parts of one its two subresources may change
 //! (`pkg/registry/certificates/certificates/strategy.go`).
 
 use serde_json::Value;
 
 use super::doc::{list, text};
+use super::print::{self, Col, Text};
+use super::simple::{Parts, Simple};
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::Part;
 use crate::status::FieldError;
@@ -11,6 +14,35 @@ use crate::status::FieldError;
 /// The decisions about a request, which only `approval` makes.
 const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const CONDITIONS: &str = "status.conditions";
+
+/// The manners of certificate signing requests.
+pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
+    columns: &[
+        print::NAME,
+        print::AGE,
+        Col("SignerName", Text, "signerName indicates the requested signer."),
+        Col("Requestor", Text, "Who asked."),
+        Col("RequestedDuration", Text, "How long it should be valid."),
+        Col("Condition", Text, "Whether it was approved, denied, failed and issued."),
+    ],
+    cells: |object, now| {
+        let seconds = object.at(&["spec", "expirationSeconds"]).and_then(Value::as_i64);
+        let duration = seconds.map_or_else(|| print::NONE.to_owned(), print::human_duration);
+        vec![
+            object.name().into(),
+            print::age(object, now),
+            print::or_none(object.str_at(&["spec", "signerName"]).to_owned()).into(),
+            object.str_at(&["spec", "username"]).into(),
+            duration.into(),
+            request_condition(object).into(),
+        ]
+    },
+    parts: Parts::StatusOnly,
+    names: NameRule::PathSegment,
+    part,
+    field: |object, path| (path == "spec.signerName").then(|| object.str_at(&["spec", "signerName"]).to_owned()),
+    ..Simple::PLAIN
+};
 
 /// The rules of `approval`.
 struct Approval;
@@ -113,12 +145,31 @@ fn conditions_of(object: &Object) -> Vec<Value> {
     conditions(object).to_vec()
 }
 
+fn request_condition(object: &Object) -> String {
+    let conditions = object.at(&["status"]).map(|status| list(status, "conditions")).unwrap_or_default();
+    let has = |word: &str| conditions.iter().any(|condition| text(condition, "type") == word);
+    let mut words = vec![match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }];
+    if has("Failed") {
+        words.push("Failed");
+    }
+    if !object.str_at(&["status", "certificate"]).is_empty() {
+        words.push("Issued");
+    }
+    words.join(",")
+}
+
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
     use serde_json::json;
 
     use super::*;
     use crate::kinds::testing::object;
+    use crate::resource::Manners as _;
 
     #[expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
     fn request(status: Value) -> Object {
@@ -167,5 +218,16 @@ mod tests {
         let (_, errors) =
             changed("approval", json!({"conditions": [{"type": "Approved", "status": "False"}]}), json!({}));
         assert_eq!(errors, ["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""]);
+    }
+
+    #[test]
+    fn a_signing_request_is_pending_until_somebody_decides() {
+        let show = |status: Value| {
+            CERTIFICATE_REQUEST.cells(&object(json!({"status": status})), Timestamp::UNIX_EPOCH)[5].clone()
+        };
+        assert_eq!(show(json!({})), "Pending");
+        assert_eq!(show(json!({"conditions": [{"type": "Approved"}], "certificate": "eA=="})), "Approved,Issued");
+        assert_eq!(show(json!({"conditions": [{"type": "Approved"}, {"type": "Denied"}]})), "Denied");
+        assert_eq!(show(json!({"conditions": [{"type": "Failed"}]})), "Pending,Failed");
     }
 }
