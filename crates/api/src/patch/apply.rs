@@ -294,6 +294,8 @@ fn without_nulls(value: Value) -> Value {
 }
 
 #[cfg(test)]
+mod histories;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod worlds;

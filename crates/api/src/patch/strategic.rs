@@ -266,4 +266,6 @@ fn without_directives(map: Map<String, Value>) -> Map<String, Value> {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

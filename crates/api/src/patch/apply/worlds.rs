@@ -12,15 +12,15 @@ use crate::schema::{Schema, Type};
 const WORLDS: u64 = 100;
 
 /// A small generator of numbers: the same world for the same seed, on every machine.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % limit
     }
 
-    fn chance(&mut self) -> bool {
+    pub(super) fn chance(&mut self) -> bool {
         self.below(2) == 0
     }
 
@@ -51,7 +51,7 @@ impl Dice {
         self.below(3).to_string()
     }
 
-    fn deployment(&mut self) -> Object {
+    pub(super) fn deployment(&mut self) -> Object {
         let labels: Map<String, Value> =
             self.some(&["x", "y", "z"]).iter().map(|key| ((*key).to_owned(), self.text().into())).collect();
         let containers: Vec<Value> = self.some(&["a", "b", "c", "d"]).iter().map(|name| self.container(name)).collect();
@@ -73,16 +73,16 @@ impl Dice {
     }
 }
 
-fn deployment() -> Option<&'static Type> {
+pub(super) fn deployment() -> Option<&'static Type> {
     Schema::of("io.k8s.api.apps.v1.Deployment")
 }
 
-fn writer(manager: &str) -> Writer<'_> {
+pub(super) fn writer(manager: &str) -> Writer<'_> {
     let now = "2026-01-01T00:00:00Z".parse().unwrap();
     Writer { manager, api_version: "apps/v1", subresource: "", now, reset: &[], tracking: Tracking::Fields }
 }
 
-fn without_managers(mut object: Object) -> Object {
+pub(super) fn without_managers(mut object: Object) -> Object {
     object.remove(&["metadata", "managedFields"]);
     object
 }
