@@ -36,6 +36,7 @@ mod derived;
 pub(crate) mod keys;
 pub(crate) mod list_options;
 pub(crate) mod object_rules;
+pub(crate) mod page;
 pub(crate) mod patch;
 pub(crate) mod read;
 pub(crate) mod selection;

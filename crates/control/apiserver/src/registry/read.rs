@@ -7,7 +7,8 @@ use tokio::time::timeout;
 use wkube_api::{Object, ObjectKey, Status};
 use wkube_store::{Error, Range, Revision};
 
-use super::list_options::{self, Freshness, ListOptions, Page};
+use super::list_options::{self, Freshness, ListOptions};
+use super::page::Page;
 use super::selection::Selection;
 use super::{Outcome, Registry, failed, keys, view};
 use crate::call::Call;
