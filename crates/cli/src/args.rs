@@ -155,7 +155,44 @@ pub(crate) struct ControlFlags {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5050")]
     pub(crate) registry: SocketAddr,
     #[command(flatten)]
+    pub(crate) store: StoreFlags,
+    #[command(flatten)]
     pub(crate) operations: OperationFlags,
+}
+
+/// Where objects are kept.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Store")]
+pub(crate) struct StoreFlags {
+    /// An etcd that several servers share: etcd://HOST:2379,HOST:2379 [default: a file in the data directory]
+    #[arg(long, value_name = "ADDRESS", env = "WKUBE_STORE")]
+    pub(crate) store: Option<String>,
+    /// Below which all keys in etcd are
+    #[arg(long, value_name = "PREFIX", default_value = "/wkube")]
+    pub(crate) etcd_prefix: String,
+    /// The CA that signed etcd's certificate; without it, connections are not encrypted
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub(crate) etcd_cafile: Option<PathBuf>,
+    /// The certificate to show to etcd
+    #[arg(long, value_name = "FILE", requires = "etcd_keyfile", requires = "etcd_cafile")]
+    pub(crate) etcd_certfile: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
+    pub(crate) etcd_keyfile: Option<PathBuf>,
+}
+
+impl StoreFlags {
+    /// Returns the same flags as words of a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = vec!["--etcd-prefix".to_owned(), self.etcd_prefix.clone()];
+        let files = [&self.etcd_cafile, &self.etcd_certfile, &self.etcd_keyfile];
+        let files = files.map(|file| file.as_ref().map(|file| file.display().to_string()));
+        let names = ["--store", "--etcd-cafile", "--etcd-certfile", "--etcd-keyfile"];
+        for (name, value) in names.into_iter().zip([self.store.clone()].into_iter().chain(files)) {
+            words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
+        }
+        words
+    }
 }
 
 /// What kube-apiserver has, too; names and meanings are the same.
@@ -544,6 +581,20 @@ mod tests {
         let Ok(Command::Get(get)) = read(&["wkube", "-n", "a", "get", "po", "-n", "b"]) else { panic!("not get") };
         assert_eq!(get.namespace.namespace, "b");
         assert!(read(&["wkube", "-n", "a", "up"]).is_err());
+    }
+
+    #[test]
+    fn the_flags_of_a_store_survive_being_handed_on() {
+        let read = |words: &[String]| {
+            let words = ["wkube", "server"].into_iter().map(str::to_owned).chain(words.iter().cloned());
+            let Command::Server(server) = Cli::parse_from(words).command else { panic!("not server") };
+            server.control.store
+        };
+        let given = "--store etcd://a,b --etcd-cafile ca --etcd-certfile cert --etcd-keyfile key --etcd-prefix /x";
+        let flags = read(&given.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        assert_eq!((flags.store.as_deref(), flags.etcd_prefix.as_str()), (Some("etcd://a,b"), "/x"));
+        assert_eq!(format!("{:?}", read(&flags.words())), format!("{flags:?}"));
+        assert_eq!(read(&StoreFlags::words(&read(&[]))).etcd_prefix, "/wkube");
     }
 
     #[test]

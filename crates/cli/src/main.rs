@@ -12,6 +12,7 @@ mod served;
 mod server;
 mod split;
 mod stop;
+mod store;
 mod target;
 mod up;
 mod verbs;

@@ -145,10 +145,12 @@ fn bytes_to_gib(bytes: u64) -> f64 {
 
 /// Returns the node's name: as given, else the host's as a Kubernetes name.
 pub(crate) fn name(flags: &NodeFlags) -> String {
-    flags
-        .node_name
-        .clone()
-        .unwrap_or_else(|| node_name_of(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default()))
+    flags.node_name.clone().unwrap_or_else(host_name)
+}
+
+/// Returns the host's name as a Kubernetes name.
+pub(crate) fn host_name() -> String {
+    node_name_of(&std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default())
 }
 
 /// Makes a host name a DNS-1123 subdomain.

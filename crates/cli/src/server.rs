@@ -7,15 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_control::{Control, Flags, Options, audit};
-use wkube_store::{RedbStore, Store};
+use wkube_store::Store;
 
 use crate::args::{ControlFlags, OperationFlags, Server};
 use crate::print::steps::Steps;
 use crate::stop::Stdin;
-use crate::{data_dir, print, stop};
+use crate::{data_dir, print, stop, store};
 
-/// The store's file in the data directory.
-const STORE_FILE: &str = "store.redb";
 /// How long the tasks of the control plane may take to stop. All of `up` stops within 10 s of guests' time and this.
 pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(6);
 
@@ -41,6 +39,12 @@ fn operations(flags: &OperationFlags) -> Flags {
     Flags { token_auth_file, audit, shutdown_delay: flags.shutdown_delay_duration }
 }
 
+/// Returns a name for this process that no other has, as kube-controller-manager makes one.
+fn identity() -> String {
+    let host = crate::node::host_name();
+    format!("{host}_{}", Rng::from_entropy().name_suffix(10))
+}
+
 /// A running control plane and its store.
 pub(crate) struct Plane {
     /// The control plane.
@@ -52,10 +56,10 @@ impl Plane {
     /// Opens the store and starts the control plane; prints the step.
     ///
     /// # Errors
-    /// If another process uses the data directory, the store is damaged, or an address is taken.
+    /// If another process uses the data directory, the store is of no use, or an address is taken.
     pub(crate) async fn start(flags: &ControlFlags, dir: &Path, tasks: &Tasks, steps: Steps) -> Result<Self> {
         let step = steps.begin("starting the control plane");
-        let store: Arc<dyn Store> = Arc::new(RedbStore::open(&dir.join(STORE_FILE))?);
+        let store = store::open(&flags.store, dir).await?;
         let options = Options {
             store: Arc::clone(&store),
             data_dir: dir.to_owned(),
@@ -66,7 +70,12 @@ impl Plane {
             names: Vec::new(),
             flags: operations(&flags.operations),
         };
-        let control = Control::start(options, tasks).await.context("failed to start the control plane")?;
+        let started = match &flags.store.store {
+            // Others may share the store.
+            Some(_) => Control::start_elected(options, identity(), tasks).await,
+            None => Control::start(options, tasks).await,
+        };
+        let control = started.context("failed to start the control plane")?;
         step.done(&format!("control plane ready  https://{}", control.server().address()));
         Ok(Self { control, store })
     }

@@ -88,8 +88,10 @@ async fn free_of_predecessor(addresses: &[SocketAddr]) {
 fn server_arguments(flags: &ControlFlags) -> Vec<String> {
     let dir = flags.data_dir.as_deref().map(|dir| dir.display().to_string()).unwrap_or_default();
     let (api, registry) = (flags.api.to_string(), flags.registry.to_string());
-    let mut arguments =
-        ["server", "--obey-stdin", "--data-dir", &dir, "--api", &api, "--registry", &registry].map(str::to_owned).to_vec();
+    let mut arguments = ["server", "--obey-stdin", "--data-dir", &dir, "--api", &api, "--registry", &registry]
+        .map(str::to_owned)
+        .to_vec();
+    arguments.extend(flags.store.words());
     arguments.extend(flags.operations.words());
     arguments
 }

@@ -1,0 +1,68 @@
+//! Which store the control plane has: a file of its own, or an etcd that several servers share.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use wkube_store::etcd::{Credentials, EtcdOptions, EtcdStore, is_etcd};
+use wkube_store::{RedbStore, Store};
+
+use crate::args::StoreFlags;
+
+/// The store's file in the data directory.
+const FILE: &str = "store.redb";
+/// In the environment, where other users of the machine do not see them.
+const USER: &str = "WKUBE_ETCD_USER";
+const PASSWORD: &str = "WKUBE_ETCD_PASSWORD";
+
+/// Opens the store that the flags name.
+///
+/// # Errors
+/// If it cannot be used; the message says why, and what to do.
+pub(crate) async fn open(flags: &StoreFlags, dir: &Path) -> Result<Arc<dyn Store>> {
+    let Some(address) = &flags.store else { return Ok(Arc::new(RedbStore::open(&dir.join(FILE))?)) };
+    if !is_etcd(address) {
+        bail!("--store {address}: unknown kind of store; write etcd://HOST:2379, or leave the flag out for a file");
+    }
+    let options = EtcdOptions {
+        address: address.clone(),
+        prefix: flags.etcd_prefix.clone(),
+        ca_file: flags.etcd_cafile.clone(),
+        certificate_file: flags.etcd_certfile.clone(),
+        key_file: flags.etcd_keyfile.clone(),
+        credentials: credentials(env::var(USER).ok(), env::var(PASSWORD).ok())?,
+    };
+    Ok(Arc::new(EtcdStore::connect(&options).await?))
+}
+
+fn credentials(user: Option<String>, password: Option<String>) -> Result<Option<Credentials>> {
+    match (user, password) {
+        (Some(user), Some(password)) => Ok(Some(Credentials { user, password })),
+        (None, None) => Ok(None),
+        _ => bail!("set both {USER} and {PASSWORD}, or neither"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_needs_a_password() {
+        assert!(credentials(None, None).expect("neither").is_none());
+        assert_eq!(
+            credentials(Some("a".into()), Some("b".into())).expect("both").map(|both| both.user).as_deref(),
+            Some("a")
+        );
+        let error = credentials(Some("a".into()), None).expect_err("half").to_string();
+        assert!(error.contains("WKUBE_ETCD_PASSWORD"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_kind_of_store_is_refused() {
+        let flags = StoreFlags { store: Some("postgres://x".to_owned()), ..StoreFlags::default() };
+        let error = open(&flags, Path::new("/nowhere")).await.err().expect("refused").to_string();
+        assert!(error.contains("postgres://x") && error.contains("etcd://"), "{error}");
+    }
+}
