@@ -134,5 +134,4 @@ fn read(path: &Path) -> Result<Policy, Error> {
 }
 
 #[cfg(test)]
-#[path = "audit_tests.rs"]
 mod tests;

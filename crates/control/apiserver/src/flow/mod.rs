@@ -240,5 +240,4 @@ fn value(uid: &str) -> HeaderValue {
 }
 
 #[cfg(test)]
-#[path = "control_tests.rs"]
 mod tests;
