@@ -85,7 +85,7 @@ impl FromStr for Schedule {
         let fields: Vec<&str> = standard.split_whitespace().collect();
         let [minutes, hours, days, months, weekdays] = fields.as_slice() else {
             let found = fields.len();
-            return Err(ParseError(format!("expected exactly 5 fields, found {found}: {fields:?}")));
+            return Err(ParseError(format!("expected exactly 5 fields, found {found}: [{}]", fields.join(" "))));
         };
         Ok(Self::Fields(Fields {
             minutes: set(minutes, &MINUTES)?.bits,
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_no_schedule_says_why() {
         for (text, why) in [
-            ("* * * *", "expected exactly 5 fields, found 4"),
+            ("* * * *", "expected exactly 5 fields, found 4: [* * * *]"),
             ("60 * * * *", "end of range (60) above maximum (59)"),
             ("* * 0 * *", "beginning of range (0) below minimum (1)"),
             ("* 5-3 * * *", "beginning of range (5) beyond end of range (3)"),

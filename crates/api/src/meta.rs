@@ -79,6 +79,20 @@ pub fn dns1123_label(value: &str) -> Vec<String> {
     )
 }
 
+/// Returns what is wrong with a DNS-1123 subdomain that starts with `*.`.
+pub fn wildcard_subdomain(value: &str) -> Vec<String> {
+    problems(
+        value,
+        SUBDOMAIN_MAX,
+        value.strip_prefix("*.").is_some_and(|rest| dns1123_subdomain(rest).is_empty()),
+        &regex_text(
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character",
+            r"\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*",
+            &["*.example.com"],
+        ),
+    )
+}
+
 /// Returns what is wrong with a DNS-1123 subdomain.
 pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     let label = |part: &str| {

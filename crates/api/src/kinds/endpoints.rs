@@ -7,6 +7,7 @@ use super::doc::{Doc, child, children, fill, has, list, number, text};
 use super::print::{self, Col, Text};
 use super::rules;
 use super::simple::{Parts, Simple};
+use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
 
@@ -92,8 +93,12 @@ fn validate_slice(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
     errors.extend(rules::validate_slice_addresses(&document));
     let mut names = std::collections::BTreeSet::new();
     for (index, port) in list(&document, "ports").iter().enumerate() {
-        if !names.insert(text(port, "name")) {
-            errors.push(FieldError::duplicate(format!("ports[{index}].name"), text(port, "name")));
+        let (path, name) = (format!("ports[{index}].name"), text(port, "name"));
+        if !name.is_empty() {
+            errors.extend(meta::dns1123_label(name).into_iter().map(|why| FieldError::invalid(&path, name, &why)));
+        }
+        if !names.insert(name) {
+            errors.push(FieldError::duplicate(path, name));
         }
     }
     errors
@@ -166,6 +171,16 @@ mod tests {
         check_errors(&ENDPOINT_SLICE, &slice, None, &[]);
         let cells = ENDPOINT_SLICE.cells(&slice, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[1..4].to_vec()), json!(["IPv4", "80", "<unset>"]));
+    }
+
+    #[test]
+    fn the_ports_of_a_slice_are_named_as_labels_and_once() {
+        let port = json!({"name": "A_", "port": 80, "protocol": "TCP"});
+        let slice = object(json!({"addressType": "IPv4", "endpoints": [], "ports": [port, port]}));
+        let errors = ENDPOINT_SLICE.validate(&slice, None);
+        let starts: Vec<String> = errors.iter().map(|error| error.to_string().chars().take(40).collect()).collect();
+        let bad = |index| format!("ports[{index}].name: Invalid value: \"A_\": a lo");
+        assert_eq!(starts, [bad(0), bad(1), "ports[1].name: Duplicate value: \"A_\"".to_owned()]);
     }
 
     #[test]

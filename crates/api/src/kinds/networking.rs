@@ -7,6 +7,7 @@ use super::doc::{Doc, child, children, fill, has, list, text};
 use super::print::{self, Col, Text};
 use super::rules;
 use super::simple::{Parts, Simple};
+use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
 
@@ -98,10 +99,7 @@ fn validate_ingress(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
     }
     for (index, rule) in rules.iter().enumerate() {
         let rule_path = format!("spec.rules[{index}]");
-        if text(rule, "host").parse::<std::net::IpAddr>().is_ok() {
-            let detail = "must be a DNS name, not an IP address";
-            errors.push(FieldError::invalid(format!("{rule_path}.host"), text(rule, "host"), detail));
-        }
+        errors.extend(check_host(text(rule, "host"), &format!("{rule_path}.host")));
         let Some(http) = rule.get("http").filter(|http| !http.is_null()) else { continue };
         if list(http, "paths").is_empty() {
             errors.push(FieldError::required(format!("{rule_path}.http.paths"), ""));
@@ -110,6 +108,20 @@ fn validate_ingress(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
             errors.extend(validate_path(path, &format!("{rule_path}.http.paths[{index}]")));
         }
     }
+    errors
+}
+
+fn check_host(host: &str, path: &str) -> Vec<FieldError> {
+    if host.is_empty() {
+        return Vec::new();
+    }
+    let invalid = |detail: String| FieldError::invalid(path, host, &detail);
+    let mut errors = Vec::new();
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(invalid("must be a DNS name, not an IP address".to_owned()));
+    }
+    let problems = if host.contains('*') { meta::wildcard_subdomain(host) } else { meta::dns1123_subdomain(host) };
+    errors.extend(problems.into_iter().map(invalid));
     errors
 }
 
@@ -138,8 +150,12 @@ fn validate_backend(backend: &Value, path: &str) -> Vec<FieldError> {
         (Some(_), true) => errors.push(FieldError::invalid(path, "", "cannot set both resource and service backends")),
         (None, true) => {}
         (Some(service), false) => {
-            if !has(service, "name") {
-                errors.push(FieldError::required(format!("{path}.service.name"), ""));
+            let (name, name_path) = (text(service, "name"), format!("{path}.service.name"));
+            if name.is_empty() {
+                errors.push(FieldError::required(name_path, ""));
+            } else {
+                let problems = meta::dns1035_label(name).into_iter();
+                errors.extend(problems.map(|why| FieldError::invalid(&name_path, name, &why)));
             }
             let port = service.get("port").unwrap_or(&Value::Null);
             let (has_name, has_number) =
@@ -218,6 +234,35 @@ mod tests {
         check_errors(&INGRESS, &good, None, &[]);
         let cells = INGRESS.cells(&good, Timestamp::UNIX_EPOCH);
         assert_eq!(Value::from(cells[..5].to_vec()), json!(["i", "<none>", "a.b", "", "80"]));
+    }
+
+    #[test]
+    fn a_host_is_a_name_which_may_begin_with_one_star() {
+        let problem = |host: &str| -> String {
+            let errors = check_host(host, "h");
+            errors.iter().map(|error| error.to_string().split(" must ").next().unwrap_or_default().to_owned()).collect()
+        };
+        for good in ["", "a.b", "*.a.b"] {
+            assert_eq!(problem(good), "", "{good}");
+        }
+        for bad in ["*.*.foo", "a.*.foo", "*"] {
+            assert_eq!(problem(bad), format!("h: Invalid value: \"{bad}\": a wildcard DNS-1123 subdomain"));
+        }
+        assert_eq!(problem("A_"), "h: Invalid value: \"A_\": a lowercase RFC 1123 subdomain");
+        assert_eq!(
+            check_host("1.2.3.4", "h")[0].to_string(),
+            "h: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"
+        );
+    }
+
+    #[test]
+    fn a_backend_is_named_as_services_are() {
+        let path =
+            json!({"path": "/", "pathType": "Exact", "backend": {"service": {"name": "X_", "port": {"number": 1}}}});
+        let errors = INGRESS.validate(&rule(path), None);
+        assert_eq!(errors.len(), 1);
+        let start = "spec.rules[0].http.paths[0].backend.service.name: Invalid value: \"X_\": a DNS-1035 label";
+        assert!(errors[0].to_string().starts_with(start), "{}", errors[0]);
     }
 
     #[test]

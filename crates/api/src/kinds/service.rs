@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::doc::{Doc, child, child_made, children, fill, has, list, number, text};
 use super::pod_spec::port_name;
 use super::print::{self, Col, Columns, Text};
+use super::rules;
 use crate::meta::{self, NameRule};
 use crate::object::Object;
 use crate::resource::{Column, Manners};
@@ -255,7 +256,6 @@ fn validate_type(spec: &Value) -> Vec<FieldError> {
 
 /// What leads in from outside, and which clients stick to a pod.
 fn validate_outside(spec: &Value) -> Vec<FieldError> {
-    const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
     let mut errors = Vec::new();
     let kind = text(spec, "type");
     if kind == "ExternalName" && has(spec, "externalName") {
@@ -264,9 +264,7 @@ fn validate_outside(spec: &Value) -> Vec<FieldError> {
         errors.extend(problems.iter().map(|problem| FieldError::invalid("spec.externalName", name, problem)));
     }
     for (index, address) in list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
-        if address.parse::<std::net::IpAddr>().is_err() {
-            errors.push(FieldError::invalid(format!("spec.externalIPs[{index}]"), address, IP));
-        }
+        errors.extend(rules::check_address(address, &format!("spec.externalIPs[{index}]")));
     }
     let is_external = matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
     let policy = text(spec, "externalTrafficPolicy");

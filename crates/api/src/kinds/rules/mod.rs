@@ -15,7 +15,7 @@ pub(super) use access::{validate_role, validate_subjects};
 pub(super) use autoscaling::{default_behavior, validate_autoscaler};
 pub(super) use limits::{validate_limit_range, validate_quota};
 pub(super) use network::{
-    validate_endpoints, validate_ingress_class, validate_network_policy, validate_slice_addresses,
+    check_address, validate_endpoints, validate_ingress_class, validate_network_policy, validate_slice_addresses,
 };
 pub(super) use node::{validate_namespace, validate_node};
 pub(super) use pod::{validate_affinity, validate_extras, validate_security};

@@ -141,13 +141,15 @@ fn check_peer(peer: &Value, path: &str) -> Vec<FieldError> {
         }
     }
     let block = peer.get("ipBlock").filter(|block| !block.is_null());
+    if let Some(block) = block {
+        errors.extend(check_block(block, &format!("{path}.ipBlock")));
+    }
     match block {
         Some(_) if found > 0 => {
             errors.push(FieldError::forbidden(path, "may not specify both ipBlock and another peer"));
         }
-        Some(block) => errors.extend(check_block(block, &format!("{path}.ipBlock"))),
         None if found == 0 => errors.push(FieldError::required(path, "must specify a peer")),
-        None => {}
+        _ => {}
     }
     errors
 }
@@ -241,7 +243,7 @@ fn check_endpoint_port(port: &Value, needs_name: bool, path: &str) -> Vec<FieldE
 }
 
 /// What the address of an endpoint must be: one that leads somewhere else (`ValidateEndpointIP`).
-fn check_address(address: &str, path: &str) -> Option<FieldError> {
+pub(in crate::kinds) fn check_address(address: &str, path: &str) -> Option<FieldError> {
     let Ok(parsed) = address.parse::<IpAddr>() else { return Some(FieldError::invalid(path, address, IP)) };
     let is_link_local = match parsed {
         IpAddr::V4(address) => address.is_link_local(),

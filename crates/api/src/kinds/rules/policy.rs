@@ -40,8 +40,12 @@ pub(in crate::kinds) fn validate_priority_class(object: &Object, old: Option<&Ob
     if object.name().starts_with("system-") {
         let known = SYSTEM_CLASSES.iter().any(|(name, known)| *name == object.name() && *known == value);
         if !known {
-            let detail = "priority class names with 'system-' prefix are reserved for system use only";
-            errors.push(FieldError::forbidden("metadata.name", detail));
+            let detail = format!(
+                "priority class names with 'system-' prefix are reserved for system use only. error: {} is not a known \
+                 system priority class",
+                object.name()
+            );
+            errors.push(FieldError::forbidden("metadata.name", &detail));
         }
     } else if value > PRIORITY_MAX {
         let detail = format!("maximum allowed value of a user defined priority is {PRIORITY_MAX}");

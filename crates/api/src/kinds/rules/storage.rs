@@ -103,7 +103,14 @@ pub(in crate::kinds) fn validate_volume(object: &Object, old: Option<&Object>) -
     let spec = spec(object);
     let mut errors = check_modes(spec, "spec", "");
     match spec.get("capacity").and_then(Value::as_object) {
-        None => errors.push(FieldError::required("spec.capacity", "")),
+        None => errors.extend([
+            FieldError::required("spec.capacity", ""),
+            FieldError::not_supported("spec.capacity", Value::Null, &["storage"]),
+        ]),
+        Some(capacity) if capacity.is_empty() => errors.extend([
+            FieldError::required("spec.capacity", ""),
+            FieldError::not_supported("spec.capacity", Value::Object(capacity.clone()), &["storage"]),
+        ]),
         Some(capacity) if capacity.len() != 1 || !capacity.contains_key("storage") => {
             errors.push(FieldError::not_supported("spec.capacity", Value::Object(capacity.clone()), &["storage"]));
         }

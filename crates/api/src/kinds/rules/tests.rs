@@ -207,7 +207,8 @@ fn the_highest_priorities_are_the_systems() {
     check(
         validate_priority_class,
         json!({"metadata": {"name": "system-mine"}, "value": 1}),
-        &["metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only"],
+        &["metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. \
+            error: system-mine is not a known system priority class"],
     );
     check(
         validate_priority_class,
@@ -340,7 +341,7 @@ fn a_policy_names_its_peers_and_ports() {
         json!({"spec": {"podSelector": {}, "policyTypes": ["Sideways"], "ingress": [{
             "ports": [{"port": 80, "endPort": 70}, {"port": "http", "endPort": 90}, {"endPort": 1}, {"protocol": "ICMP"}],
             "from": [{}, {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16", "11.0.0.0/16", "10.0.0.0/8"]}},
-                {"ipBlock": {"cidr": "10.0.0.0/40"}}, {"ipBlock": {"cidr": "::/0"}, "podSelector": {}}],
+                {"ipBlock": {"cidr": "10.0.0.0/40"}}, {"ipBlock": {"cidr": "::/200"}, "podSelector": {}}],
         }]}}),
         &[
             "spec.ingress[0].ports[0].endPort: Invalid value: 70: must be greater than or equal to `port`",
@@ -351,6 +352,7 @@ fn a_policy_names_its_peers_and_ports() {
             "spec.ingress[0].from[1].ipBlock.except[1]: Invalid value: \"11.0.0.0/16\": must be a strict subset of `cidr`",
             "spec.ingress[0].from[1].ipBlock.except[2]: Invalid value: \"10.0.0.0/8\": must be a strict subset of `cidr`",
             "spec.ingress[0].from[2].ipBlock.cidr: Invalid value: \"10.0.0.0/40\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            "spec.ingress[0].from[3].ipBlock.cidr: Invalid value: \"::/200\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
             "spec.ingress[0].from[3]: Forbidden: may not specify both ipBlock and another peer",
             "spec.policyTypes[0]: Unsupported value: \"Sideways\": supported values: \"Egress\", \"Ingress\"",
         ],

@@ -143,3 +143,17 @@ fn the_row_shows_addresses_and_ports_as_kubectl_does() {
     );
     assert_eq!(show(json!({"clusterIP": "None"})), json!(["ClusterIP", "None", "<none>", "<none>"]));
 }
+
+#[test]
+fn an_external_address_leads_somewhere_else() {
+    let spec = json!({"type": "ClusterIP", "externalIPs": ["203.0.113.1", "127.0.0.1", "0.0.0.0", "x"]});
+    let errors: Vec<String> = validate_outside(&spec).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        errors,
+        [
+            "spec.externalIPs[1]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+            "spec.externalIPs[2]: Invalid value: \"0.0.0.0\": may not be unspecified (0.0.0.0 or ::)",
+            "spec.externalIPs[3]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ]
+    );
+}
