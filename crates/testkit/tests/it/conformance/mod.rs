@@ -4,6 +4,7 @@
 mod accounts;
 mod custom_kinds;
 mod discovery;
+mod garbage;
 mod life;
 mod lists;
 mod lives;
@@ -11,5 +12,8 @@ mod namespaces;
 mod networks;
 mod pods;
 mod policies;
+mod replication;
+mod running;
+mod scheduling;
 mod volumes;
 mod world;

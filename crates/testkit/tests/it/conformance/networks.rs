@@ -65,3 +65,30 @@ async fn a_collection_of_services_is_deleted() {
     world.until("two are gone", SERVICES, left).await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn endpoints_written_by_hand_are_mirrored_changed_and_deleted() {
+    let world = World::new().await;
+    world.post(SERVICES, &service("custom", &json!({"ports": [{"name": "example", "port": 80}]}))).await.is(201);
+    let subset = |ip: &str, port: u16| json!({"subsets": [{"addresses": [{"ip": ip}], "ports": [{"port": port}]}]});
+    let made = object("v1", "Endpoints", "custom", &subset("10.1.2.3", 80));
+    let made = world.post(ENDPOINTS, &made).await.is(201);
+    let slices = format!(
+        "{SLICES}?labelSelector=kubernetes.io%2Fservice-name%3Dcustom,\
+         endpointslice.kubernetes.io%2Fmanaged-by%3Dendpointslicemirroring-controller.k8s.io"
+    );
+    let says = |answer: &Answer, ip: &str, port: &str| {
+        answer.names().len() == 1
+            && answer.at("/items/0/endpoints/0/addresses/0") == ip
+            && answer.at("/items/0/endpoints/0/conditions/ready") == "true"
+            && answer.at("/items/0/ports/0/port") == port
+    };
+    let slice = world.until("the mirror", &slices, |answer| says(answer, "10.1.2.3", "80")).await;
+    assert_eq!(slice.at("/items/0/metadata/ownerReferences/0/uid"), made.at("/metadata/uid"));
+    let path = format!("{ENDPOINTS}/custom");
+    world.patch(&path, &subset("10.2.3.4", 9090)).await.is(200);
+    world.until("the change", &slices, |answer| says(answer, "10.2.3.4", "9090")).await;
+    world.delete(&path).await.is(200);
+    world.until("the mirror goes", &slices, |answer| answer.names().is_empty()).await;
+    world.end().await;
+}

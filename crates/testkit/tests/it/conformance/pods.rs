@@ -45,7 +45,7 @@ async fn a_pod_with_an_unknown_or_deleted_runtime_class_is_refused() {
 }
 
 /// A node that is ready and large, without anybody behind it.
-async fn node(world: &World, name: &str) {
+pub(super) async fn node(world: &World, name: &str) {
     world.post("/api/v1/nodes", &object("v1", "Node", name, &json!({}))).await.is(201);
     let capacity = json!({"cpu": "4", "memory": "8Gi", "pods": "110"});
     let ready = json!({"type": "Ready", "status": "True", "reason": "KubeletReady",

@@ -14,7 +14,10 @@ use wkube_apiserver::auth::User;
 use wkube_apiserver::{Body, InProcess};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_control::{Control, Flags, Options};
+use wkube_node::Node;
+use wkube_node::resources::Machine;
 use wkube_store::MemoryStore;
+use wkube_testkit::fake_runtime::{FakeRuntime, Ledger};
 
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const MERGE: &str = "application/merge-patch+json";
@@ -25,12 +28,16 @@ const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 /// How long an event may take; with a busy machine in mind.
 const EVENT_MAX: Duration = Duration::from_secs(30);
 
+/// What the pods of a node see as its address.
+pub(crate) const NODE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const MACHINE: Machine = Machine { cpus: 4, memory_bytes: 8 << 30, pods: 110 };
+
 /// An API server with its scheduler and controllers, and its administrator.
 pub(crate) struct World {
     control: Control,
     admin: InProcess,
     tasks: Tasks,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// An answer.
@@ -91,7 +98,20 @@ impl World {
         };
         let control = Control::start(options, &tasks).await.expect("the control plane starts");
         let admin = control.server().in_process(User::known("kubernetes-admin", ["system:masters"]));
-        Self { control, admin, tasks, _dir: dir }
+        Self { control, admin, tasks, dir }
+    }
+
+    /// Starts a node whose containers do nothing.
+    pub(crate) async fn node(&self, name: &str) {
+        let rng = Rng::from_entropy();
+        let node = Node::builder(self.control.node(name))
+            .name(name)
+            .data_dir(self.dir.path().join(name))
+            .address(NODE_ADDRESS)
+            .machine(MACHINE)
+            .runtime(FakeRuntime::new(name, &Ledger::default(), &rng))
+            .rng(rng);
+        node.start(&self.tasks).await.expect("the node starts");
     }
 
     /// Returns a client that is somebody else.
