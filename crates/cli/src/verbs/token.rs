@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use wkube_api::object::format_time;
 use wkube_base::Rng;
 use wkube_client::{Api, Client};
 
@@ -37,7 +38,7 @@ pub(crate) async fn create(client: &Client, ca_pem: &str, ttl: Duration) -> Resu
         "stringData": {
             "token-id": id,
             "token-secret": secret,
-            "expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            "expiration": format_time(expires),
             "usage-bootstrap-authentication": "true",
             "usage-bootstrap-signing": "true",
             "description": "created by wkube token create",

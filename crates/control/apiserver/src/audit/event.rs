@@ -8,6 +8,7 @@ use http::HeaderMap;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use wkube_api::object::format_micro_time;
 use wkube_api::{decode, protobuf};
 
 use super::Audit;
@@ -107,7 +108,7 @@ impl Record {
         if !seen.asked.resource.is_empty() {
             put("objectRef", reference(seen));
         }
-        put("requestReceivedTimestamp", micros(now).into());
+        put("requestReceivedTimestamp", format_micro_time(now).into());
         Self { audit, verdict, known: Mutex::new(Known { event, ..Known::default() }) }
     }
 
@@ -175,7 +176,7 @@ impl Record {
         }
         let Known { mut event, request, response } = self.known.lock().clone();
         event.insert("stage".to_owned(), stage.as_str().into());
-        event.insert("stageTimestamp".to_owned(), micros(self.audit.clock.now()).into());
+        event.insert("stageTimestamp".to_owned(), format_micro_time(self.audit.clock.now()).into());
         self.audit.send(Event {
             known: event,
             request,
@@ -277,8 +278,4 @@ fn sources(headers: &HeaderMap, peer: Option<SocketAddr>) -> Vec<String> {
         found.push(peer);
     }
     found
-}
-
-fn micros(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }

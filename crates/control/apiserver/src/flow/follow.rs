@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::warn;
+use wkube_api::object::format_time;
 use wkube_api::{Object, Resource};
 use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
@@ -120,7 +121,7 @@ fn condition(schema: &Object, level: &str, is_there: bool, now: Timestamp) -> Op
         return None;
     }
     let time = found.filter(|found| found["status"] == status).map(|found| found["lastTransitionTime"].clone());
-    let time = time.unwrap_or_else(|| now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+    let time = time.unwrap_or_else(|| format_time(now).into());
     let dangling = json!({
         "type": "Dangling", "status": status, "lastTransitionTime": time, "reason": reason, "message": message,
     });

@@ -1,5 +1,6 @@
 //! Create.
 
+use wkube_api::object::format_time;
 use wkube_api::{Object, Status};
 
 use super::object_rules::{self, Birth};
@@ -72,5 +73,5 @@ fn generate_name(registry: &Registry, object: &mut Object) {
 
 /// Returns the time as metadata has it: to the second, in UTC.
 pub(crate) fn timestamp(registry: &Registry) -> String {
-    registry.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    format_time(registry.clock.now())
 }

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use wkube_api::object::format_time;
 use wkube_api::status::Details;
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
@@ -191,7 +192,7 @@ fn set_finalizers(object: &mut Object, propagation: Option<Propagation>) {
 }
 
 fn mark(object: &mut Object, deadline: Timestamp, grace: i64) {
-    object.set(&["metadata", "deletionTimestamp"], deadline.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    object.set(&["metadata", "deletionTimestamp"], format_time(deadline));
     object.set(&["metadata", "deletionGracePeriodSeconds"], grace);
 }
 

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequestSpec};
 use serde_json::json;
+use wkube_api::object::format_time;
 use wkube_api::status::FieldError;
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
@@ -52,8 +53,8 @@ pub(super) async fn answer(api: &Api, call: &Call, body: &[u8]) -> Result<Outcom
     request.set(&["metadata", "creationTimestamp"], create::timestamp(&api.registry));
     request.set(&["spec", "audiences"], audiences);
     request.set(&["spec", "expirationSeconds"], seconds);
-    let end = end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    request.set(&["status"], json!({"token": api.tokens.sign(&claims), "expirationTimestamp": end}));
+    let status = json!({"token": api.tokens.sign(&claims), "expirationTimestamp": format_time(end)});
+    request.set(&["status"], status);
     Ok(Outcome::Document { code: 201, object: request })
 }
 
