@@ -1,7 +1,10 @@
 //! Trust bundles and the certificates of pods (`certificates.k8s.io`).
 
+mod pod_request;
+
 use super::print::{self, Col, Text};
 use super::simple::{Parts, Simple};
+use crate::resource::Part;
 
 /// The manners of cluster trust bundles.
 pub(super) const CLUSTER_TRUST_BUNDLE: Simple = Simple {
@@ -18,6 +21,9 @@ pub(super) const POD_CERTIFICATE_REQUEST: Simple = Simple {
     columns: print::CREATED_AT_COLUMNS,
     cells: print::created_at_cells,
     parts: Parts::StatusOnly,
+    default: pod_request::default,
+    validate: pod_request::validate,
+    part: |subresource| (subresource == "status").then_some(&pod_request::Issuing as &dyn Part),
     field: |object, path| match path {
         "spec.signerName" => Some(object.str_at(&["spec", "signerName"]).to_owned()),
         "spec.podName" => Some(object.str_at(&["spec", "podName"]).to_owned()),

@@ -6,6 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use wkube_api::status::FieldError;
 use wkube_api::{Object, Status};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer as _;
@@ -17,6 +18,7 @@ use crate::auth::{self, MASTERS, User};
 /// The group of certificate requests.
 pub(crate) const GROUP: &str = "certificates.k8s.io";
 const REQUESTS: &str = "certificatesigningrequests";
+const POD_REQUESTS: &str = "podcertificaterequests";
 const CLIENTS: &str = "kubernetes.io/kube-apiserver-client";
 
 /// Refuses approvals and signatures by those who may not, and requests for everything.
@@ -32,6 +34,16 @@ pub(super) fn validate(attributes: &Attributes<'_>, request: &Object) -> Result<
         return Err(attributes.forbidden(request, why));
     }
     let changed = |path: &[&str]| request.at(path) != old.at(path);
+    // The chain of a pod's certificate may only be written by its signer, too (`podcertificaterequest/strategy.go`).
+    if attributes.is_for_part(GROUP, POD_REQUESTS, "status")
+        && changed(&["status", "certificateChain"])
+        && !may(attributes, "sign", signer)
+    {
+        let who = &attributes.call.user.name;
+        let why = format!("User {who:?} is not permitted to \"sign\" for signer {signer:?}");
+        let errors = vec![FieldError::forbidden("spec.signerName", &why)];
+        return Err(Status::invalid_object(&attributes.call.resource, request.name(), errors));
+    }
     let signs = changed(&["status", "certificate"]) || changed(&["status", "conditions"]);
     if attributes.is_for_part(GROUP, REQUESTS, "status") && signs && !may(attributes, "sign", signer) {
         let why = format!("user not permitted to sign requests with signerName {signer:?}");

@@ -6,6 +6,7 @@ use super::life::Life;
 use super::world::{World, object};
 
 const ADMISSION: &str = "admissionregistration.k8s.io/v1";
+const CERTIFICATES: &str = "certificates.k8s.io/v1";
 const FLOW: &str = "flowcontrol.apiserver.k8s.io/v1";
 const DEVICES: &str = "resource.k8s.io/v1";
 const STORAGE: &str = "storage.k8s.io/v1";
@@ -105,14 +106,21 @@ async fn disruption_budgets_support_their_api_operations() {
 #[tokio::test]
 async fn trust_bundles_support_their_api_operations() {
     let pem = include_str!("life-ca.pem");
-    Life::of_cluster(
-        "certificates.k8s.io/v1",
-        "clustertrustbundles",
-        "ClusterTrustBundle",
-        json!({"spec": {"trustBundle": pem}}),
-    )
-    .walk()
-    .await;
+    Life::of_cluster(CERTIFICATES, "clustertrustbundles", "ClusterTrustBundle", json!({"spec": {"trustBundle": pem}}))
+        .walk()
+        .await;
+}
+
+#[tokio::test]
+async fn certificate_requests_of_pods_support_their_api_operations() {
+    let spec = json!({"signerName": "example.com/walker", "podName": "p", "podUID": "1", "serviceAccountName": "default",
+        "serviceAccountUID": "2", "nodeName": "n", "nodeUID": "3", "stubPKCS10Request": "MA=="});
+    let issued = json!({"type": "Issued", "status": "True", "reason": "Walk", "message": "walked",
+        "lastTransitionTime": "2024-01-01T00:00:00Z"});
+    let status = json!({"certificateChain": include_str!("life-ca.pem"), "notBefore": "2024-01-01T00:00:00Z",
+        "notAfter": "2024-01-01T01:00:00Z", "beginRefreshAt": "2024-01-01T00:20:00Z", "conditions": [issued]});
+    let life = Life::of(CERTIFICATES, "podcertificaterequests", "PodCertificateRequest", json!({"spec": spec}));
+    life.with_status(status).walk().await;
 }
 
 #[tokio::test]
