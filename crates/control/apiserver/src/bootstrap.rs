@@ -116,6 +116,7 @@ fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
     all.extend(auth::bootstrap::documents().into_iter().map(|document| (Policy::Grant, document)));
     all.extend(flow_control());
     all.push((Policy::Keep, api_service(addresses.api.port())));
+    all.push((Policy::Refresh, api_endpoints(addresses.api)));
     all.push((Policy::Refresh, api_slice(addresses.api)));
     if let Some(listen) = addresses.registry {
         all.extend(registry_hosting(listen));
@@ -152,6 +153,22 @@ fn api_service(port: u16) -> Value {
             "ports": [{"name": "https", "protocol": "TCP", "port": 443, "targetPort": port}],
         },
         "status": {"loadBalancer": {}},
+    })
+}
+
+/// Where the API is, for clients that read no slices. The server writes the slice itself, so nobody has to mirror this
+/// (`controlplane/reconcilers/endpointsadapter.go`).
+fn api_endpoints(listen: SocketAddr) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Endpoints",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+        },
+        "subsets": [{
+            "addresses": [{"ip": reachable(listen).ip()}],
+            "ports": [{"name": "https", "protocol": "TCP", "port": listen.port()}],
+        }],
     })
 }
 

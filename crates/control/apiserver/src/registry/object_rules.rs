@@ -2,6 +2,7 @@
 //! status (`apiserver/pkg/registry/rest`). Pure.
 
 use serde_json::{Map, Value};
+use wkube_api::status::FieldError;
 use wkube_api::{Object, Resource, Scope, Status};
 
 /// Metadata that an update never changes.
@@ -71,6 +72,25 @@ pub(crate) fn settle_place(
         )));
     }
     Ok(())
+}
+
+/// Refuses a patch that made something else of an object. Go fails to decode the result, and custom resources have a
+/// rule of their own (`customresource/validator.go`).
+pub(crate) fn check_type(object: &Object, resource: &Resource, patch: &Value) -> Result<(), Status> {
+    let (version, kind) = (resource.api_version(), &*resource.kind);
+    if object.api_version() == version && object.kind() == kind {
+        return Ok(());
+    }
+    if !resource.is_custom() {
+        let why = format!("no kind {:?} is registered for version {:?}", object.kind(), object.api_version());
+        let error = FieldError::invalid("patch", patch.to_string(), &why);
+        return Err(Status::invalid("", "", "", vec![error]));
+    }
+    let must_be = |path: &str, found: &str, wanted: &str| {
+        (found != wanted).then(|| FieldError::invalid(path, found, &format!("must be {wanted}")))
+    };
+    let errors = [must_be("kind", object.kind(), kind), must_be("apiVersion", object.api_version(), &version)];
+    Err(Status::invalid_object(resource, object.name(), errors.into_iter().flatten().collect()))
 }
 
 /// Which part of an object a request may change.

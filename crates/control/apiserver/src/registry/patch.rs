@@ -41,6 +41,11 @@ pub(crate) fn patched(call: &Call, kind: PatchKind, old: &Object, patch: &Value)
         PatchKind::Strategic => patch::strategic(old, patch, resource.type_of())?,
         PatchKind::Apply => unreachable!("applied by `apply`"),
     };
+    if kind == PatchKind::Strategic {
+        // Go merges into the type that the URL names, where these two say nothing.
+        new.0.extend([("apiVersion".into(), resource.api_version().into()), ("kind".into(), (&*resource.kind).into())]);
+    }
+    object_rules::check_type(&new, resource, patch)?;
     object_rules::settle_place(&mut new, resource, &call.namespace, &call.name)?;
     decode::check_patched(call, &mut new, patch)?;
     Ok(new)

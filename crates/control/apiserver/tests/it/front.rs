@@ -83,6 +83,7 @@ async fn every_cluster_has_its_first_objects() {
     for path in [
         "/api/v1/namespaces/kube-node-lease",
         "/api/v1/namespaces/default/services/kubernetes",
+        "/api/v1/namespaces/default/endpoints/kubernetes",
         "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
         "/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical",
         "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",

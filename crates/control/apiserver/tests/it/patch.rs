@@ -163,3 +163,18 @@ async fn a_patch_of_the_status_changes_the_status_only() {
     assert_eq!((patched.code, patched.at("status.podIP")), (200, "10.42.0.1".into()), "{patched:?}");
     assert_eq!((patched.at("spec.nodeName"), patched.at("metadata.annotations.k")), (String::new(), "v".into()));
 }
+
+#[tokio::test]
+async fn no_patch_makes_something_else_of_an_object() {
+    let server = server().await;
+    let path = format!("{CONFIG_MAPS}/a");
+    let json_patch = json!([{"op": "replace", "path": "/kind", "value": "Secret"}]);
+    let other = json!({"kind": "Secret"});
+    for (kind, body) in [(JSON, json_patch), (MERGE, other.clone()), (MERGE, json!({"apiVersion": "v2"}))] {
+        let refused = patch(&server, &path, kind, body).await;
+        assert_eq!(refused.code, 422, "{refused:?}");
+        assert!(refused.at("message").contains("is registered for version"), "{refused:?}");
+    }
+    assert_eq!(patch(&server, &path, STRATEGIC, other).await.at("kind"), "ConfigMap");
+    assert_eq!(server.get(&path).await.at("kind"), "ConfigMap");
+}
