@@ -161,9 +161,12 @@ fn merge_list(
 ) -> Result<Vec<Value>, Error> {
     let keys = &rule.keys;
     if keys.is_empty() {
-        let mut merged = original.clone();
-        merged.extend(change.iter().filter(|item| !original.contains(item)).cloned());
-        merged.dedup();
+        let mut merged: Vec<Value> = Vec::with_capacity(original.len() + change.len());
+        for item in original.iter().chain(&change) {
+            if !merged.contains(item) {
+                merged.push(item.clone());
+            }
+        }
         return Ok(in_order(merged, &change, &original, keys));
     }
     let (mut merged, change) = match special_items(original, change, keys)? {

@@ -175,3 +175,13 @@ fn without_a_type_lists_are_replaced_and_maps_merged() {
     let patched = strategic(&object, &patch, None).unwrap();
     assert_eq!(Value::Object(patched.0), json!({"spec": {"list": [{"name": "b"}], "map": {"x": 1, "y": 2}}}));
 }
+
+#[test]
+fn a_merged_list_of_plain_values_has_each_of_them_once() {
+    let finalizers = |values: &[&str]| json!({"metadata": {"finalizers": values}});
+    let merged = patched(&finalizers(&["a/1", "b/2", "a/1"]), &finalizers(&["c/3", "b/2", "c/3"])).unwrap();
+    let mut found: Vec<&str> =
+        merged["metadata"]["finalizers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    found.sort_unstable();
+    assert_eq!(found, ["a/1", "b/2", "c/3"]);
+}
