@@ -337,7 +337,7 @@ impl<'a> Folding<'a> {
             },
             FoldKind::ExistsOne => Ok(Val::Bool(self.count == 1)),
             FoldKind::Map | FoldKind::Filter => Ok(Val::list(self.items)),
-            FoldKind::SortBy => library::sort_by(meter, self.items, self.sort_keys),
+            FoldKind::SortBy => library::sort_by(meter, self.items, &self.sort_keys),
             FoldKind::TransformMap | FoldKind::TransformMapEntry => Ok(Val::Map(Map::Made(Arc::new(self.entries)))),
         }
     }

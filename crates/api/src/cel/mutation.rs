@@ -17,7 +17,7 @@ use crate::status::FieldError;
 pub struct Mutations {
     conditions: Conditions,
     variables: Vec<(String, Program)>,
-    mutations: Vec<Mutation>,
+    compiled: Vec<Mutation>,
 }
 
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Mutations {
                 Err(error) => errors.push(error),
             }
         }
-        if errors.is_empty() { Ok(Self { conditions, variables, mutations }) } else { Err(errors) }
+        if errors.is_empty() { Ok(Self { conditions, variables, compiled: mutations }) } else { Err(errors) }
     }
 
     /// Whether the policy is about a request at all.
@@ -79,12 +79,12 @@ impl Mutations {
 
     /// Returns how many mutations there are.
     pub fn len(&self) -> usize {
-        self.mutations.len()
+        self.compiled.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.mutations.is_empty()
+        self.compiled.is_empty()
     }
 
     /// Returns what one of the mutations wants of the object that the bindings show.
@@ -94,7 +94,7 @@ impl Mutations {
     pub fn change<'a>(&'a self, place: usize, bindings: Bindings<'a>) -> Result<Change, String> {
         let bindings =
             self.variables.iter().fold(bindings, |bindings, (name, program)| bindings.with_lazy(name, program));
-        self.mutations.get(place).ok_or("there is no such mutation")?.run(&bindings)
+        self.compiled.get(place).ok_or("there is no such mutation")?.run(&bindings)
     }
 }
 
@@ -164,7 +164,7 @@ fn patch(made: &Val<'_>) -> Result<Json, String> {
 fn check_names(value: &Val<'_>) -> Result<(), String> {
     let Val::Map(Map::Struct(name, _)) = value else { return Ok(()) };
     let mut wrong = Vec::new();
-    compare_names(value, &name.to_string(), &mut wrong);
+    compare_names(value, name.as_ref(), &mut wrong);
     if wrong.is_empty() { Ok(()) } else { Err(format!("type mismatch: {}", wrong.join("\n"))) }
 }
 
@@ -199,7 +199,7 @@ mod tests {
 
     use super::*;
 
-    fn mutations(mutation: Json) -> Result<Mutations, Vec<String>> {
+    fn mutations(mutation: &Json) -> Result<Mutations, Vec<String>> {
         let spec = json!({"mutations": [mutation], "matchConditions": [{"name": "m", "expression": "object.n > 0"}],
             "variables": [{"name": "more", "expression": "object.n + 1"}]});
         Mutations::compile(&spec).map_err(|errors| errors.iter().map(ToString::to_string).collect())
@@ -213,7 +213,7 @@ mod tests {
         json!({"patchType": "JSONPatch", "jsonPatch": {"expression": expression}})
     }
 
-    fn run(mutation: Json) -> Result<Change, String> {
+    fn run(mutation: &Json) -> Result<Change, String> {
         let object = json!({"n": 1, "name": "a/b~c", "list": ["x", "y"]});
         let mutations = mutations(mutation).map_err(|errors| errors.join("\n"))?;
         assert_eq!(mutations.concern(&Bindings::new().with_json("object", &object)), Ok(true));
@@ -225,12 +225,12 @@ mod tests {
         let source = "Object{spec: Object.spec{replicas: variables.more, template: Object.spec.template{names: object.list}, \
                       ?none: object.?none}}";
         let expected = json!({"spec": {"replicas": 2, "template": {"names": ["x", "y"]}}});
-        assert_eq!(run(apply(source)), Ok(Change::Apply(expected)));
-        assert_eq!(run(apply("object.n > 1 ? Object{a: 1} : Object{}")), Ok(Change::Apply(json!({}))));
+        assert_eq!(run(&apply(source)), Ok(Change::Apply(expected)));
+        assert_eq!(run(&apply("object.n > 1 ? Object{a: 1} : Object{}")), Ok(Change::Apply(json!({}))));
         let listed = "Object{spec: Object.spec{items: object.list.map(i, Object.spec.items{name: i})}}";
-        assert_eq!(run(apply(listed)), Ok(Change::Apply(json!({"spec": {"items": [{"name": "x"}, {"name": "y"}]}}))));
+        assert_eq!(run(&apply(listed)), Ok(Change::Apply(json!({"spec": {"items": [{"name": "x"}, {"name": "y"}]}}))));
         assert_eq!(
-            run(apply("Object{__namespace__: 'n', a__dash__b: 1}")),
+            run(&apply("Object{__namespace__: 'n', a__dash__b: 1}")),
             Ok(Change::Apply(json!({"namespace": "n", "a-b": 1})))
         );
     }
@@ -239,11 +239,11 @@ mod tests {
     fn objects_are_named_after_their_fields() {
         let text = "type mismatch: unexpected type name \"Object.wrong\", expected \"Object.spec\", which matches field name \
                     path from root Object type";
-        assert_eq!(run(apply("Object{spec: Object.wrong{a: 1}}")), Err(text.to_owned()));
+        assert_eq!(run(&apply("Object{spec: Object.wrong{a: 1}}")), Err(text.to_owned()));
         let wrong = json_patch("[JSONPatch{op: 'add', path: '/spec', value: Object.spec{a: [Object.b{}]}}]");
-        assert!(run(wrong).is_err_and(|why| why.contains("expected \"Object.spec.a\"")));
+        assert!(run(&wrong).is_err_and(|why| why.contains("expected \"Object.spec.a\"")));
         let escaped = "Object{a__dash__b: Object.a__dash__b{c: 1}}";
-        assert_eq!(run(apply(escaped)), Ok(Change::Apply(json!({"a-b": {"c": 1}}))));
+        assert_eq!(run(&apply(escaped)), Ok(Change::Apply(json!({"a-b": {"c": 1}}))));
     }
 
     #[test]
@@ -253,24 +253,24 @@ mod tests {
                       JSONPatch{op: 'remove', path: '/list/0'}]";
         let expected = json!([{"op": "test", "path": "/n", "value": 1}, {"op": "move", "path": "/m", "from": "/n"},
             {"op": "add", "path": "/labels/a~1b~0c", "value": {"a": null}}, {"op": "remove", "path": "/list/0"}]);
-        assert_eq!(run(json_patch(source)), Ok(Change::Patch(expected)));
-        assert_eq!(run(json_patch("object.n > 1 ? [JSONPatch{op: 'test'}] : []")), Ok(Change::Patch(json!([]))));
-        assert!(run(json_patch("[dyn(1)].map(x, x == 1 ? dyn('a') : dyn(JSONPatch{}))")).is_err());
+        assert_eq!(run(&json_patch(source)), Ok(Change::Patch(expected)));
+        assert_eq!(run(&json_patch("object.n > 1 ? [JSONPatch{op: 'test'}] : []")), Ok(Change::Patch(json!([]))));
+        assert!(run(&json_patch("[dyn(1)].map(x, x == 1 ? dyn('a') : dyn(JSONPatch{}))")).is_err());
     }
 
     #[test]
     fn what_fails_is_told_with_its_expression() {
         let text = "expression 'Object{a: object.none}' resulted in error: no such key: none";
-        assert_eq!(run(apply("Object{a: object.none}")), Err(text.to_owned()));
+        assert_eq!(run(&apply("Object{a: object.none}")), Err(text.to_owned()));
         let shared = format!("Object{{a: [1]{}}}", ".map(x, [x, x])".repeat(60));
-        assert_eq!(run(apply(&shared)), Err("invalid return type: the value is too big for a document".to_owned()));
+        assert_eq!(run(&apply(&shared)), Err("invalid return type: the value is too big for a document".to_owned()));
         let repeated = format!("Object{{a: [Object.b{{}}]{}}}", ".map(x, [x, x])".repeat(6));
-        assert!(run(apply(&repeated)).is_err_and(|why| why.lines().count() == 10));
+        assert!(run(&apply(&repeated)).is_err_and(|why| why.lines().count() == 10));
     }
 
     #[test]
     fn expressions_must_come_to_what_their_form_needs() {
-        let refused = |mutation: Json| mutations(mutation).expect_err("it is refused").join("\n");
+        let refused = |mutation: Json| mutations(&mutation).expect_err("it is refused").join("\n");
         assert!(refused(apply("{'a': 1}")).ends_with("must evaluate to Object"));
         assert!(refused(apply("Object.spec{}")).ends_with("must evaluate to Object"));
         assert!(refused(json_patch("JSONPatch{}")).ends_with("must evaluate to list(JSONPatch)"));

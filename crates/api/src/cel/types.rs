@@ -146,10 +146,24 @@ impl Type {
     /// Whether its values have an order.
     pub(super) fn is_ordered(&self) -> bool {
         match self {
-            Self::Dyn | Self::Param(_) | Self::Bool | Self::Int | Self::Uint | Self::Double => true,
-            Self::String | Self::Bytes | Self::Duration | Self::Timestamp => true,
-            Self::Null | Self::List(..) | Self::Map(..) | Self::Object(_) | Self::Struct(_) => false,
-            Self::Optional(_) | Self::Type | Self::Opaque(_) => false,
+            Self::Dyn
+            | Self::Param(_)
+            | Self::Bool
+            | Self::Int
+            | Self::Uint
+            | Self::Double
+            | Self::String
+            | Self::Bytes
+            | Self::Duration
+            | Self::Timestamp => true,
+            Self::Null
+            | Self::List(..)
+            | Self::Map(..)
+            | Self::Object(_)
+            | Self::Struct(_)
+            | Self::Optional(_)
+            | Self::Type
+            | Self::Opaque(_) => false,
         }
     }
 

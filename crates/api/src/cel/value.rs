@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::Value as Json;
 
@@ -155,7 +157,7 @@ impl<'a> Val<'a> {
             },
             (Type::Bytes, Json::String(text)) => {
                 use base64::Engine as _;
-                let octets = base64::engine::general_purpose::STANDARD.decode(text);
+                let octets = STANDARD.decode(text);
                 Self::Bytes(octets.map_err(|_| wrong("base64"))?.into())
             }
             (Type::Duration, Json::String(text)) => {
@@ -414,8 +416,7 @@ impl Val<'_> {
             }
             Self::Bytes(bytes) => {
                 room.take(bytes.len())?;
-                use base64::Engine as _;
-                base64::engine::general_purpose::STANDARD.encode(bytes).into()
+                STANDARD.encode(bytes).into()
             }
             Self::Duration(_) | Self::Timestamp(_) | Self::Opaque(Opaque::Quantity(_)) => self.to_text()?.into(),
             Self::List(list) => list.iter().map(|item| item?.document(room)).collect::<Result<Vec<Json>, _>>()?.into(),

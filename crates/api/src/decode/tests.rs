@@ -180,7 +180,8 @@ fn aliases_repeat_what_they_name_but_not_without_end() {
     assert_eq!(yaml(short).expect("aliases").0["requests"], value!({"cpu": 1, "memory": 2}));
     let wide = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a,".repeat(200_000));
     assert!(yaml(&wide).is_err(), "two hundred gigabytes");
-    let laughs: String = (1..9).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10))).collect();
+    let line = |n: usize| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(10));
+    let laughs = (1..9).map(line).collect::<Vec<_>>().concat();
     assert!(yaml(&format!("a0: &a0 [x,x,x,x]\n{laughs}")).is_err());
 }
 

@@ -155,7 +155,8 @@ fn problems(kind: &str, rest: Value) -> Vec<String> {
     let row = builtin().iter().find(|row| row.kind == kind).expect("a built-in kind");
     let mut document = json!({"apiVersion": row.api_version(), "kind": kind,
         "metadata": {"name": "x", "namespace": "d", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"}});
-    document.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    let Value::Object(rest) = rest else { panic!("the rest is fields") };
+    document.as_object_mut().unwrap().extend(rest);
     let mut object = testing::object(document);
     row.complete(&mut object);
     row.manners.prepare_create(&mut object);

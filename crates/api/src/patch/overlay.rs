@@ -73,7 +73,7 @@ mod tests {
         overlay(&parse(object), &parse(fields), of).map(|merged| Value::Object(merged.0))
     }
 
-    fn spec(fields: Value) -> Value {
+    fn spec(fields: &Value) -> Value {
         json!({ "spec": fields })
     }
 
@@ -87,32 +87,32 @@ mod tests {
 
     #[test]
     fn items_are_found_by_their_keys() {
-        let pod = spec(json!({"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "j"}]}));
-        let fields = spec(json!({"containers": [{"name": "b", "env": [{"name": "X", "value": "1"}]}, {"name": "c"}]}));
+        let pod = spec(&json!({"containers": [{"name": "a", "image": "i"}, {"name": "b", "image": "j"}]}));
+        let fields = spec(&json!({"containers": [{"name": "b", "env": [{"name": "X", "value": "1"}]}, {"name": "c"}]}));
         let containers = json!([{"name": "a", "image": "i"},
             {"name": "b", "image": "j", "env": [{"name": "X", "value": "1"}]}, {"name": "c"}]);
-        assert_eq!(check(pod, fields), Ok(spec(json!({ "containers": containers }))));
+        assert_eq!(check(pod, fields), Ok(spec(&json!({ "containers": containers }))));
     }
 
     #[test]
     fn what_would_be_replaced_as_a_whole_is_refused() {
         let text =
             |paths: &str| format!("invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {paths}");
-        let args = spec(json!({"containers": [{"name": "a", "args": ["x"], "command": []}]}));
+        let args = spec(&json!({"containers": [{"name": "a", "args": ["x"], "command": []}]}));
         let paths = ".spec.containers[0].args, .spec.containers[0].command";
         assert_eq!(check(json!({}), args), Err(text(paths)));
-        let selector = spec(json!({"nodeSelector": {"a": "b"}}));
+        let selector = spec(&json!({"nodeSelector": {"a": "b"}}));
         assert_eq!(check(json!({}), selector), Err(text(".spec.nodeSelector")));
     }
 
     #[test]
     fn what_does_not_fit_the_type_is_refused() {
-        let error = check(json!({}), spec(json!({"nope": 1}))).expect_err("there is no such field");
+        let error = check(json!({}), spec(&json!({"nope": 1}))).expect_err("there is no such field");
         assert_eq!(error, "failed to convert patch object to typed object: .spec.nope: field not declared in schema");
         assert!(
-            check(json!({}), spec(json!({"containers": [{"image": "i"}]})))
+            check(json!({}), spec(&json!({"containers": [{"image": "i"}]})))
                 .is_err_and(|why| why.contains("omits key field"))
         );
-        assert!(check(json!({}), spec(json!({"priority": "high"}))).is_err_and(|why| why.contains("expected numeric")));
+        assert!(check(json!({}), spec(&json!({"priority": "high"}))).is_err_and(|why| why.contains("expected numeric")));
     }
 }

@@ -38,7 +38,9 @@ impl Walk<'_> {
         for field in fields.values() {
             let inner = named(self.schema, field);
             if field.shape == Shape::Embedded {
-                inner.into_iter().for_each(|inner| self.message(inner, document));
+                if let Some(inner) = inner {
+                    self.message(inner, document);
+                }
                 continue;
             }
             let Some(value) = document.get_mut(field.name) else { continue };

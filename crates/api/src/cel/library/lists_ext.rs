@@ -122,11 +122,11 @@ fn sort<'a>(args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
 pub(in crate::cel) fn sort_by<'a>(
     meter: &mut Meter<'_>,
     items: Vec<Val<'a>>,
-    keys: Vec<Val<'a>>,
+    keys: &[Val<'a>],
 ) -> Result<Val<'a>, EvalError> {
     let are_texts = matches!(keys.first(), Some(Val::Text(_) | Val::Bytes(_)));
     meter.charge(compare_all(keys.len() as u64, are_texts))?;
-    sorted(items, &keys)
+    sorted(items, keys)
 }
 
 fn sorted<'a>(items: Vec<Val<'a>>, keys: &[Val<'a>]) -> Result<Val<'a>, EvalError> {

@@ -202,7 +202,7 @@ fn defaults_obey_their_schema() {
 #[test]
 fn a_conversion_webhook_says_where_it_is_and_what_it_reads() {
     let check = |conversion: Value, expected: &[&str]| {
-        let found = super::Definition.validate(&definition(|document| document["spec"]["conversion"] = conversion), None);
+        let found = Definition.validate(&definition(|document| document["spec"]["conversion"] = conversion), None);
         let found: Vec<String> = found.iter().map(ToString::to_string).collect();
         assert_eq!(found, expected);
     };

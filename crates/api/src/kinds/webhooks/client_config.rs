@@ -70,6 +70,8 @@ fn check_service(service: &Value, path: &str, errors: &mut Vec<FieldError>) {
             wrong(format!("segment[{place}] may not be empty"));
             continue;
         }
-        meta::dns1123_subdomain(step).iter().for_each(|why| wrong(format!("segment[{place}]: {why}")));
+        for why in meta::dns1123_subdomain(step) {
+            wrong(format!("segment[{place}]: {why}"));
+        }
     }
 }
