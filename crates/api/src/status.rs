@@ -98,6 +98,8 @@ pub enum FieldReason {
     TypeInvalid,
     /// It names something that does not exist.
     NotFound,
+    /// It is as it was before the rule: the client is warned, and the request goes on.
+    Ratcheted,
 }
 
 /// A request that authorization refused, as the message names it.
@@ -413,6 +415,11 @@ impl Status {
 }
 
 impl FieldError {
+    /// Whether the client is told of it and gets its way.
+    pub fn is_warning(&self) -> bool {
+        self.reason == FieldReason::Ratcheted
+    }
+
     /// `Required value: detail`.
     pub fn required(path: impl Into<String>, detail: &str) -> Self {
         Self::of(path, FieldReason::Required, None, detail)
@@ -497,7 +504,7 @@ impl FieldReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Required => "FieldValueRequired",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::Ratcheted => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Duplicate => "FieldValueDuplicate",
             Self::Forbidden => "FieldValueForbidden",
@@ -511,7 +518,7 @@ impl FieldReason {
     fn text(self) -> &'static str {
         match self {
             Self::Required => "Required value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::TypeInvalid | Self::Ratcheted => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Duplicate => "Duplicate value",
             Self::Forbidden => "Forbidden",

@@ -102,8 +102,8 @@ impl Rules {
         })
     }
 
-    /// Returns what the rules have against a document. `old` is the stored one of an update: rules that failed for the
-    /// same value before do not count (`CRDValidationRatcheting`).
+    /// Returns what the rules have against a document. `old` is the stored one of an update: what fails for the same
+    /// value as before is only a warning (`CRDValidationRatcheting`).
     pub(super) fn check(&self, document: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let mut check = Check { budget: Budget::new(REQUEST_BUDGET), errors: Vec::new() };
         let place = Place { path: String::new(), old, unchanged: &|| false };
@@ -278,6 +278,12 @@ impl Check {
     ) -> Result<(), Stopped> {
         let invalid = |detail: &str| FieldError::invalid(place.shown(), rules.kind.as_str(), detail);
         let name = rule.name();
+        // Computed only for what fails.
+        let ratcheted = |error: FieldError| {
+            let unchanged = || place.old.map_or_else(place.unchanged, |old| old == value);
+            let reason = if !rule.uses_old && unchanged() { FieldReason::Ratcheted } else { error.reason };
+            FieldError { reason, ..error }
+        };
         match rule.program.evaluate(bindings, &mut self.budget) {
             Ok(value) if value.as_bool() == Some(true) => return Ok(()),
             Ok(_) => {}
@@ -299,13 +305,9 @@ impl Check {
                 } else {
                     format!("{why} evaluating rule: {name}")
                 };
-                self.errors.push(invalid(&detail));
+                self.errors.push(ratcheted(invalid(&detail)));
                 return Ok(());
             }
-        }
-        let unchanged = || place.old.map_or_else(place.unchanged, |old| old == value);
-        if !rule.uses_old && unchanged() {
-            return Ok(());
         }
         let detail = self.message(rule, bindings);
         let path = match rule.field_path.trim_start_matches('.') {
@@ -313,7 +315,7 @@ impl Check {
             inner if inner.starts_with('[') => format!("{}{inner}", place.path),
             inner => below(&place.path, inner),
         };
-        self.errors.push(rule.error(&path, &rules.kind, &detail));
+        self.errors.push(ratcheted(rule.error(&path, &rules.kind, &detail)));
         Ok(())
     }
 

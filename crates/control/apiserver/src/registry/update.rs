@@ -153,6 +153,8 @@ async fn prepare(
         Some(own) => resource.validate_part(own, new, old),
         None => resource.validate(new, Some(old)),
     };
+    let (warnings, errors): (Vec<FieldError>, Vec<FieldError>) = errors.into_iter().partition(FieldError::is_warning);
+    warnings.iter().for_each(|warning| call.warn(warning.to_string()));
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }

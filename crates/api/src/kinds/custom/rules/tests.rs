@@ -16,7 +16,8 @@ fn check(schema: &Value, new: impl Into<Value>, old: Option<Value>, expected: &[
     let (new, old) = (new.into(), old.unwrap_or_default());
     let old = Some(&old).filter(|old| !old.is_null());
     let rules = Rules::parse(schema, Root::Yes).expect("the schema has rules");
-    let found: Vec<String> = rules.check(&new, old).iter().map(ToString::to_string).collect();
+    let shown = |error: &FieldError| format!("{}{error}", if error.is_warning() { "warning: " } else { "" });
+    let found: Vec<String> = rules.check(&new, old).iter().map(shown).collect();
     assert_eq!(found, expected);
 }
 
@@ -161,14 +162,25 @@ fn sets_and_keyed_lists_compare_without_their_order() {
 }
 
 #[test]
-fn what_was_wrong_before_may_stay() {
+fn what_was_wrong_before_may_stay_with_a_warning() {
     let number = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self > 0", "message": "m"}]});
     let of = json!({"type": "object", "properties": {"a": number, "list": {"type": "array", "items": number}, "b": {"type": "integer"}}});
     let old = json!({"a": 0, "list": [0], "b": 1});
-    check(&of, json!({"a": 0, "list": [0], "b": 2}), Some(old.clone()), &[]);
-    check(&of, json!({"a": -1, "list": [0], "b": 2}), Some(old.clone()), &[r#"a: Invalid value: "integer": m"#]);
+    let warnings = [r#"warning: a: Invalid value: "integer": m"#, r#"warning: list[0]: Invalid value: "integer": m"#];
+    check(&of, json!({"a": 0, "list": [0], "b": 2}), Some(old.clone()), &warnings);
+    check(
+        &of,
+        json!({"a": -1, "list": [0], "b": 2}),
+        Some(old.clone()),
+        &[r#"a: Invalid value: "integer": m"#, warnings[1]],
+    );
     // An item of a plain list is the same only if the whole list is.
-    check(&of, json!({"a": 0, "list": [0, 1], "b": 2}), Some(old), &[r#"list[0]: Invalid value: "integer": m"#]);
+    check(
+        &of,
+        json!({"a": 0, "list": [0, 1], "b": 2}),
+        Some(old),
+        &[warnings[0], r#"list[0]: Invalid value: "integer": m"#],
+    );
 }
 
 #[test]
