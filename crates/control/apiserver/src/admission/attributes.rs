@@ -62,6 +62,8 @@ pub(crate) struct Rounds {
     pub(crate) wanted: bool,
     /// Which webhooks have seen the object.
     pub(super) webhooks: Reinvocation,
+    /// Which policies have.
+    pub(super) policies: Reinvocation,
 }
 
 impl<'a> Attributes<'a> {

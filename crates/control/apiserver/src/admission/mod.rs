@@ -70,7 +70,7 @@ async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), S
     runtime_class::admit(attributes, object)?;
     default_class::admit_ingress(attributes, object)?;
     pod_topology_labels::admit(attributes, object)?;
-    // MutatingAdmissionPolicy: mutating_policy::admit(attributes, Some(object)).await?
+    policies::admit(attributes, object).await?;
     webhooks::mutating::admit(attributes, Some(object)).await
 }
 

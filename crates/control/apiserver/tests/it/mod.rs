@@ -16,6 +16,7 @@ mod https;
 mod list;
 mod operations;
 mod metrics_api;
+mod mutating_policies;
 mod patch;
 mod policies;
 mod sub;

@@ -3,37 +3,47 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde_json::Value;
 use wkube_api::cel::admission::Policy;
+use wkube_api::cel::mutation::Mutations;
+use wkube_api::status::FieldError;
 use wkube_api::{Object, Resource};
 
 use crate::access::Access;
 use crate::admission::rules::Criteria;
-use crate::registry::{Registry, keys};
+use crate::registry::{Derived, Registry};
 
 const GROUP: &str = "admissionregistration.k8s.io";
-const POLICIES: &str = "validatingadmissionpolicies";
-const BINDINGS: &str = "validatingadmissionpolicybindings";
+/// Policies and their bindings.
+const VALIDATING: [&str; 2] = ["validatingadmissionpolicies", "validatingadmissionpolicybindings"];
+const MUTATING: [&str; 2] = ["mutatingadmissionpolicies", "mutatingadmissionpolicybindings"];
 
 /// Whether a kind says what is welcome: the next request is judged by a write of one.
 pub(crate) fn is_policy(resource: &Resource) -> bool {
-    resource.group == GROUP && (resource.plural == POLICIES || resource.plural == BINDINGS)
+    resource.group == GROUP && (VALIDATING.contains(&&*resource.plural) || MUTATING.contains(&&*resource.plural))
 }
 
 /// What the cluster's policies say.
-#[derive(Default)]
 pub(crate) struct Policies {
-    read: Mutex<Option<Read>>,
+    validating: Derived<Vec<Bound<Policy>>, 2>,
+    mutating: Derived<Vec<Bound<Mutations>>, 2>,
     /// Who may do what, for the expressions that ask.
     pub(super) access: Access,
 }
 
-/// How often the caches of policies and bindings had changed, and what was in them.
-type Read = ([u64; 2], Arc<Vec<Bound>>);
+impl Default for Policies {
+    fn default() -> Self {
+        let of = |plurals: [&'static str; 2]| plurals.map(|plural| (GROUP, plural));
+        Self {
+            validating: Derived::new(of(VALIDATING)),
+            mutating: Derived::new(of(MUTATING)),
+            access: Access::default(),
+        }
+    }
+}
 
 /// A policy with its bindings. Without one it does nothing and is not here.
-pub(super) struct Bound {
+pub(super) struct Bound<P> {
     pub(super) name: String,
     pub(super) criteria: Criteria,
     /// Whether a request goes on if the policy cannot tell (`failurePolicy: Ignore`).
@@ -41,7 +51,9 @@ pub(super) struct Bound {
     /// The `apiVersion` and `kind` of its parameters.
     pub(super) param_kind: Option<(String, String)>,
     /// Its expressions, or why they are none: it was stored by somebody who did not look.
-    pub(super) policy: Result<Policy, String>,
+    pub(super) policy: Result<P, String>,
+    /// Whether it wants to see what others changed after it (`reinvocationPolicy: IfNeeded`).
+    pub(super) wants_reinvocation: bool,
     pub(super) bindings: Vec<Binding>,
 }
 
@@ -50,43 +62,36 @@ pub(super) struct Binding {
     pub(super) name: String,
     pub(super) criteria: Criteria,
     pub(super) param_ref: Value,
-    /// `Deny`, `Warn` and `Audit`.
+    /// `Deny`, `Warn` and `Audit`, of a validating policy.
     pub(super) actions: Vec<String>,
 }
 
 impl Policies {
-    /// Returns the policies that have bindings, by name. A write of either is answered when the caches have it, so what
-    /// is here is never older than an answer.
-    pub(super) fn get(&self, registry: &Registry) -> Arc<Vec<Bound>> {
-        let rows = [POLICIES, BINDINGS].map(|plural| registry.catalog.find(GROUP, "v1", plural));
-        let [Some(policies), Some(bindings)] = rows else { return Arc::default() };
-        let caches = [policies, bindings].map(|row| (registry.cache(row), keys::prefix(row)));
-        let generations = caches.each_ref().map(|(cache, _)| cache.generation());
-        let mut read = self.read.lock();
-        if let Some((of, bound)) = read.as_ref()
-            && *of == generations
-        {
-            return bound.clone();
-        }
-        let [policies, bindings] = caches.map(|(cache, prefix)| -> Vec<Arc<Object>> {
-            cache.list(&prefix).0.iter().map(|item| item.object()).collect()
-        });
-        let bound = Arc::new(bind(&policies, &bindings));
-        *read = Some((generations, bound.clone()));
-        bound
+    /// Returns the validating policies that have bindings, by name. A write of either is answered when the caches have it,
+    /// so what is here is never older than an answer.
+    pub(super) fn validating(&self, registry: &Registry) -> Arc<Vec<Bound<Policy>>> {
+        self.validating.get(registry, |[policies, bindings]| bind(&policies, &bindings, Policy::compile))
+    }
+
+    /// Returns the mutating policies that have bindings, by name.
+    pub(super) fn mutating(&self, registry: &Registry) -> Arc<Vec<Bound<Mutations>>> {
+        self.mutating.get(registry, |[policies, bindings]| bind(&policies, &bindings, Mutations::compile))
     }
 }
 
-fn bind(policies: &[Arc<Object>], bindings: &[Arc<Object>]) -> Vec<Bound> {
+/// Compiles the `spec` of a policy.
+type Compile<P> = fn(&Value) -> Result<P, Vec<FieldError>>;
+
+fn bind<P>(policies: &[Arc<Object>], bindings: &[Arc<Object>], compile: Compile<P>) -> Vec<Bound<P>> {
     let mut by_policy: BTreeMap<&str, Vec<Binding>> = BTreeMap::new();
     for binding in bindings {
         by_policy.entry(binding.str_at(&["spec", "policyName"])).or_default().push(Binding::parse(binding));
     }
-    policies.iter().filter_map(|policy| Some(Bound::parse(policy, by_policy.remove(policy.name())?))).collect()
+    policies.iter().filter_map(|policy| Some(Bound::parse(policy, by_policy.remove(policy.name())?, compile))).collect()
 }
 
-impl Bound {
-    fn parse(policy: &Object, bindings: Vec<Binding>) -> Self {
+impl<P> Bound<P> {
+    fn parse(policy: &Object, bindings: Vec<Binding>, compile: Compile<P>) -> Self {
         let null = Value::Null;
         let spec = policy.at(&["spec"]).unwrap_or(&null);
         let param_kind = spec.get("paramKind").filter(|kind| kind.is_object());
@@ -96,10 +101,11 @@ impl Bound {
             criteria: Criteria::of_policy(&spec["matchConstraints"]),
             fails_open: spec["failurePolicy"] == "Ignore",
             param_kind: param_kind.map(|kind| (text(kind, "apiVersion"), text(kind, "kind"))),
-            policy: Policy::compile(spec).map_err(|errors| {
+            policy: compile(spec).map_err(|errors| {
                 let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
                 texts.join("; ")
             }),
+            wants_reinvocation: spec["reinvocationPolicy"] == "IfNeeded",
             bindings,
         }
     }

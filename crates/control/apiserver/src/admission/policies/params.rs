@@ -14,9 +14,9 @@ use crate::registry::Registry;
 ///
 /// # Errors
 /// If the binding cannot be used for this request.
-pub(super) async fn collect(
+pub(super) async fn collect<P>(
     attributes: &Attributes<'_>,
-    bound: &Bound,
+    bound: &Bound<P>,
     binding: &Binding,
 ) -> Result<Vec<Option<Arc<Object>>>, String> {
     let reference = &binding.param_ref;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use wkube_api::cel::admission::{Decision, Verdict};
+use wkube_api::cel::admission::{Decision, Policy, Verdict};
 use wkube_api::cel::{Budget, REQUEST_BUDGET};
 use wkube_api::status::Cause;
 use wkube_api::{Object, Status};
@@ -22,7 +22,7 @@ pub(in crate::admission) async fn validate(attributes: &Attributes<'_>, object: 
     if rules::is_exempt(&attributes.call.resource) {
         return Ok(());
     }
-    let known = attributes.registry.policies.get(attributes.registry);
+    let known = attributes.registry.policies.validating(attributes.registry);
     let mut refusals = Vec::new();
     for bound in known.iter() {
         let mut judging = Judging { attributes, bound, refusals: Vec::new(), annotations: BTreeMap::new() };
@@ -62,7 +62,7 @@ impl Refusal {
 /// One policy and one request.
 struct Judging<'a, 'b> {
     attributes: &'a Attributes<'b>,
-    bound: &'a Bound,
+    bound: &'a Bound<Policy>,
     refusals: Vec<Refusal>,
     /// By key: what each binding made of it.
     annotations: BTreeMap<String, Vec<String>>,

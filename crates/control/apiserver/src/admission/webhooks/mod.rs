@@ -14,7 +14,7 @@ mod hooks;
 pub(super) mod mutating;
 mod reinvocation;
 mod review;
-mod settle;
+pub(super) mod settle;
 pub(super) mod validating;
 
 pub(super) use ask::show;

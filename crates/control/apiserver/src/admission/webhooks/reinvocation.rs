@@ -1,10 +1,11 @@
-//! Who sees an object again after others changed it (`mutating/reinvocationcontext.go`). Pure.
+//! Who sees an object again after others changed it (`mutating/reinvocationcontext.go`): webhooks, and policies among
+//! themselves. Pure.
 
 use std::collections::BTreeSet;
 
 use wkube_api::Object;
 
-/// What the mutating webhooks of one request have seen.
+/// What the mutating webhooks, or policies, of one request have seen.
 #[derive(Debug, Default)]
 pub(crate) struct Reinvocation {
     /// Were asked, wish to be asked again, and have missed nothing yet.
@@ -17,29 +18,29 @@ pub(crate) struct Reinvocation {
 
 impl Reinvocation {
     /// Begins a round with this object. In the second one, built-in plugins may have changed it since.
-    pub(super) fn begin(&mut self, again: bool, object: Option<&Object>) {
+    pub(in crate::admission) fn begin(&mut self, again: bool, object: Option<&Object>) {
         if again && self.left.as_ref() != object {
             self.changed();
         }
     }
 
     /// Whether a webhook is asked in this round. In the second one nobody is asked for the first time.
-    pub(super) fn may_ask(&self, again: bool, id: &str) -> bool {
+    pub(in crate::admission) fn may_ask(&self, again: bool, id: &str) -> bool {
         !again || self.due.contains(id)
     }
 
     /// Notes that the object was changed: whoever has seen it before has missed something.
-    pub(super) fn changed(&mut self) {
+    pub(in crate::admission) fn changed(&mut self) {
         self.due.append(&mut self.seen);
     }
 
     /// Notes that a webhook that wishes to be asked again has seen the object.
-    pub(super) fn asked(&mut self, id: &str) {
+    pub(in crate::admission) fn asked(&mut self, id: &str) {
         self.seen.insert(id.to_owned());
     }
 
     /// Ends a round with this object.
-    pub(super) fn end(&mut self, object: Option<&Object>) {
+    pub(in crate::admission) fn end(&mut self, object: Option<&Object>) {
         self.left = object.cloned();
     }
 }
