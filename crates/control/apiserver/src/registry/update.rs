@@ -154,14 +154,14 @@ async fn prepare(
         None => resource.validate(new, Some(old)),
     };
     let (warnings, errors): (Vec<FieldError>, Vec<FieldError>) = errors.into_iter().partition(FieldError::is_warning);
-    warnings.iter().for_each(|warning| call.warn(warning.to_string()));
+    for warning in warnings {
+        call.warn(warning.to_string());
+    }
     if !errors.is_empty() {
         return Err(Status::invalid_object(resource, new.name(), errors));
     }
-    let reservation = match through_scale {
-        true => Reservation::default(),
-        false => admission::validate(&attributes, new).await?,
-    };
+    let reservation =
+        if through_scale { Reservation::default() } else { admission::validate(&attributes, new).await? };
     if origin == Origin::Client {
         decode::manage(registry, call, new, Some(old));
     }
