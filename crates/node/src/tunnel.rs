@@ -125,12 +125,12 @@ mod tests {
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
         tasks.spawn("client", async { drop(connection.await) });
         for _ in 0..8 {
-            let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 1 << 20]));
+            let body = http_body_util::Full::new(bytes::Bytes::from(vec![0; 1 << 20]));
             let unanswered = client.send_request(http::Request::post("http://node/deaf").body(body).unwrap());
             tasks.spawn("deaf", async { drop(unanswered.await) });
         }
         // Each has sent what its window takes before this one begins.
-        let body = http_body_util::Full::new(bytes::Bytes::from_static(&[0; 64 << 10]));
+        let body = http_body_util::Full::new(bytes::Bytes::from(vec![0; 64 << 10]));
         let answer = client.send_request(http::Request::post("http://node/echo").body(body).unwrap());
         let echoed = tokio::time::timeout(std::time::Duration::from_secs(30), async {
             answer.await.unwrap().into_body().collect().await.unwrap().to_bytes().len()

@@ -32,9 +32,9 @@ mod sets;
 mod signing_request;
 mod simple;
 mod storage;
-mod type_check;
 #[cfg(test)]
 mod testing;
+mod type_check;
 mod webhooks;
 mod workload;
 

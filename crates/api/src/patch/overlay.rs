@@ -113,6 +113,8 @@ mod tests {
             check(json!({}), spec(&json!({"containers": [{"image": "i"}]})))
                 .is_err_and(|why| why.contains("omits key field"))
         );
-        assert!(check(json!({}), spec(&json!({"priority": "high"}))).is_err_and(|why| why.contains("expected numeric")));
+        assert!(
+            check(json!({}), spec(&json!({"priority": "high"}))).is_err_and(|why| why.contains("expected numeric"))
+        );
     }
 }

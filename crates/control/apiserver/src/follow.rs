@@ -67,8 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_begins_anew_ever_later_until_it_has_worked_for_a_while() {
-        let rounded: Vec<u64> =
-            pauses(&[0, 0, 0, 60, 0]).await.iter().map(|pause| (pause * 10.0).round() as u64).collect();
-        assert_eq!(rounded, [1, 2, 4, 1, 2]);
+        let rounded: Vec<_> = pauses(&[0, 0, 0, 60, 0]).await.iter().map(|pause| format!("{pause:.1}")).collect();
+        assert_eq!(rounded, ["0.1", "0.2", "0.4", "0.1", "0.2"]);
     }
 }

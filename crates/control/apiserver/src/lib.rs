@@ -76,7 +76,7 @@ pub(crate) struct Api {
     /// Who serves what this server does not.
     apiservices: apiservices::ApiServices,
     /// What nodes and pods use.
-    metrics_api: metrics_api::MetricsApi,
+    usage: metrics_api::MetricsApi,
     /// `host:port` as clients reach it.
     advertised: String,
     /// The cluster CA, for nodes that join.

@@ -51,9 +51,9 @@ pub(crate) async fn settle(api: &Api) {
     let roles = api.registry.objects(row, "").await;
     let policy = api.access.policy(&api.registry, Fresh::Yes).await;
     for role in &roles {
-        let Some(rules) = missing_rules(role, &policy) else { continue };
+        let Some(sum) = missing_rules(role, &policy) else { continue };
         let call = Call::own(row, "", role.name());
-        if let Err(status) = update::put(&api.registry, &call, Part::Whole, &["rules"], rules).await {
+        if let Err(status) = update::put(&api.registry, &call, Part::Whole, &["rules"], sum).await {
             warn!(role = role.name(), error = status.message, "a role's rules cannot be summed up");
         }
     }

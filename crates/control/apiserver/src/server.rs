@@ -14,9 +14,9 @@ use wkube_store::Store;
 
 use crate::Api;
 use crate::access::Access;
+use crate::admission::resource_quota;
 use crate::apiservices::front_proxy::{self, FrontProxy};
 use crate::apiservices::{self, ApiServices};
-use crate::admission::resource_quota;
 use crate::audit::{self, Audit};
 use crate::auth::static_tokens::{self, StaticTokens};
 use crate::auth::token::{Keys, Tokens};
@@ -277,7 +277,9 @@ fn assemble(
     let tokens = Arc::new(Tokens::new(keys, objects.clone(), clock.clone()));
     let nodes = Nodes::new(tasks);
     Api {
-        authenticator: Authenticator::new(objects, clock.clone()).with_tokens(tokens.clone()).with_static(static_tokens),
+        authenticator: Authenticator::new(objects, clock.clone())
+            .with_tokens(tokens.clone())
+            .with_static(static_tokens),
         began: clock.now(),
         tokens,
         registry: Registry::new(store.clone(), catalog, &nodes, clock, rng, tasks.clone()),
@@ -289,7 +291,7 @@ fn assemble(
         nodes,
         openapi: Documents::default(),
         apiservices: ApiServices::default(),
-        metrics_api: MetricsApi::default(),
+        usage: MetricsApi::default(),
         advertised: "127.0.0.1:6443".to_owned(),
         ca_pem: bytes::Bytes::new(),
         images: None,
@@ -299,14 +301,8 @@ fn assemble(
 }
 
 /// What has been done when the listener opens; the flow schemas follow by themselves.
-const STARTED: [Hook; 6] = [
-    Hook::Definitions,
-    Hook::Objects,
-    Hook::FlowConsumer,
-    Hook::FlowProducer,
-    Hook::Roles,
-    Hook::PriorityClasses,
-];
+const STARTED: [Hook; 6] =
+    [Hook::Definitions, Hook::Objects, Hook::FlowConsumer, Hook::FlowProducer, Hook::Roles, Hook::PriorityClasses];
 
 async fn bind(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, flag, source })

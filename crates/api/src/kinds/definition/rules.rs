@@ -231,7 +231,11 @@ fn conversion_webhook(spec: &Value, errors: &mut Vec<FieldError>) {
         Some(config) => webhooks::check_client_config(config, path, errors),
     }
     let versions = at(spec, "conversion.webhook").map(|webhook| list(webhook, "conversionReviewVersions"));
-    webhooks::check_conversion_reviews(versions.unwrap_or_default(), "spec.conversion.conversionReviewVersions", errors);
+    webhooks::check_conversion_reviews(
+        versions.unwrap_or_default(),
+        "spec.conversion.conversionReviewVersions",
+        errors,
+    );
 }
 
 /// Groups of Kubernetes itself need its word (`validateAPIApproval`).

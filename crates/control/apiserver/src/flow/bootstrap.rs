@@ -177,7 +177,7 @@ fn rule(who: Who, what: What) -> Value {
 }
 
 fn subjects(who: Who) -> Vec<Value> {
-    let named = |kind: &str, field: &str, names: &[&str]| -> Vec<Value> {
+    let each = |kind: &str, field: &str, names: &[&str]| -> Vec<Value> {
         names.iter().map(|name| json!({"kind": kind, (field): {"name": name}})).collect()
     };
     let of_system = |names: &[&str]| -> Vec<Value> {
@@ -186,10 +186,10 @@ fn subjects(who: Who) -> Vec<Value> {
         names.iter().map(one).collect()
     };
     match who {
-        Who::Users(names) => named("User", "user", names),
-        Who::Groups(names) => named("Group", "group", names),
-        Who::Accounts(names) => of_system(names),
-        Who::UsersAndAccounts(users, names) => [named("User", "user", users), of_system(names)].concat(),
+        Who::Users(users) => each("User", "user", users),
+        Who::Groups(groups) => each("Group", "group", groups),
+        Who::Accounts(accounts) => of_system(accounts),
+        Who::UsersAndAccounts(users, accounts) => [each("User", "user", users), of_system(accounts)].concat(),
     }
 }
 

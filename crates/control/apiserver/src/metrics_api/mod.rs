@@ -66,7 +66,7 @@ pub(crate) async fn answer(
         LabelSelector::parse(query.get("labelSelector")).map_err(|error| Status::bad_request(error.to_string()))?;
     let wanted =
         |object: &Object| (path.name.is_empty() || object.name() == path.name) && selector.matches(&object.labels());
-    let rates = api.metrics_api.rates(api).await;
+    let rates = api.usage.rates(api).await;
     let items: Vec<Value> = if is_nodes {
         let nodes = objects(api, "nodes", "").await?;
         let wanted = nodes.iter().filter(|node| wanted(node));

@@ -8,7 +8,7 @@ use wkube_api::Object;
 
 use super::Error;
 
-/// What ties an EndpointSlice to its Service.
+/// What ties an `EndpointSlice` to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// A port of a Service as a client names it.
@@ -121,7 +121,7 @@ fn destination(endpoint: &Value, port: u16) -> Option<Destination> {
     is_outside(host).then(|| Destination::Outside { host: host.to_owned(), port })
 }
 
-/// Whoever may write EndpointSlices must not thereby reach what listens only inside this machine
+/// Whoever may write `EndpointSlice`s must not thereby reach what listens only inside this machine
 /// (`pkg/apis/core/validation`, `ValidateNonSpecialIP`).
 fn is_outside(host: &str) -> bool {
     match host.parse() {
@@ -206,7 +206,10 @@ mod tests {
     #[test]
     fn a_target_port_is_no_port_of_the_service() {
         let (service, slice) = two_ports();
-        assert_eq!(check(&service, &[slice.clone()], "8443"), "no service port 8443 found for service \"web\"");
+        assert_eq!(
+            check(&service, std::slice::from_ref(&slice), "8443"),
+            "no service port 8443 found for service \"web\""
+        );
         assert_eq!(check(&service, &[slice], "metrics"), "no service port metrics found for service \"web\"");
     }
 

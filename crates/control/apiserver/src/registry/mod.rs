@@ -94,7 +94,21 @@ impl Registry {
         let converter = Converter::new(webhooks.clone(), rng.clone());
         let (definitions, hooks) = (definitions::Known::default(), admission::Hooks::default());
         let (policies, quotas) = (admission::Policies::default(), Turnstiles::default());
-        Self { store, catalog, clock, rng, tasks, definitions, reach, webhooks, converter, hooks, policies, quotas, caches }
+        Self {
+            store,
+            catalog,
+            clock,
+            rng,
+            tasks,
+            definitions,
+            reach,
+            webhooks,
+            converter,
+            hooks,
+            policies,
+            quotas,
+            caches,
+        }
     }
 
     /// Returns the kind's cache; the first call starts it.
@@ -106,7 +120,8 @@ impl Registry {
     pub(crate) fn cache_behind(&self) -> Option<String> {
         let newest = self.store.revision().0;
         let caches = self.caches.by_prefix.lock();
-        let mut behind = caches.iter().filter(|(_, cache)| newest.saturating_sub(cache.reached().0) > limits::CACHE_LAG);
+        let mut behind =
+            caches.iter().filter(|(_, cache)| newest.saturating_sub(cache.reached().0) > limits::CACHE_LAG);
         behind.next().map(|(prefix, _)| prefix.clone())
     }
 
@@ -254,9 +269,8 @@ pub(crate) fn failed(error: &Error) -> Status {
         Error::Future { requested, newest } => Status::too_large_resource_version(requested.0, newest.0),
         Error::Closed => Status::unavailable("the server is shutting down"),
         Error::Conflict { .. } => Status::internal(error),
-        Error::Unavailable(_) => {
-            Status::unavailable(format!("the store cannot be reached: {error}")).retry_after(limits::STORE_RETRY_SECONDS)
-        }
+        Error::Unavailable(_) => Status::unavailable(format!("the store cannot be reached: {error}"))
+            .retry_after(limits::STORE_RETRY_SECONDS),
         // No `Retry-After`: clients take it as leave to send a write again that may have happened.
         Error::Uncertain(_) => Status::new(504, "Timeout", format!("the write may or may not have happened: {error}")),
         Error::Engine(_) => Status::internal(&format!("the store failed: {}", chain(error))),

@@ -107,7 +107,13 @@ where
 
 /// Writes one field on the server's own behalf. An object that is gone has nothing to say it about, and that is all
 /// right.
-pub(crate) async fn put(registry: &Registry, call: &Call, part: Part, path: &[&str], value: Value) -> Result<(), Status> {
+pub(crate) async fn put(
+    registry: &Registry,
+    call: &Call,
+    part: Part,
+    path: &[&str],
+    value: Value,
+) -> Result<(), Status> {
     let with_value = |old: &Object| {
         let mut new = old.clone();
         new.set(path, value.clone());

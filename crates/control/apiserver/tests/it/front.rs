@@ -67,7 +67,9 @@ async fn health_and_version_answer() {
     }
     let verbose = server.get("/readyz?verbose").await;
     let text = verbose.body.as_str().expect("text");
-    for check in ["ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/rbac/bootstrap-roles", "shutdown"] {
+    for check in
+        ["ping", "log", "etcd", "etcd-readiness", "informer-sync", "poststarthook/rbac/bootstrap-roles", "shutdown"]
+    {
         assert!(text.contains(&format!("[+]{check} ok\n")), "{check}: {text}");
     }
     assert_eq!(server.get("/livez/poststarthook/rbac/bootstrap-roles").await.code, 200);

@@ -1,8 +1,8 @@
 //! The suite and its helper.
 
+mod access;
 mod admission;
 mod apiservices;
-mod access;
 mod conversion;
 mod create;
 mod definitions;
@@ -14,9 +14,9 @@ mod front;
 mod hostile;
 mod https;
 mod list;
-mod operations;
 mod metrics_api;
 mod mutating_policies;
+mod operations;
 mod patch;
 mod policies;
 mod sub;

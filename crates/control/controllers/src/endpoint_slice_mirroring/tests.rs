@@ -151,7 +151,8 @@ fn addresses_without_a_port_are_mirrored() {
 
 #[test]
 fn what_is_not_to_be_mirrored_has_no_slices_and_loses_those_it_had() {
-    let changes: [(&str, fn(&mut World)); 6] = [
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 6] = [
         ("label", |world| {
             world.endpoints.as_mut().unwrap().metadata.labels =
                 Some(labels(&[("endpointslice.kubernetes.io/skip-mirror", "true")]));

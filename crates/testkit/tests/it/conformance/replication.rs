@@ -28,7 +28,7 @@ fn owner(pod: &Value) -> String {
     format!("{} {}", at(pod, "/metadata/ownerReferences/0/kind"), at(pod, "/metadata/ownerReferences/0/name"))
 }
 
-fn is_owned_by<'a>(whom: &'a str) -> impl Fn(&Answer) -> bool + 'a {
+fn is_owned_by(whom: &str) -> impl Fn(&Answer) -> bool + '_ {
     move |answer| owner(&answer.body) == whom
 }
 

@@ -37,7 +37,11 @@ pub(super) fn patched(kind: &Resource, object: &Object, patch: &Value) -> Result
 }
 
 /// Takes back what neither webhooks nor policies may change: in Kubernetes, the rules of the registry run after admission.
-pub(in crate::admission) fn settle(attributes: &Attributes<'_>, new: &mut Object, before: &Object) -> Result<(), Status> {
+pub(in crate::admission) fn settle(
+    attributes: &Attributes<'_>,
+    new: &mut Object,
+    before: &Object,
+) -> Result<(), Status> {
     let resource = &*attributes.call.resource;
     new.set_type(before.api_version(), before.kind());
     match (attributes.operation, attributes.old) {
