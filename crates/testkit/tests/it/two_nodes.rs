@@ -29,7 +29,7 @@ use wkube_wasm_runtime::{Engine, EngineOptions};
 use crate::wait::until;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
-const WASM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/hello-http/hello-http.wasm");
+const WASM: &str = "../../examples/hello-http/hello-http.wasm";
 
 /// The reverse connection without a network.
 struct Pipe(ApiServer, String);
