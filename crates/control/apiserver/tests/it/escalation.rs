@@ -77,3 +77,19 @@ async fn labels_of_a_strong_role_may_be_changed_by_the_weak() {
     labelled["metadata"]["labels"] = json!({"a": "b"});
     assert_eq!(server.as_user(bob(), "PUT", &format!("{roles}/large"), labelled).await.code, 200);
 }
+
+#[tokio::test]
+async fn a_request_for_a_certificate_grants_nothing() {
+    let server = Server::new().await;
+    let pem = rcgen::KeyPair::generate().and_then(|key| {
+        let params = rcgen::CertificateParams::new(Vec::<String>::new())?;
+        params.serialize_request(&key)?.pem()
+    });
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, pem.expect("a request"));
+    let body = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "r"},
+        "spec": {"signerName": "example.com/s", "usages": ["client auth"], "request": encoded}});
+    let joining = User::known("system:bootstrap:abcdef", ["system:bootstrappers"]);
+    let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    let made = server.as_user(joining, "POST", requests, body).await;
+    assert_eq!(made.code, 201, "{made:?}");
+}
