@@ -74,10 +74,8 @@ fn validate_slice(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
     } else if !kinds.contains(&kind) {
         errors.push(FieldError::not_supported("addressType", kind, &kinds));
     }
-    if let Some(old) = old
-        && old.str_at(&["addressType"]) != kind
-    {
-        errors.push(FieldError::invalid("addressType", kind, "field is immutable"));
+    if let Some(old) = old {
+        errors.extend(rules::check_immutable(object.at(&["addressType"]), old.at(&["addressType"]), "addressType"));
     }
     let document = Value::Object(object.0.clone());
     let endpoints = list(&document, "endpoints");

@@ -1,6 +1,6 @@
 //! The table of built-in kinds, one line a kind. A kind with manners of its own has a file of its own beside this one.
 
-mod admission_policy;
+mod admission;
 mod autoscaling;
 mod certificates;
 mod cluster;
@@ -22,7 +22,6 @@ mod others;
 mod plain;
 mod pod;
 mod pod_spec;
-mod policy_rules;
 mod print;
 mod rbac;
 mod replica_set;
@@ -34,8 +33,6 @@ mod simple;
 mod storage;
 #[cfg(test)]
 mod testing;
-mod type_check;
-mod webhooks;
 mod workload;
 
 use std::sync::{Arc, LazyLock};
@@ -152,12 +149,12 @@ const TABLE: &[Row] = &[
     Row(STORAGE, "StorageClass", "storageclasses", &["sc"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::STORAGE_CLASS)),
     Row(STORAGE, "VolumeAttachment", "volumeattachments", &[], &[], CLUSTER, KEPT, &["status"], || Arc::new(storage::VOLUME_ATTACHMENT)),
     Row(STORAGE, "VolumeAttributesClass", "volumeattributesclasses", &["vac"], &[], CLUSTER, KEPT, &[], || Arc::new(storage::VOLUME_ATTRIBUTES_CLASS)),
-    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_POLICY)),
-    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::MUTATING_BINDING)),
-    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Mutating)),
-    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission_policy::VALIDATING_POLICY)),
-    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission_policy::VALIDATING_BINDING)),
-    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(webhooks::Configuration::Validating)),
+    Row(ADMISSION, "MutatingAdmissionPolicy", "mutatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission::MUTATING_POLICY)),
+    Row(ADMISSION, "MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission::MUTATING_BINDING)),
+    Row(ADMISSION, "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission::Configuration::Mutating)),
+    Row(ADMISSION, "ValidatingAdmissionPolicy", "validatingadmissionpolicies", &[], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(admission::VALIDATING_POLICY)),
+    Row(ADMISSION, "ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission::VALIDATING_BINDING)),
+    Row(ADMISSION, "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", &[], &["api-extensions"], CLUSTER, KEPT, &[], || Arc::new(admission::Configuration::Validating)),
     Row(EXTENSIONS, "CustomResourceDefinition", "customresourcedefinitions", &["crd", "crds"], &["api-extensions"], CLUSTER, KEPT, &["status"], || Arc::new(definition::Definition)),
     Row(SCHEDULING, "PriorityClass", "priorityclasses", &["pc"], &[], CLUSTER, KEPT, &[], || Arc::new(others::PRIORITY_CLASS)),
     Row(COORDINATION, "Lease", "leases", &[], &[], NAMESPACED, KEPT, &[], || Arc::new(others::LEASE)),

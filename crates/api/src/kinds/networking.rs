@@ -151,12 +151,7 @@ fn validate_backend(backend: &Value, path: &str) -> Vec<FieldError> {
         (None, true) => {}
         (Some(service), false) => {
             let (name, name_path) = (text(service, "name"), format!("{path}.service.name"));
-            if name.is_empty() {
-                errors.push(FieldError::required(name_path, ""));
-            } else {
-                let problems = meta::dns1035_label(name).into_iter();
-                errors.extend(problems.map(|why| FieldError::invalid(&name_path, name, &why)));
-            }
+            errors.extend(rules::check_named(name, &name_path, meta::dns1035_label));
             let port = service.get("port").unwrap_or(&Value::Null);
             let (has_name, has_number) =
                 (has(port, "name"), port.get("number").is_some_and(|number| *number != json!(0)));

@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child_made, fill, has, number};
+use super::doc::{Doc, at, child_made, fill, has};
 use super::pod_spec::{self, Owner};
+use super::rules::{self, IMMUTABLE, NOT_NEGATIVE};
 use crate::intstr;
 use crate::object::Object;
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
 
-pub(super) const IMMUTABLE: &str = "field is immutable";
-const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 const PERCENT: &str = "a valid percent string must be a numeric followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
 /// Fills in the pod template of `spec`.
@@ -81,8 +80,7 @@ pub(super) fn validate(object: &Object, old: Option<&Object>, what: &str, owner:
 
 /// Returns an error for each count that is negative.
 pub(super) fn validate_counts(spec: &Value, fields: &[&str]) -> Vec<FieldError> {
-    let negative = fields.iter().filter(|field| number(spec, field) < 0);
-    negative.map(|field| FieldError::invalid(format!("spec.{field}"), number(spec, field), NOT_NEGATIVE)).collect()
+    rules::check_not_negative(spec, "spec", fields)
 }
 
 /// Returns what is wrong with a budget such as `25%` or `1`.

@@ -26,6 +26,8 @@ pub use merge::{merge, merge_values};
 pub use overlay::overlay;
 pub use strategic::strategic;
 
+use crate::status::Cause;
+
 /// Why a patch was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -46,11 +48,14 @@ pub enum Error {
 /// The reasons as answers of the API.
 impl From<Error> for crate::Status {
     fn from(error: Error) -> Self {
-        let (code, reason) = match &error {
-            Error::Malformed(_) => (400, "BadRequest"),
-            Error::Unprocessable(_) | Error::TestFailed(_) => (422, "Invalid"),
-            Error::TooLarge(_) => (413, "RequestEntityTooLarge"),
-        };
-        Self { code, reason: reason.to_owned(), message: error.to_string(), details: None }
+        match error {
+            Error::Malformed(text) => Self::bad_request(text),
+            Error::TooLarge(text) => Self::new(413, "RequestEntityTooLarge", text),
+            // Kubernetes says no more than this (`NewGenericServerResponse`). The cause is ours: kubectl prints it.
+            Error::Unprocessable(text) | Error::TestFailed(text) => {
+                Self::unprocessable("the server rejected our request due to an error in our request")
+                    .with_cause(Cause { message: text, ..Cause::default() })
+            }
+        }
     }
 }

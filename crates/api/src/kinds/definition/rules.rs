@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::{structural, validations};
 use crate::jsonpath::JsonPath;
+use crate::kinds::admission;
 use crate::kinds::doc::{at, flag, list, text};
-use crate::kinds::webhooks;
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
@@ -228,10 +228,10 @@ fn conversion_webhook(spec: &Value, errors: &mut Vec<FieldError>) {
     let path = "spec.conversion.webhookClientConfig";
     match at(spec, "conversion.webhook.clientConfig") {
         None => errors.push(FieldError::required(path, "required when strategy is set to Webhook")),
-        Some(config) => webhooks::check_client_config(config, path, errors),
+        Some(config) => admission::check_client_config(config, path, errors),
     }
     let versions = at(spec, "conversion.webhook").map(|webhook| list(webhook, "conversionReviewVersions"));
-    webhooks::check_conversion_reviews(
+    admission::check_conversion_reviews(
         versions.unwrap_or_default(),
         "spec.conversion.conversionReviewVersions",
         errors,

@@ -1,18 +1,16 @@
 //! What a pod spec must look like (`ValidatePodSpec`), with Kubernetes' sentences.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
 use super::container::{self, Place};
-use super::volumes;
-use crate::kinds::doc::{at, flag, has, list, number, text};
-use crate::kinds::rules;
+use super::{affinity, extras, security, spread, volumes};
+use crate::kinds::doc::{at, flag, has, list, number, strings, text};
+use crate::kinds::rules::NOT_NEGATIVE;
 use crate::meta;
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
-
-pub(super) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 
 /// Whose pods these are; it decides which restart policies make sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,13 +65,10 @@ pub(crate) fn validate_pod_spec(spec: Option<&Value>, path: &str, owner: Owner) 
     for (index, toleration) in list(spec, "tolerations").iter().enumerate() {
         errors.extend(validate_toleration(toleration, &format!("{path}.tolerations[{index}]")));
     }
-    for (index, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
-        errors.extend(validate_spread(constraint, &format!("{path}.topologySpreadConstraints[{index}]")));
-    }
-    errors.extend(validate_node_affinity(spec, path));
-    errors.extend(rules::validate_affinity(spec, path));
-    errors.extend(rules::validate_security(spec, path));
-    errors.extend(rules::validate_extras(spec, path));
+    errors.extend(spread::validate(spec, path));
+    errors.extend(affinity::validate(spec, path));
+    errors.extend(security::validate(spec, path));
+    errors.extend(extras::validate(spec, path));
     errors
 }
 
@@ -198,46 +193,4 @@ fn validate_toleration(toleration: &Value, path: &str) -> Vec<FieldError> {
         errors.push(FieldError::not_supported(format!("{path}.effect"), effect, &effects));
     }
     errors
-}
-
-fn validate_spread(constraint: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let skew = number(constraint, "maxSkew");
-    if skew <= 0 {
-        errors.push(FieldError::invalid(format!("{path}.maxSkew"), skew, "must be greater than zero"));
-    }
-    if !has(constraint, "topologyKey") {
-        errors.push(FieldError::required(format!("{path}.topologyKey"), "can not be empty"));
-    }
-    let (action, actions) = (text(constraint, "whenUnsatisfiable"), ["DoNotSchedule", "ScheduleAnyway"]);
-    if !actions.contains(&action) {
-        errors.push(FieldError::not_supported(format!("{path}.whenUnsatisfiable"), action, &actions));
-    }
-    errors
-}
-
-fn validate_node_affinity(spec: &Value, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let Some(affinity) = at(spec, "affinity.nodeAffinity") else { return errors };
-    let path = format!("{path}.affinity.nodeAffinity");
-    if let Some(required) = at(affinity, "requiredDuringSchedulingIgnoredDuringExecution")
-        && list(required, "nodeSelectorTerms").is_empty()
-    {
-        let path = format!("{path}.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms");
-        errors.push(FieldError::required(path, "must have at least one node selector term"));
-    }
-    for (index, term) in list(affinity, "preferredDuringSchedulingIgnoredDuringExecution").iter().enumerate() {
-        let weight = number(term, "weight");
-        if !(1..=100).contains(&weight) {
-            let path = format!("{path}.preferredDuringSchedulingIgnoredDuringExecution[{index}].weight");
-            errors.push(FieldError::invalid(path, weight, "must be in the range 1-100"));
-        }
-    }
-    errors
-}
-
-/// Returns a map of texts.
-pub(super) fn strings(map: Option<&Value>) -> BTreeMap<&str, &str> {
-    let pairs = map.and_then(Value::as_object).into_iter().flatten();
-    pairs.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect()
 }

@@ -5,15 +5,13 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{CIDR, IP, check_fixed, check_selector, document, spec};
+use super::{CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, spec};
 use crate::kinds::doc::{has, list, number, text};
 use crate::kinds::pod_spec::port_name;
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
 
-const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
-const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 /// How long the name of an ingress controller may be.
 const CONTROLLER_MAX: usize = 250;
 /// How many addresses one endpoint may have.
@@ -27,15 +25,7 @@ pub(in crate::kinds) fn validate_ingress_class(object: &Object, old: Option<&Obj
     if controller.len() > CONTROLLER_MAX {
         errors.push(FieldError::too_long(PATH, CONTROLLER_MAX));
     }
-    let is_path = controller
-        .split_once('/')
-        .is_some_and(|(domain, path)| meta::dns1123_subdomain(domain).is_empty() && !path.is_empty());
-    if controller.is_empty() {
-        errors.push(FieldError::required(PATH, ""));
-    } else if !is_path {
-        let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-        errors.push(FieldError::invalid(PATH, controller, detail));
-    }
+    errors.extend(domain_prefixed_path(controller, PATH));
     if let Some(parameters) = spec(object).get("parameters").filter(|parameters| !parameters.is_null()) {
         for field in ["kind", "name"] {
             if !has(parameters, field) {

@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use super::{
-    IMMUTABLE, NOT_NEGATIVE, POSITIVE, check_amount, check_fixed, check_selector, document, one_of, spec, strings,
-};
-use crate::kinds::doc::{has, number, text};
+use super::{IMMUTABLE, NOT_NEGATIVE, POSITIVE, check_amount, check_fixed, check_selector, document, one_of, spec};
+use crate::kinds::doc::{has, number, strings, text};
 use crate::kinds::workload;
 use crate::meta;
 use crate::object::Object;

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{check_fixed, check_selector, document, named, one_of, quantity, spec};
+use super::{check_fixed, check_selector, document, named, one_of, quantity, required, spec};
 use crate::kinds::doc::{at, has, list, text};
+use crate::kinds::pod_spec::check_node_selector;
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
@@ -120,6 +121,12 @@ pub(in crate::kinds) fn validate_volume(object: &Object, old: Option<&Object>) -
     errors.extend(one_of(spec, "spec", "volumeMode", &VOLUME_MODES));
     errors.extend(named(spec, "spec", "storageClassName", meta::dns1123_subdomain));
     errors.extend(check_source(spec));
+    if let Some(affinity) = at(spec, "nodeAffinity") {
+        errors.extend(match at(affinity, "required") {
+            Some(required) => check_node_selector(required, "spec.nodeAffinity.required"),
+            None => vec![FieldError::required("spec.nodeAffinity.required", "must specify required node constraints")],
+        });
+    }
     if has(spec, "local") && at(spec, "nodeAffinity.required").is_none() {
         errors.push(FieldError::required("metadata.annotations", "Local volume requires node affinity"));
     }
@@ -152,8 +159,7 @@ fn check_source(spec: &Value) -> Vec<FieldError> {
             "csi" => &["driver", "volumeHandle"],
             _ => &[],
         };
-        let missing = needed.iter().filter(|field| !has(source, field));
-        errors.extend(missing.map(|field| FieldError::required(format!("{path}.{field}"), "")));
+        errors.extend(required(source, &path, needed));
         if text(source, "path").split('/').any(|part| part == "..") {
             errors.push(FieldError::invalid(format!("{path}.path"), text(source, "path"), "must not contain '..'"));
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::doc::{at, has, list, text};
 use crate::cel::admission::{Policy, is_name};
+use crate::kinds::doc::{at, has, list, text};
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
 
+mod parts;
+
 use serde_json::{Value, json};
 
 use super::defaults::is_latest;

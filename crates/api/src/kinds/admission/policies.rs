@@ -3,17 +3,17 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child, child_made, children, fill, has, list, text};
-use super::print::{self, Col, Columns, Number, Text};
-use super::simple::{Parts, Simple};
 use super::{policy_rules, type_check};
+use crate::kinds::doc::{Doc, at, child, child_made, children, fill, has, list, text};
+use crate::kinds::print::{self, Col, Columns, Number, Text};
+use crate::kinds::simple::{Parts, Simple};
 use crate::object::Object;
 
 const PARAM_KIND: Col =
     Col("ParamKind", Text, "ParamKind specifies the kind of resources used to parameterize this policy");
 
 /// The manners of validating policies.
-pub(super) const VALIDATING_POLICY: Simple = Simple {
+pub(in crate::kinds) const VALIDATING_POLICY: Simple = Simple {
     columns: &[
         print::NAME,
         Col(
@@ -35,7 +35,7 @@ pub(super) const VALIDATING_POLICY: Simple = Simple {
 };
 
 /// The manners of mutating policies.
-pub(super) const MUTATING_POLICY: Simple = Simple {
+pub(in crate::kinds) const MUTATING_POLICY: Simple = Simple {
     columns: &[
         print::NAME,
         Col("Mutations", Number, "Mutation indicates the number of mutations rules defined in this configuration"),
@@ -57,10 +57,11 @@ const BINDING_COLUMNS: Columns = &[
 ];
 
 /// The manners of the bindings of validating policies.
-pub(super) const VALIDATING_BINDING: Simple = Simple { validate: policy_rules::validate_binding, ..POLICY_BINDING };
+pub(in crate::kinds) const VALIDATING_BINDING: Simple =
+    Simple { validate: policy_rules::validate_binding, ..POLICY_BINDING };
 
 /// The manners of the bindings of mutating policies.
-pub(super) const MUTATING_BINDING: Simple =
+pub(in crate::kinds) const MUTATING_BINDING: Simple =
     Simple { validate: policy_rules::validate_mutating_binding, ..POLICY_BINDING };
 
 /// The manners of all bindings.

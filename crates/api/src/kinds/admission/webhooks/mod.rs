@@ -10,15 +10,15 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, child, children, fill, fill_zero, list, text};
-use super::print::{self, Col, Columns, Number};
-use super::rules::{check_selector, one_of};
 use crate::cel::admission::{self, Conditions, Sight};
+use crate::kinds::doc::{Doc, child, children, fill, fill_zero, list, text};
+use crate::kinds::print::{self, Col, Columns, Number};
+use crate::kinds::rules::{check_selector, one_of};
 use crate::meta;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
-pub(super) use client_config::check_client_config;
+pub(in crate::kinds) use client_config::check_client_config;
 use matching::check_rule;
 
 /// `maxMatchConditions`
@@ -34,7 +34,7 @@ const COLUMNS: Columns = &[
 
 /// The manners of both kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Configuration {
+pub(in crate::kinds) enum Configuration {
     /// `MutatingWebhookConfiguration`
     Mutating,
     /// `ValidatingWebhookConfiguration`
@@ -200,7 +200,7 @@ fn check_review_versions(versions: &[Value], path: &str, errors: &mut Vec<FieldE
 }
 
 /// Checks the reviews of a webhook that converts custom resources (`validateConversionReviewVersions`).
-pub(super) fn check_conversion_reviews(versions: &[Value], path: &str, errors: &mut Vec<FieldError>) {
+pub(in crate::kinds) fn check_conversion_reviews(versions: &[Value], path: &str, errors: &mut Vec<FieldError>) {
     check_review_versions(versions, path, errors);
     if versions.is_empty() {
         errors.push(FieldError::required(path, ""));

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::doc::{list, text};
 use crate::cel::admission::{Sight, env};
 use crate::cel::{Env, FieldType, ListKind, ObjectType, Program, Type};
+use crate::kinds::doc::{list, text};
 use crate::schema::{self, ListMerge, Scalar, Schema, Shape};
 
 /// How many kinds a policy is checked against (`maxTypesToCheck`).
@@ -72,7 +72,7 @@ fn kinds(spec: &Value) -> Vec<Row> {
     for rule in list(constraints, "resourceRules") {
         let (groups, versions) = (texts(rule, "apiGroups"), texts(rule, "apiVersions"));
         for plural in texts(rule, "resources") {
-            for row in super::builtin() {
+            for row in crate::kinds::builtin() {
                 let named = groups.iter().any(|group| *group == row.group)
                     && versions.iter().any(|version| *version == row.version)
                     && row.plural == plural;
