@@ -16,6 +16,8 @@ mod txn;
 #[doc(hidden)]
 pub mod contract;
 pub mod etcd;
+#[doc(hidden)]
+pub mod linear;
 pub mod memory;
 pub mod redb;
 
