@@ -12,6 +12,10 @@ use wkube_base::Rng;
 
 use crate::{Entry, Error, Event, Key, Op, Precondition, Range, Revision, Signal, Store, TXN_MAX, Txn, Watch};
 
+mod story;
+
+pub use self::story::*;
+
 /// Far more than any engine needs; a watch that is silent for so long has lost something.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -54,6 +58,14 @@ macro_rules! store_contract {
             a_watch_behind_a_compaction_ends_with_compacted
             the_future_is_refused
             concurrent_creators_have_one_winner
+            a_commit_of_many_keys_is_one_revision
+            conditions_may_be_on_keys_that_are_not_written
+            lists_are_limited_at_older_revisions_too
+            a_page_of_a_forgotten_revision_is_refused
+            a_watch_goes_on_from_wherever_it_broke_off
+            progress_is_a_place_to_go_on_from
+            health_counts_what_lives
+            concurrent_clients_and_watchers_are_told_one_story
             random_operations_match_a_naive_model
             a_closed_store_refuses_everything
         ] $($arguments)* }

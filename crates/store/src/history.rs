@@ -34,6 +34,7 @@ pub(crate) struct History {
     by_key: OrdMap<Key, Arc<Entry>>,
     window: OrdMap<Position, Arc<Event>>,
     window_bytes: usize,
+    live_bytes: usize,
     revision: Revision,
     compacted: Revision,
 }
@@ -47,7 +48,14 @@ impl Default for History {
 impl History {
     /// Returns an empty state whose past before `compacted` is gone.
     pub(crate) fn starting_at(compacted: Revision) -> Self {
-        Self { by_key: OrdMap::new(), window: OrdMap::new(), window_bytes: 0, revision: compacted, compacted }
+        Self {
+            by_key: OrdMap::new(),
+            window: OrdMap::new(),
+            window_bytes: 0,
+            live_bytes: 0,
+            revision: compacted,
+            compacted,
+        }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -61,6 +69,11 @@ impl History {
 
     pub(crate) fn keys(&self) -> usize {
         self.by_key.len()
+    }
+
+    /// Returns the size of the keys that exist and of their values.
+    pub(crate) fn live_bytes(&self) -> usize {
+        self.live_bytes
     }
 
     /// Returns about how much memory the window holds.
@@ -115,13 +128,25 @@ impl History {
             modified: revision,
             version: before.map_or(1, |before| before.version + 1),
         };
-        let before = self.by_key.insert(key.clone(), Arc::new(entry.clone()));
+        let before = self.replace(key, Some(entry.clone()));
         Event { revision, key: key.clone(), now: Some(entry), before: before.map(Arc::unwrap_or_clone) }
     }
 
     fn remove(&mut self, revision: Revision, key: &Key) -> Option<Event> {
-        let before = self.by_key.remove(key)?;
+        let before = self.replace(key, None)?;
         Some(Event { revision, key: key.clone(), now: None, before: Some(Arc::unwrap_or_clone(before)) })
+    }
+
+    /// Puts `entry` in the place of what the key holds, and returns that.
+    fn replace(&mut self, key: &Key, entry: Option<Entry>) -> Option<Arc<Entry>> {
+        let size = |entry: &Entry| entry.key.len() + entry.value.len();
+        self.live_bytes += entry.as_ref().map_or(0, size);
+        let before = match entry {
+            Some(entry) => self.by_key.insert(key.clone(), Arc::new(entry)),
+            None => self.by_key.remove(key),
+        };
+        self.live_bytes -= before.as_ref().map_or(0, |before| size(before));
+        before
     }
 
     fn record(&mut self, event: Event) -> Arc<Event> {
@@ -139,10 +164,7 @@ impl History {
     /// order; those at or before `compacted` only rebuild the present. Returns the record that this one made obsolete,
     /// if nobody can ask for it any more.
     pub(crate) fn replay(&mut self, revision: Revision, key: &Key, entry: Option<Entry>) -> Option<Location> {
-        let before = match &entry {
-            Some(entry) => self.by_key.insert(key.clone(), Arc::new(entry.clone())),
-            None => self.by_key.remove(key),
-        };
+        let before = self.replace(key, entry.clone());
         self.revision = self.revision.max(revision);
         if revision <= self.compacted {
             return before.map(|before| (before.modified, key.clone()));

@@ -74,7 +74,13 @@ impl Hub {
     /// Returns the state for health checks; `bytes` is what the engine uses on disk.
     pub(crate) fn health(&self, bytes: u64) -> Health {
         let history = self.current.load();
-        Health { revision: history.revision(), compacted: history.compacted(), keys: history.keys(), bytes }
+        Health {
+            revision: history.revision(),
+            compacted: history.compacted(),
+            keys: history.keys(),
+            live_bytes: history.live_bytes() as u64,
+            bytes,
+        }
     }
 
     pub(crate) fn watch(self: &Arc<Self>, prefix: &str, after: Revision) -> Result<Watch, Error> {

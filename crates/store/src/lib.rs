@@ -139,6 +139,8 @@ pub struct Health {
     pub compacted: Revision,
     /// Keys that exist.
     pub keys: usize,
+    /// Bytes of those keys and of their values: what there would be without history, indexes and free space.
+    pub live_bytes: u64,
     /// Bytes on disk; 0 for the in-memory engine.
     pub bytes: u64,
 }
