@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::future::{BoxFuture, join_all};
+use futures::{FutureExt as _, StreamExt as _};
 use wkube_base::Rng;
 
 use crate::{Entry, Error, Event, Key, Op, Precondition, Range, Revision, Signal, Store, TXN_MAX, Txn, Watch};
@@ -48,7 +48,8 @@ macro_rules! store_contract {
             pages_at_one_revision_join_to_the_whole
             a_list_at_an_older_revision_shows_the_past
             a_watch_delivers_the_past_and_then_the_present
-            a_watch_sees_only_its_prefix_but_all_progress
+            only_changes_under_its_prefix_wake_a_watch
+            a_quiet_watch_outlives_the_compaction_of_others
             a_deletion_carries_what_was_deleted
             the_events_of_a_commit_stay_together
             watchers_agree_on_the_order
@@ -289,14 +290,37 @@ pub async fn a_watch_delivers_the_past_and_then_the_present(store: &dyn Store) {
     assert_eq!(counted, [(Some(1), Some(2)), (Some(2), Some(3)), (Some(3), Some(4))]);
 }
 
-/// Progress tells a quiet watch how far the world has moved.
-pub async fn a_watch_sees_only_its_prefix_but_all_progress(store: &dyn Store) {
+/// Of hundreds of watches, a write wakes the few that it concerns; everybody can know that the others miss nothing.
+pub async fn only_changes_under_its_prefix_wake_a_watch(store: &dyn Store) {
     let mut watch = store.watch("p/", store.revision()).expect("in the window");
+    let before = asleep(&mut watch, store);
     put(store, "q/a", "1").await;
     let last = put(store, "q/b", "1").await;
-    assert_eq!(events_until(&mut watch, last).await, []);
+    assert!(watch.next().now_or_never().is_none(), "nobody has woken it");
+    assert!(store.changed("p/") <= before, "nothing has changed under its prefix");
+    assert!(store.changed("q/") >= last, "nobody watches it, so it may have changed until now");
     let last = put(store, "p/a", "1").await;
     assert_eq!(events_until(&mut watch, last).await.len(), 1);
+    assert_eq!(store.changed("p/"), last);
+}
+
+/// That it slept through the changes of others is no reason to start anew when they are forgotten.
+pub async fn a_quiet_watch_outlives_the_compaction_of_others(store: &dyn Store) {
+    let start = put(store, "p/a", "1").await;
+    let mut watch = store.watch("p/", start).expect("in the window");
+    asleep(&mut watch, store);
+    put(store, "q/a", "1").await;
+    let last = put(store, "q/a", "2").await;
+    store.compact(last).await.expect("in the window");
+    let seen = put(store, "p/a", "2").await;
+    let events = events_until(&mut watch, seen).await;
+    assert_eq!(events.iter().map(|event| event.revision).collect::<Vec<_>>(), [seen]);
+}
+
+/// Lets a watch say all it has to say, and returns how far the store is.
+fn asleep(watch: &mut Watch, store: &dyn Store) -> Revision {
+    while watch.next().now_or_never().is_some() {}
+    store.revision()
 }
 
 /// Watchers with selectors need to know what left their view.

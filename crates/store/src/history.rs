@@ -227,9 +227,16 @@ impl History {
         by_key
     }
 
-    /// Returns up to `max` events under `prefix` from `cursor` on, and moves it past what was looked at.
-    pub(crate) fn pull(&self, cursor: &mut Position, prefix: &str, max: usize) -> Result<Vec<Arc<Event>>, Error> {
-        if cursor.0 <= self.compacted {
+    /// Returns up to `max` events under `prefix` from `cursor` on, and moves it past what was looked at. `lost` is the
+    /// newest revision under the prefix that has left the window.
+    pub(crate) fn pull(
+        &self,
+        cursor: &mut Position,
+        prefix: &str,
+        lost: Revision,
+        max: usize,
+    ) -> Result<Vec<Arc<Event>>, Error> {
+        if cursor.0 <= lost {
             // The newest revision that this cursor has seen completely is the one before it.
             return Err(Error::Compacted { requested: Revision(cursor.0.0.saturating_sub(1)), oldest: self.compacted });
         }
@@ -245,6 +252,12 @@ impl History {
         }
         *cursor = after(self.revision);
         Ok(found)
+    }
+
+    /// Returns the events of the window after `from` and up to `to`.
+    pub(crate) fn events(&self, from: Revision, to: Revision) -> impl Iterator<Item = &Event> {
+        let range = (Bound::Included(after(from)), Bound::Excluded(after(to)));
+        self.window.range(range).map(|(_, event)| &**event)
     }
 
     /// Forgets what happened before `revision` and returns the log records that nobody can ask for any more.
@@ -343,7 +356,7 @@ mod tests {
         history.apply(&both).expect("no conditions");
         let mut cursor = after(EMPTY);
         let keys: Vec<Key> = (0..3)
-            .flat_map(|_| history.pull(&mut cursor, "", 1).expect("in the window"))
+            .flat_map(|_| history.pull(&mut cursor, "", EMPTY, 1).expect("in the window"))
             .map(|event| event.key.clone())
             .collect();
         assert_eq!(keys, ["a".into(), "b".into()]);
@@ -356,7 +369,7 @@ mod tests {
         put(&mut history, "a", "1");
         let second = put(&mut history, "a", "2");
         history.compact(second).expect("in the window");
-        let error = history.pull(&mut cursor, "", 10).expect_err("compacted");
+        let error = history.pull(&mut cursor, "", history.compacted(), 10).expect_err("compacted");
         assert!(matches!(error, Error::Compacted { requested: EMPTY, oldest } if oldest == second), "{error}");
     }
 

@@ -1,7 +1,8 @@
 //! Publishing: one current snapshot that everyone reads, and watches that pull from it.
 //!
 //! A watch is a cursor into the shared window, not a queue of its own: a slow watcher costs nothing, blocks nobody, and
-//! is told `Compacted` if the window leaves it behind. (Per-watcher queues are where etcd's lost-event bugs lived.)
+//! is told `Compacted` if the window leaves it behind. (Per-watcher queues are where etcd's lost-event bugs lived.) It
+//! sleeps until something changes under its prefix (`topics`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use futures::stream;
 use wkube_base::Latest;
 
 use crate::history::{self, History, Position};
+use crate::topics::{Listener, Topics};
 use crate::{Entry, Error, Event, Health, Listed, Range, Revision, Signal, Watch};
 
 /// How many events a watch takes from the window at once; enough to amortize the look-up, small in memory.
@@ -22,15 +24,17 @@ const PULL_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Hub {
     current: ArcSwap<History>,
-    /// Wakes the watches: the newest revision, set after `current`.
+    /// The newest revision, set after `current`.
     newest: Latest<Revision>,
+    topics: Arc<Topics>,
     closed: AtomicBool,
 }
 
 impl Hub {
     pub(crate) fn new(history: History) -> Arc<Self> {
         let newest = Latest::new(history.revision());
-        Arc::new(Self { current: ArcSwap::from_pointee(history), newest, closed: AtomicBool::new(false) })
+        let (current, topics) = (ArcSwap::from_pointee(history), Arc::default());
+        Arc::new(Self { current, newest, topics, closed: AtomicBool::new(false) })
     }
 
     /// Returns the newest published state.
@@ -40,10 +44,19 @@ impl Hub {
 
     /// Makes `history` what everyone sees. Only the engine's one writer calls this, after the commit is durable.
     pub(crate) fn publish(&self, history: History) {
-        debug_assert!(history.revision() >= self.current.load().revision(), "history does not run backwards");
-        let newest = history.revision();
+        let (known, newest) = (self.snapshot(), history.revision());
+        debug_assert!(newest >= known.revision(), "history does not run backwards");
+        let topics = self.topics.lock();
+        let woken = topics.note(&known, &history);
         self.current.store(Arc::new(history));
+        drop(topics);
+        woken.iter().for_each(|topic| topic.wake());
         self.newest.update(|revision| *revision = newest);
+    }
+
+    /// Returns up to where anything under the prefix may have changed: exact while somebody watches this very prefix.
+    pub(crate) fn changed(&self, prefix: &str) -> Revision {
+        self.topics.changed(prefix).unwrap_or_else(|| self.current.load().revision())
     }
 
     /// Completes once `revision` is published, or the store closed.
@@ -55,6 +68,7 @@ impl Hub {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.newest.update(|_| {});
+        self.topics.wake();
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
@@ -88,7 +102,7 @@ impl Hub {
         self.snapshot().check_window(after)?;
         let watcher = Watcher {
             hub: self.clone(),
-            prefix: prefix.to_owned(),
+            listener: self.topics.join(prefix, || self.snapshot()),
             cursor: history::after(after),
             pulled: VecDeque::new(),
             told: after,
@@ -99,7 +113,7 @@ impl Hub {
 
 struct Watcher {
     hub: Arc<Hub>,
-    prefix: String,
+    listener: Listener,
     cursor: Position,
     pulled: VecDeque<Arc<Event>>,
     /// The newest revision up to which the consumer knows everything.
@@ -121,17 +135,23 @@ impl Watcher {
             if let Some(event) = self.pulled.pop_front() {
                 return Ok(Signal::Event(event));
             }
+            let topic = &self.listener.topic;
+            // Made before the look: what is published from here on is not missed.
+            let news = topic.news();
             self.hub.check_open()?;
             let history = self.hub.snapshot();
-            self.pulled = history.pull(&mut self.cursor, &self.prefix, PULL_MAX)?.into();
+            if topic.changed() >= self.cursor.0 {
+                self.pulled = history.pull(&mut self.cursor, topic.prefix(), topic.lost(), PULL_MAX)?.into();
+            } else {
+                self.cursor = history::after(history.revision());
+            }
             let caught_up = self.cursor == history::after(history.revision());
             if self.pulled.is_empty() && caught_up {
                 if history.revision() > self.told {
                     self.told = history.revision();
                     return Ok(Signal::Progress(self.told));
                 }
-                let (hub, seen) = (&self.hub, history.revision());
-                hub.newest.wait_for(|newest| *newest > seen || hub.closed.load(Ordering::Acquire)).await;
+                news.await;
             }
         }
     }

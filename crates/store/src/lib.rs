@@ -11,6 +11,7 @@ use futures::stream::BoxStream;
 mod history;
 mod hub;
 mod retention;
+mod topics;
 mod txn;
 
 #[doc(hidden)]
@@ -122,8 +123,8 @@ pub struct Event {
 pub enum Signal {
     /// A change under the prefix.
     Event(Arc<Event>),
-    /// Everything up to this revision has been delivered. Sent at least whenever the watch has caught up after the
-    /// store moved on, also when the move did not touch the prefix.
+    /// Everything up to this revision has been delivered. Sent whenever the watch has caught up after a change under its
+    /// prefix; see [`Store::changed`] for what else happened.
     Progress(Revision),
 }
 
@@ -209,6 +210,13 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Compacted` if `after` is before the window (also later, in the stream, if the watcher falls behind it).
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error>;
+
+    /// Returns a revision after which nothing has changed under `prefix`. While somebody watches exactly this prefix it is
+    /// that of the newest change, otherwise it may be newer.
+    ///
+    /// Only changes under its prefix wake a watch: of hundreds, a write concerns a few. Whoever has followed a watch up to
+    /// here knows, without being told, that what he has seen holds for [`Store::revision`], read before this.
+    fn changed(&self, prefix: &str) -> Revision;
 
     /// Returns the newest revision that this process knows: all its own commits, and what it has heard of others'.
     fn revision(&self) -> Revision;

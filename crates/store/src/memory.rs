@@ -73,6 +73,10 @@ impl Store for MemoryStore {
         self.hub.watch(prefix, after)
     }
 
+    fn changed(&self, prefix: &str) -> Revision {
+        self.hub.changed(prefix)
+    }
+
     fn revision(&self) -> Revision {
         self.hub.snapshot().revision()
     }

@@ -2,7 +2,7 @@
 //! and watches look at it.
 //!
 //! ```text
-//! store.watch(prefix) ─ feed task ─> items (by key) ── lists wait until `reached` is the store's revision
+//! store.watch(prefix) ─ feed task ─> items (by key) ── lists wait until `reached` is the newest change of the kind
 //! store.watch(prefix, rv) ─ each watcher ─> `remember`: the same changes, decoded and written out once
 //! ```
 
@@ -109,6 +109,8 @@ impl Change {
 
 /// One kind's objects.
 pub(crate) struct Cache {
+    store: Arc<dyn Store>,
+    prefix: String,
     items: RwLock<BTreeMap<Key, Arc<Item>>>,
     recent: Mutex<Recent>,
     reached: Latest<Revision>,
@@ -121,6 +123,8 @@ impl Cache {
     /// Starts a cache of everything under `prefix`.
     pub(crate) fn start(store: Arc<dyn Store>, prefix: String, tasks: &Tasks) -> Arc<Self> {
         let cache = Arc::new(Self {
+            store,
+            prefix,
             items: RwLock::default(),
             recent: Mutex::default(),
             reached: Latest::default(),
@@ -128,15 +132,26 @@ impl Cache {
             bytes: AtomicUsize::new(0),
         });
         // The first fill is synchronous, so that the first list does not wait for a task to be scheduled.
-        let filled = cache.fill(&*store, &prefix);
+        let filled = cache.fill();
         let feed = cache.clone();
-        tasks.spawn("watch-cache", async move { feed.follow(store, prefix, filled).await });
+        tasks.spawn("watch-cache", async move { feed.follow(filled).await });
         cache
     }
 
-    /// Completes once everything up to `revision` is here.
+    /// Completes once everything up to `revision`, which the store has, is here. Of changes of other kinds the feed hears
+    /// nothing: if this kind has not changed since, what is here holds for `revision`, too.
     pub(crate) async fn reach(&self, revision: Revision) {
-        self.reached.wait_for(|reached| *reached >= revision).await;
+        if self.reached.get() >= revision {
+            return;
+        }
+        let changed = self.store.changed(&self.prefix).min(revision);
+        self.reached.wait_for(|reached| *reached >= changed).await;
+        self.reached.update(|reached| *reached = (*reached).max(revision));
+    }
+
+    /// Returns how many revisions its feed is behind the newest change.
+    pub(crate) fn lag(&self) -> u64 {
+        self.store.changed(&self.prefix).0.saturating_sub(self.reached.get().0)
     }
 
     /// Returns the items whose keys start with `prefix` in key order, and the revision at which they are exact.
@@ -161,11 +176,6 @@ impl Cache {
         (self.items.read().len(), self.bytes.load(Ordering::Relaxed))
     }
 
-    /// Returns up to where the cache has seen everything.
-    pub(crate) fn reached(&self) -> Revision {
-        self.reached.get()
-    }
-
     /// Returns a number that is new after every change.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -177,8 +187,8 @@ impl Cache {
     }
 
     /// Replaces everything with the store's present state.
-    fn fill(&self, store: &dyn Store, prefix: &str) -> Result<Revision, Error> {
-        let listed = store.list(&Range { prefix: prefix.to_owned(), ..Range::default() })?;
+    fn fill(&self) -> Result<Revision, Error> {
+        let listed = self.store.list(&Range { prefix: self.prefix.clone(), ..Range::default() })?;
         self.bytes.store(listed.entries.iter().map(|entry| entry.value.len()).sum(), Ordering::Relaxed);
         let items = listed.entries.into_iter().map(|entry| (entry.key.clone(), Arc::new(Item::new(entry)))).collect();
         let mut held = self.items.write();
@@ -188,23 +198,23 @@ impl Cache {
         Ok(listed.revision)
     }
 
-    async fn follow(&self, store: Arc<dyn Store>, prefix: String, mut filled: Result<Revision, Error>) {
+    async fn follow(&self, mut filled: Result<Revision, Error>) {
         let mut failures = 0;
         loop {
             let error = match filled {
                 Ok(from) => {
                     failures = 0;
-                    self.feed(&*store, &prefix, from).await
+                    self.feed(from).await
                 }
                 Err(error) => Some(error),
             };
             if matches!(error, Some(Error::Closed)) {
                 return;
             }
-            warn!(prefix, error = error.map(|error| error.to_string()), "the watch cache lists again");
+            warn!(self.prefix, error = error.map(|error| error.to_string()), "the watch cache lists again");
             failures += 1;
             tokio::time::sleep(Backoff::RECONNECT.after(failures)).await;
-            filled = self.fill(&*store, &prefix);
+            filled = self.fill();
         }
     }
 
@@ -212,8 +222,8 @@ impl Cache {
     ///
     /// A commit may have several events, so a revision's events wait until the next revision or `Progress` shows that it
     /// is complete: a list never holds half a commit, nor an object newer than its own resourceVersion.
-    async fn feed(&self, store: &dyn Store, prefix: &str, from: Revision) -> Option<Error> {
-        let mut watch = match store.watch(prefix, from) {
+    async fn feed(&self, from: Revision) -> Option<Error> {
+        let mut watch = match self.store.watch(&self.prefix, from) {
             Ok(watch) => watch,
             Err(error) => return Some(error),
         };
@@ -290,6 +300,9 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use wkube_store::{MemoryStore, Txn};
+
     use super::*;
 
     fn entry(revision: u64, value: Bytes) -> Entry {
@@ -301,6 +314,30 @@ mod tests {
         let before = (revision > 1).then(|| entry(revision - 1, value.clone()));
         let now = entry(revision, value.clone());
         Event { revision: Revision(revision), key: now.key.clone(), now: Some(now), before }
+    }
+
+    async fn put(store: &dyn Store, key: &str) -> Revision {
+        store.commit(Txn::put(key.into(), "{}")).await.expect("unconditional")
+    }
+
+    #[tokio::test]
+    async fn writes_of_other_kinds_need_not_be_waited_for() {
+        let (store, tasks) = (Arc::new(MemoryStore::new()), Tasks::new());
+        put(&*store, "/pods/d/a").await;
+        let cache = Cache::start(store.clone(), "/pods/".to_owned(), &tasks);
+        cache.reach(put(&*store, "/pods/d/b").await).await;
+        let elsewhere = put(&*store, "/nodes/n").await;
+        // The feed has had no turn since, and will get none.
+        assert!(cache.reach(elsewhere).now_or_never().is_some());
+        let (items, revision) = cache.list("/pods/");
+        assert_eq!((items.len(), revision, cache.lag()), (2, elsewhere, 0));
+        let own = put(&*store, "/pods/d/c").await;
+        let last = put(&*store, "/nodes/n").await;
+        assert!(cache.reach(last).now_or_never().is_none(), "the feed has yet to bring it");
+        assert_eq!(cache.lag(), own.0 - elsewhere.0);
+        cache.reach(last).await;
+        let (items, revision) = cache.list("/pods/");
+        assert_eq!((items.len(), revision), (3, last));
     }
 
     #[test]

@@ -90,6 +90,10 @@ impl Store for WatchedStore {
         self.note(self.inner.watch(prefix, after))
     }
 
+    fn changed(&self, prefix: &str) -> Revision {
+        self.inner.changed(prefix)
+    }
+
     fn revision(&self) -> Revision {
         self.inner.revision()
     }

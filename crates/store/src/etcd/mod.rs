@@ -134,6 +134,10 @@ impl Store for EtcdStore {
         self.shared.hub.watch(prefix, after)
     }
 
+    fn changed(&self, prefix: &str) -> Revision {
+        self.shared.hub.changed(prefix)
+    }
+
     fn revision(&self) -> Revision {
         self.shared.hub.snapshot().revision()
     }

@@ -141,6 +141,10 @@ impl Store for RedbStore {
         self.hub.watch(prefix, after)
     }
 
+    fn changed(&self, prefix: &str) -> Revision {
+        self.hub.changed(prefix)
+    }
+
     fn revision(&self) -> Revision {
         self.hub.snapshot().revision()
     }

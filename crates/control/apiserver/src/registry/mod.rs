@@ -118,10 +118,8 @@ impl Registry {
 
     /// Returns where a cache's objects are kept that lags far behind the store; `None` if all keep up.
     pub(crate) fn cache_behind(&self) -> Option<String> {
-        let newest = self.store.revision().0;
         let caches = self.caches.by_prefix.lock();
-        let mut behind =
-            caches.iter().filter(|(_, cache)| newest.saturating_sub(cache.reached().0) > limits::CACHE_LAG);
+        let mut behind = caches.iter().filter(|(_, cache)| cache.lag() > limits::CACHE_LAG);
         behind.next().map(|(prefix, _)| prefix.clone())
     }
 

@@ -79,15 +79,16 @@ pub(crate) async fn select(
         let at = Some(Revision(version));
         return exact(registry, call, options, selection, Source { prefix, after: String::new(), at }).await;
     }
-    let (items, revision) = snapshot(registry, call, options.freshness).await?;
+    let (items, revision) = snapshot(registry, call, options.freshness, selection).await?;
     Ok(first_page(items, revision, &prefix, options.limit, call, selection))
 }
 
-/// Returns the collection from the cache, as fresh as asked for.
+/// Returns what may be selected of the collection from the cache, as fresh as asked for.
 pub(crate) async fn snapshot(
     registry: &Registry,
     call: &Call,
     freshness: Freshness,
+    selection: &Selection,
 ) -> Result<(Vec<Arc<Item>>, Revision), Status> {
     let cache = registry.cache(&call.resource);
     match freshness {
@@ -98,7 +99,7 @@ pub(crate) async fn snapshot(
             cache.reach(Revision(version)).await;
         }
     }
-    let (items, revision) = cache.list(&keys::collection(&call.resource, &call.namespace));
+    let (items, revision) = cache.list(&selection.prefix(&call.resource, &call.namespace));
     Ok((view::items(&registry.converter, &call.resource, items, Of::List).await?, revision))
 }
 

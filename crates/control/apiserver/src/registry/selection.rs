@@ -1,7 +1,7 @@
 //! Which objects of a collection a list, watch or deletecollection is about.
 
 use wkube_api::selector::{FieldSelector, FieldTerm, LabelSelector};
-use wkube_api::{Object, Resource, Status};
+use wkube_api::{Object, Resource, Scope, Status};
 
 use super::keys;
 use crate::router::Query;
@@ -32,13 +32,24 @@ impl Selection {
             return Err(Status::bad_request(format!("field label not supported: {}", unknown.field)));
         }
         if !name.is_empty() {
-            if fields.exact("metadata.name").is_some_and(|selected| selected != name) {
+            if fields.exact(NAME).is_some_and(|selected| selected != name) {
                 return Err(Status::bad_request("both a name and a field selector for another name were given"));
             }
             let both = format!("metadata.name={name},{fields}");
             fields = FieldSelector::parse(&both).map_err(|error| bad("field", &both, &error))?;
         }
         Ok(Self { labels, fields })
+    }
+
+    /// Returns the prefix of everything that it may select in a namespace (empty: everywhere). An object that is named has
+    /// a key of its own, and whoever watches it is not woken by its neighbours.
+    pub(crate) fn prefix(&self, resource: &Resource, namespace: &str) -> String {
+        let collection = keys::collection(resource, namespace);
+        let is_one_place = resource.scope == Scope::Cluster || !namespace.is_empty();
+        match self.fields.exact(NAME).filter(|_| is_one_place) {
+            Some(name) => collection + name,
+            None => collection,
+        }
     }
 
     /// Whether it leaves nothing out.
@@ -112,6 +123,21 @@ mod tests {
         let node = |query: &str| selected(query, "nodes", "/registry/core/nodes/n", "");
         assert!(node("fieldSelector=metadata.name=n,metadata.namespace="));
         assert!(!node("fieldSelector=metadata.namespace=nodes"));
+    }
+
+    #[test]
+    fn a_name_is_looked_for_where_it_is_kept() {
+        let prefix = |query: &str, plural: &str, namespace: &str| {
+            let resource = kinds::find("", "v1", plural).expect("a built-in kind");
+            let selection = Selection::parse(resource, &Query::parse(Some(query)), "").expect("a selection");
+            selection.prefix(resource, namespace)
+        };
+        let named = "fieldSelector=metadata.name=a";
+        assert_eq!(prefix(named, "configmaps", "d"), "/registry/core/configmaps/d/a");
+        assert_eq!(prefix(named, "nodes", ""), "/registry/core/nodes/a");
+        assert_eq!(prefix(named, "configmaps", ""), "/registry/core/configmaps/", "it may be in any namespace");
+        assert_eq!(prefix("fieldSelector=metadata.name!=a", "nodes", ""), "/registry/core/nodes/");
+        assert_eq!(prefix("labelSelector=a", "configmaps", "d"), "/registry/core/configmaps/d/");
     }
 
     #[test]

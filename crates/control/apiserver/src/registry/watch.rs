@@ -15,11 +15,11 @@ use futures::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wkube_api::Status;
-use wkube_store::{Error, Revision, Signal};
+use wkube_store::{Error, Revision, Signal, Store};
 
 use super::list_options::{self, Start, WatchOptions};
 use super::selection::Selection;
-use super::{Outcome, Registry, failed, keys, read, view};
+use super::{Outcome, Registry, failed, read, view};
 use crate::call::Call;
 use crate::conversion::Converter;
 use crate::limits;
@@ -36,6 +36,8 @@ pub(crate) struct Watching {
     initial: VecDeque<Arc<Item>>,
     /// The bookmark that ends the initial state.
     initial_end: Option<Revision>,
+    store: Arc<dyn Store>,
+    prefix: String,
     source: Fuse<wkube_store::Watch>,
     cache: Arc<Cache>,
     /// Shows the changes in the version that is watched.
@@ -62,6 +64,8 @@ pub(crate) async fn watch(registry: &Registry, call: &Call) -> Result<Outcome, S
     let mut watching = Watching {
         initial: VecDeque::new(),
         initial_end: None,
+        store: registry.store.clone(),
+        prefix: selection.prefix(&call.resource, &call.namespace),
         source: stream::empty().boxed().fuse(),
         cache: registry.cache(&call.resource),
         converter: registry.converter.clone(),
@@ -101,7 +105,7 @@ async fn start(
 ) -> Result<(), Status> {
     let from = match options.start {
         Start::State(freshness) => {
-            let (items, revision) = read::snapshot(registry, call, freshness).await?;
+            let (items, revision) = read::snapshot(registry, call, freshness, &watching.selection).await?;
             let selection = &watching.selection;
             watching.initial = items.into_iter().filter(|item| selection.matches_item(&call.resource, item)).collect();
             watching.initial_end = options.mark_initial.then_some(revision);
@@ -116,8 +120,7 @@ async fn start(
         }
     };
     watching.reached = from;
-    let prefix = keys::collection(&call.resource, &call.namespace);
-    watching.source = registry.store.watch(&prefix, from).map_err(|error| ended(&error))?.fuse();
+    watching.source = registry.store.watch(&watching.prefix, from).map_err(|error| ended(&error))?.fuse();
     Ok(())
 }
 
@@ -153,7 +156,7 @@ impl Watching {
                 () = &mut self.next_bookmark, if self.bookmarks => {
                     let next = self.bookmark_after(Instant::now());
                     self.next_bookmark.as_mut().reset(next);
-                    return Some(Ok(frames.bookmark(self.reached, false)));
+                    return Some(Ok(frames.bookmark(self.up_to(), false)));
                 }
                 signal = self.source.next() => if let Some(piece) = self.hear(signal?, frames).await {
                     return Some(Ok(piece));
@@ -214,6 +217,15 @@ impl Watching {
         };
         let kind = transition(matches(&change.before), matches(&change.now))?;
         frames.change(kind, change)
+    }
+
+    /// Returns up to where the client has everything. Of changes that it does not watch the source says nothing.
+    fn up_to(&mut self) -> Revision {
+        let newest = self.store.revision();
+        if self.store.changed(&self.prefix) <= self.reached {
+            self.reached = self.reached.max(newest);
+        }
+        self.reached
     }
 
     fn bookmark_after(&self, now: Instant) -> Instant {

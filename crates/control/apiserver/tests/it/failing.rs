@@ -52,6 +52,10 @@ impl Store for Disk {
         Ok(self.inner.watch(prefix, after)?.then(late).boxed())
     }
 
+    fn changed(&self, prefix: &str) -> Revision {
+        self.inner.changed(prefix)
+    }
+
     fn revision(&self) -> Revision {
         self.inner.revision()
     }

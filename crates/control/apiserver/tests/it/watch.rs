@@ -102,6 +102,20 @@ async fn a_bookmark_comes_shortly_before_the_end() {
     assert_eq!(start.elapsed().as_secs(), 10);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_counts_what_happened_elsewhere() {
+    let server = Server::new().await;
+    let version = server.get(CONFIG_MAPS).await.at("metadata.resourceVersion");
+    let query = format!("watch=1&resourceVersion={version}&allowWatchBookmarks=true&fieldSelector=metadata.name%3Da");
+    let mut watch = server.watch(&format!("{CONFIG_MAPS}?{query}")).await;
+    let neighbour = server.config_map("b", json!({})).await;
+    let bookmark = watch.next().await.expect("a bookmark");
+    assert_eq!(at(&bookmark, "type"), "BOOKMARK");
+    assert_eq!(at(&bookmark, "object.metadata.resourceVersion"), at(&neighbour, "metadata.resourceVersion"));
+    server.config_map("a", json!({})).await;
+    assert_eq!(watch.line().await, "ADDED a");
+}
+
 #[tokio::test]
 async fn forgotten_history_is_an_error_inside_the_stream() {
     let server = Server::new().await;
