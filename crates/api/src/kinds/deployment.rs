@@ -48,7 +48,8 @@ impl Manners for Deployment {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        let mut errors = workload::validate(object, old, "deployment", Owner::Service);
+        let mut errors = workload::validate(object, "deployment", Owner::Service("ReplicaSet"));
+        errors.extend(workload::validate_fixed(object, old, &["selector"]));
         if let Some(spec) = object.at(&["spec"]) {
             errors.extend(validate_strategy(spec));
             let (deadline, ready) = (number(spec, "progressDeadlineSeconds"), number(spec, "minReadySeconds"));
@@ -96,7 +97,7 @@ fn validate_strategy(spec: &Value) -> Vec<FieldError> {
         }
         ("RollingUpdate", Some(rolling)) => {
             errors.extend(workload::validate_budget(rolling, "maxUnavailable", path));
-            errors.extend(workload::validate_budget(rolling, "maxSurge", path));
+            errors.extend(workload::validate_surge(rolling, "maxSurge", path));
             if workload::is_zero_budget(rolling, "maxUnavailable") && workload::is_zero_budget(rolling, "maxSurge") {
                 let (path, value) = (format!("{path}.maxUnavailable"), rolling["maxUnavailable"].clone());
                 errors.push(FieldError::invalid(path, value, "may not be 0 when `maxSurge` is 0"));

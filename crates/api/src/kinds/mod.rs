@@ -5,6 +5,7 @@ mod autoscaling;
 mod certificates;
 mod cluster;
 mod config;
+mod cron_job;
 pub mod custom;
 pub mod definition;
 mod deployment;
@@ -128,7 +129,7 @@ const TABLE: &[Row] = &[
     Row(AUTHORIZATION, "SubjectAccessReview", "subjectaccessreviews", &[], &[], CLUSTER, ANSWERED, &[], plain),
     Row(AUTOSCALING_2, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::AUTOSCALER)),
     Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::OldAutoscaler)),
-    Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::CronJob)),
+    Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(cron_job::CronJob)),
     Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::Job)),
     Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(signing_request::CERTIFICATE_REQUEST)),
     Row(CERTIFICATES, "ClusterTrustBundle", "clustertrustbundles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(certificates::CLUSTER_TRUST_BUNDLE)),

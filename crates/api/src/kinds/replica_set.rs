@@ -41,7 +41,10 @@ impl Manners for ReplicaSet {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        workload::validate(object, old, "replicaset", Owner::Service)
+        // Kubernetes' sentence names the kind that most replica sets come from.
+        let mut errors = workload::validate(object, "deployment", Owner::Service("ReplicaSet"));
+        errors.extend(workload::validate_fixed(object, old, &["selector"]));
+        errors
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -85,12 +88,14 @@ impl Manners for ReplicationController {
     fn validate(&self, object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
         let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
         let mut errors = workload::validate_counts(spec, &["replicas", "minReadySeconds"]);
-        let selector = at(spec, "selector").map(|labels| json!({"matchLabels": labels}));
+        let selector =
+            at(spec, "selector").filter(|labels| labels.as_object().is_some_and(|labels| !labels.is_empty()));
+        let selector = selector.map(|labels| json!({"matchLabels": labels}));
         if selector.is_none() {
             errors.push(FieldError::required("spec.selector", ""));
         }
-        let template = spec.get("template");
-        errors.extend(pod_spec::validate_template(template, selector.as_ref(), "spec.template", Owner::Service));
+        let (template, owner) = (at(spec, "template"), Owner::Service("ReplicationController"));
+        errors.extend(pod_spec::validate_template(template, selector.as_ref(), "spec.template", owner));
         errors
     }
 

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{child, child_made, children, fill, number, text};
+use super::doc::{at, child, child_made, children, fill, list, text};
 use super::pod_spec::Owner;
 use super::print::{self, Col, Columns, Number, Text};
+use super::rules::{self, one_of};
 use super::workload::{self, count};
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
@@ -74,15 +76,20 @@ impl Manners for StatefulSet {
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
         const FIXED: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', \
             'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
-        let mut errors = workload::validate(object, None, "statefulset", Owner::Service);
+        let spec = rules::spec(object);
+        let mut errors = validate_stateful(spec);
+        let (template, owner) = (with_claims(spec), Owner::Service("StatefulSet"));
+        errors.extend(workload::validate_with(spec, template.as_ref(), "statefulset", owner));
         let fixed = ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"];
         if !workload::validate_fixed(object, old, &fixed).is_empty() {
             errors.push(FieldError::forbidden("spec", FIXED));
         }
-        if let Some(spec) = object.at(&["spec"]) {
-            errors.extend(validate_stateful(spec));
-        }
         errors
+    }
+
+    /// The names of its pods are this name and a number, and host names.
+    fn name_rule(&self) -> NameRule {
+        NameRule::Label
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -101,6 +108,21 @@ impl Manners for StatefulSet {
             images.into(),
         ]
     }
+}
+
+/// Returns the template as the pods will have it: every claim becomes a volume (`updateStorage` of the controller).
+fn with_claims(spec: &Value) -> Option<Value> {
+    let mut template = at(spec, "template")?.clone();
+    let claims = list(spec, "volumeClaimTemplates").iter().filter_map(|claim| at(claim, "metadata.name"));
+    let pod = child(template.as_object_mut()?, "spec")?;
+    let mut volumes = pod.get("volumes").and_then(Value::as_array).cloned().unwrap_or_default();
+    for name in claims {
+        if !volumes.iter().any(|volume| volume.get("name") == Some(name)) {
+            volumes.push(json!({"name": name, "persistentVolumeClaim": {"claimName": name}}));
+        }
+    }
+    pod.insert("volumes".to_owned(), volumes.into());
+    Some(template)
 }
 
 /// What only stateful sets have: the order of their pods, partitions and claims (`ValidateStatefulSetSpec`).
@@ -125,14 +147,7 @@ fn validate_stateful(spec: &Value) -> Vec<FieldError> {
                 detail,
             ));
         }
-        ("RollingUpdate", Some(rolling)) => {
-            let partition = number(rolling, "partition");
-            if partition < 0 {
-                let (path, detail) =
-                    ("spec.updateStrategy.rollingUpdate.partition", "must be greater than or equal to 0");
-                errors.push(FieldError::invalid(path, partition, detail));
-            }
-        }
+        ("RollingUpdate", Some(rolling)) => errors.extend(validate_stateful_rollout(rolling)),
         ("OnDelete" | "RollingUpdate", None) => {}
         (other, _) => {
             let detail = "must be 'RollingUpdate' or 'OnDelete'";
@@ -141,11 +156,21 @@ fn validate_stateful(spec: &Value) -> Vec<FieldError> {
     }
     let retention = spec.get("persistentVolumeClaimRetentionPolicy").unwrap_or(&Value::Null);
     for field in ["whenDeleted", "whenScaled"] {
-        let policy = text(retention, field);
-        if !matches!(policy, "" | "Delete" | "Retain") {
-            let path = format!("spec.persistentVolumeClaimRetentionPolicy.{field}");
-            errors.push(FieldError::not_supported(path, policy, &["Delete", "Retain"]));
-        }
+        errors.extend(one_of(retention, "spec.persistentVolumeClaimRetentionPolicy", field, &["Retain", "Delete"]));
+    }
+    if let Some(ordinals) = at(spec, "ordinals") {
+        errors.extend(rules::check_not_negative(ordinals, "spec.ordinals", &["start"]));
+    }
+    errors
+}
+
+fn validate_stateful_rollout(rolling: &Value) -> Vec<FieldError> {
+    const PATH: &str = "spec.updateStrategy.rollingUpdate";
+    let mut errors = rules::check_not_negative(rolling, PATH, &["partition"]);
+    errors.extend(workload::validate_budget(rolling, "maxUnavailable", PATH));
+    if workload::is_zero_budget(rolling, "maxUnavailable") {
+        let value = rolling["maxUnavailable"].clone();
+        errors.push(FieldError::invalid(format!("{PATH}.maxUnavailable"), value, "cannot be 0"));
     }
     errors
 }
@@ -164,8 +189,7 @@ fn validate_daemon_strategy(spec: &Value) -> Vec<FieldError> {
             let zero = |field| workload::is_zero_budget(rolling, field);
             if zero("maxUnavailable") && zero("maxSurge") {
                 let detail = "cannot be 0 when maxSurge is 0";
-                let value = rolling.get("maxUnavailable").cloned().unwrap_or_default();
-                errors.push(FieldError::invalid(format!("{PATH}.maxUnavailable"), value, detail));
+                errors.push(FieldError::required(format!("{PATH}.maxUnavailable"), detail));
             } else if !zero("maxUnavailable") && !zero("maxSurge") && rolling.get("maxSurge").is_some() {
                 let value = rolling.get("maxSurge").cloned().unwrap_or_default();
                 errors.push(FieldError::invalid(
@@ -197,7 +221,8 @@ impl Manners for DaemonSet {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        let mut errors = workload::validate(object, old, "daemonset", Owner::Service);
+        let mut errors = workload::validate(object, "daemonset", Owner::Service("DaemonSet"));
+        errors.extend(workload::validate_fixed(object, old, &["selector"]));
         if let Some(spec) = object.at(&["spec"]) {
             errors.extend(validate_daemon_strategy(spec));
         }
@@ -272,6 +297,84 @@ mod tests {
             errors[0]
                 .to_string()
                 .starts_with("spec: Forbidden: updates to statefulset spec for fields other than 'replicas'")
+        );
+    }
+
+    fn told(manners: &dyn Manners, extra: Value) -> Vec<String> {
+        let mut object = set(extra);
+        manners.default(&mut object);
+        manners.validate(&object, None).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_claims_of_a_stateful_set_are_volumes_of_its_pods() {
+        let pod = |mount: &str| {
+            let mounts = json!([{"name": mount, "mountPath": "/d"}]);
+            json!({"volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}],
+                "template": {"metadata": {"labels": {"a": "b"}},
+                    "spec": {"containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]}}})
+        };
+        assert_eq!(told(&StatefulSet, pod("data")), [""; 0]);
+        assert_eq!(
+            told(&StatefulSet, pod("other")),
+            ["spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"other\""]
+        );
+    }
+
+    #[test]
+    fn the_order_and_the_rollout_of_a_stateful_set_make_sense() {
+        assert_eq!(
+            told(
+                &StatefulSet,
+                json!({"podManagementPolicy": "Random", "ordinals": {"start": -1},
+                    "persistentVolumeClaimRetentionPolicy": {"whenScaled": "Maybe"},
+                    "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": -1, "maxUnavailable": "0%"}}})
+            ),
+            [
+                "spec.podManagementPolicy: Invalid value: \"Random\": must be 'OrderedReady' or 'Parallel'",
+                "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": cannot be 0",
+                "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Maybe\": supported values: \
+                 \"Retain\", \"Delete\"",
+                "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
+    }
+
+    #[test]
+    fn pods_that_run_for_ever_have_no_deadline_and_always_restart() {
+        let pod = json!({"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"activeDeadlineSeconds": 5,
+            "restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}});
+        for (manners, kind) in [(&StatefulSet as &dyn Manners, "StatefulSet"), (&DaemonSet, "DaemonSet")] {
+            assert_eq!(
+                told(manners, pod.clone()),
+                [
+                    "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+                    &format!(
+                        "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in {kind} is not Supported"
+                    ),
+                ]
+            );
+        }
+    }
+
+    #[test]
+    fn a_daemon_set_takes_away_first_or_adds_first() {
+        let rollout = |unavailable: Value, surge: Value| {
+            let rolling = json!({"maxUnavailable": unavailable, "maxSurge": surge});
+            told(&DaemonSet, json!({"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}))
+        };
+        assert_eq!(rollout(json!(0), json!("10%")), [""; 0]);
+        assert_eq!(
+            rollout(json!(0), json!(0)),
+            ["spec.updateStrategy.rollingUpdate.maxUnavailable: Required value: cannot be 0 when maxSurge is 0"]
+        );
+        assert_eq!(
+            rollout(json!("101%"), json!(1)),
+            [
+                "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: \"101%\": must not be greater than 100%",
+                "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero",
+            ]
         );
     }
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::doc::{Doc, at, child_made, fill, has};
+use super::doc::{self, Doc, at, child_made, fill, text};
 use super::pod_spec::{self, Owner};
-use super::rules::{self, IMMUTABLE, NOT_NEGATIVE};
+use super::rules::{self, NOT_NEGATIVE};
 use crate::intstr;
 use crate::object::Object;
 use crate::selector::LabelSelector;
@@ -50,31 +50,29 @@ pub(super) fn clear_status(object: &mut Object) {
     object.0.insert("status".to_owned(), json!({}));
 }
 
-/// Returns what is wrong with the parts that every workload has.
-pub(super) fn validate(object: &Object, old: Option<&Object>, what: &str, owner: Owner) -> Vec<FieldError> {
-    let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
+/// Returns what is wrong with the parts that every workload has; `what` is who needs a selector.
+pub(super) fn validate(object: &Object, what: &str, owner: Owner) -> Vec<FieldError> {
+    let spec = rules::spec(object);
+    validate_with(spec, spec.get("template"), what, owner)
+}
+
+/// As [`validate`], for pods that get more than their template has.
+pub(super) fn validate_with(spec: &Value, template: Option<&Value>, what: &str, owner: Owner) -> Vec<FieldError> {
+    const PATH: &str = "spec.selector";
     let mut errors = validate_counts(spec, &["replicas", "minReadySeconds", "revisionHistoryLimit"]);
-    match spec.get("selector").filter(|selector| !selector.is_null()) {
-        None => errors.push(FieldError::required("spec.selector", "")),
-        Some(selector) => match LabelSelector::from_json(Some(selector)) {
-            Ok(parsed) if parsed.is_everything() => {
+    match at(spec, "selector") {
+        None => errors.push(FieldError::required(PATH, "")),
+        Some(selector) => {
+            errors.extend(rules::check_selector(Some(selector), PATH));
+            if LabelSelector::from_json(Some(selector)).is_ok_and(|selector| selector.is_everything()) {
                 let detail = format!("empty selector is invalid for {what}");
-                errors.push(FieldError::invalid("spec.selector", selector.clone(), &detail));
+                errors.push(FieldError::invalid(PATH, selector.clone(), &detail));
             }
-            Ok(_) => {}
-            Err(error) => {
-                errors.push(FieldError::invalid("spec.selector", selector.clone(), &error.to_string()));
-            }
-        },
+        }
     }
     // No selector selects nothing, whatever the labels are.
     let selector = spec.get("selector").unwrap_or(&Value::Null);
-    errors.extend(pod_spec::validate_template(spec.get("template"), Some(selector), "spec.template", owner));
-    if let Some(old) = old
-        && old.at(&["spec", "selector"]) != spec.get("selector")
-    {
-        errors.push(FieldError::invalid("spec.selector", selector.clone(), IMMUTABLE));
-    }
+    errors.extend(pod_spec::validate_template(template, Some(selector), "spec.template", owner));
     errors
 }
 
@@ -83,16 +81,24 @@ pub(super) fn validate_counts(spec: &Value, fields: &[&str]) -> Vec<FieldError> 
     rules::check_not_negative(spec, "spec", fields)
 }
 
-/// Returns what is wrong with a budget such as `25%` or `1`.
+/// Returns what is wrong with a budget such as `25%` or `1`, which is a part of all pods.
 pub(super) fn validate_budget(rolling: &Value, field: &str, path: &str) -> Vec<FieldError> {
+    const TOO_MANY: &str = "must not be greater than 100%";
+    let mut errors = validate_surge(rolling, field, path);
+    let value = text(rolling, field);
+    if errors.is_empty() && intstr::percentage(value).is_ok_and(|percent| percent > 100) {
+        errors.push(FieldError::invalid(format!("{path}.{field}"), value, TOO_MANY));
+    }
+    errors
+}
+
+/// Returns what is wrong with how many pods there may be beyond those that are wanted (`ValidatePositiveIntOrPercent`).
+pub(super) fn validate_surge(rolling: &Value, field: &str, path: &str) -> Vec<FieldError> {
     let path = format!("{path}.{field}");
     match rolling.get(field) {
         Some(Value::String(text)) => match intstr::percentage(text) {
-            Err(_) => vec![FieldError::invalid(path, text.as_str(), PERCENT)],
-            Ok(percent) if percent > 100 && field == "maxUnavailable" => {
-                vec![FieldError::invalid(path, text.as_str(), "must not be greater than 100%")]
-            }
-            Ok(_) => Vec::new(),
+            Ok(percent) if percent >= 0 => Vec::new(),
+            _ => vec![FieldError::invalid(path, text.as_str(), PERCENT)],
         },
         Some(Value::Number(count)) if count.as_i64().is_some_and(|count| count < 0) => {
             vec![FieldError::invalid(path, count.clone(), NOT_NEGATIVE)]
@@ -112,12 +118,12 @@ pub(super) fn is_zero_budget(rolling: &Value, field: &str) -> bool {
 
 /// Returns an error for each field of the spec that an update changed but may not.
 pub(super) fn validate_fixed(object: &Object, old: Option<&Object>, fields: &[&str]) -> Vec<FieldError> {
-    let (Some(spec), Some(old)) = (object.at(&["spec"]), old.and_then(|old| old.at(&["spec"]))) else {
-        return Vec::new();
+    let (spec, Some(old)) = (rules::spec(object), old.map(rules::spec)) else { return Vec::new() };
+    let value = |spec: &Value, field: &str| spec.get(field).filter(|value| doc::is_set(value)).cloned();
+    let check = |field: &&str| {
+        rules::check_immutable(value(spec, field).as_ref(), value(old, field).as_ref(), &format!("spec.{field}"))
     };
-    let value = |spec: &Value, field: &str| if has(spec, field) { spec[field].clone() } else { Value::Null };
-    let changed = fields.iter().filter(|field| value(spec, field) != value(old, field));
-    changed.map(|field| FieldError::invalid(format!("spec.{field}"), value(spec, field), IMMUTABLE)).collect()
+    fields.iter().filter_map(check).collect()
 }
 
 /// Returns the spec of the pod template.

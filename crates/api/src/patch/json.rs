@@ -171,9 +171,7 @@ impl Patching {
             let why = format!("doc is missing destination path: {path}: {MISSING}");
             Error::Unprocessable(format!("copy operation does not apply: {why}"))
         })?;
-        place
-            .add(value)
-            .map_err(|why| Error::Unprocessable(format!("error while adding value during copy: {why}")))
+        place.add(value).map_err(|why| Error::Unprocessable(format!("error while adding value during copy: {why}")))
     }
 
     /// Returns what is copied, and to where.
@@ -196,9 +194,8 @@ impl Patching {
             let place = find(&mut self.document, path).ok_or_else(|| {
                 Error::Unprocessable(format!("test operation does not apply: is missing path: {path}: {MISSING}"))
             })?;
-            let found = place
-                .get()
-                .map_err(|why| Error::Unprocessable(format!("error in test for path: '{path}': {why}")))?;
+            let found =
+                place.get().map_err(|why| Error::Unprocessable(format!("error in test for path: '{path}': {why}")))?;
             found == operation.value()
         };
         if holds { Ok(()) } else { Err(Error::TestFailed(format!("testing value {path} failed: test failed"))) }
@@ -219,10 +216,10 @@ enum Holder<'a> {
 /// Returns the place that a path names, which may be empty; `None` if it would be inside nothing.
 fn find<'a>(document: &'a mut Value, path: &str) -> Option<Place<'a>> {
     // What is before the first slash does not count; without one there is no place.
-    let mut parts = path.split('/').skip(1);
-    let key = unescape(parts.next_back()?);
+    let (_, path) = path.split_once('/')?;
+    let (parents, key) = path.rsplit_once('/').map_or((None, path), |(parents, key)| (Some(parents), key));
     let mut at = document;
-    for part in parts {
+    for part in parents.into_iter().flat_map(|parents| parents.split('/')) {
         at = match at {
             Value::Object(map) => map.get_mut(&unescape(part))?,
             Value::Array(list) => {
@@ -237,7 +234,7 @@ fn find<'a>(document: &'a mut Value, path: &str) -> Option<Place<'a>> {
         Value::Array(list) => Holder::List(list),
         _ => return None,
     };
-    Some(Place { holder, key })
+    Some(Place { holder, key: unescape(key) })
 }
 
 fn unescape(part: &str) -> String {
@@ -253,7 +250,11 @@ fn index(text: &str, len: usize) -> Result<usize, String> {
         };
         format!("strconv.Atoi: parsing {text:?}: {why}")
     })?;
-    let from_start = if number < 0 { len.checked_sub(number.unsigned_abs().try_into().unwrap_or(usize::MAX)) } else { number.try_into().ok() };
+    let from_start = if number < 0 {
+        len.checked_sub(number.unsigned_abs().try_into().unwrap_or(usize::MAX))
+    } else {
+        number.try_into().ok()
+    };
     let inside = from_start.filter(|place| *place < len);
     inside.ok_or_else(|| format!("Unable to access invalid index: {number}: invalid index referenced"))
 }

@@ -37,6 +37,9 @@ pub enum Error {
     /// The patch does not fit the document: 422.
     #[error("{0}")]
     Unprocessable(String),
+    /// A list item of the patch does not say which item it is about: 422.
+    #[error("{0}")]
+    NoMergeKey(String),
     /// A `test` of the patch does not hold: 422.
     #[error("{0}")]
     TestFailed(String),
@@ -51,6 +54,7 @@ impl From<Error> for crate::Status {
         match error {
             Error::Malformed(text) => Self::bad_request(text),
             Error::TooLarge(text) => Self::new(413, "RequestEntityTooLarge", text),
+            Error::NoMergeKey(text) => Self::unprocessable(text),
             // Kubernetes says no more than this (`NewGenericServerResponse`). The cause is ours: kubectl prints it.
             Error::Unprocessable(text) | Error::TestFailed(text) => {
                 Self::unprocessable("the server rejected our request due to an error in our request")

@@ -22,7 +22,7 @@ const ORDER: &str = "$setElementOrder/";
 /// Returns the document after the patch. Without a type, lists are replaced.
 ///
 /// # Errors
-/// [`Error::Malformed`] for directives that make no sense, [`Error::Unprocessable`] for list items without their key.
+/// [`Error::Malformed`] for directives that make no sense, [`Error::NoMergeKey`] for list items without their key.
 pub fn strategic(object: &Object, patch: &Value, of: Option<&Type>) -> Result<Object, Error> {
     let Value::Object(patch) = patch else {
         return Err(Error::Malformed("error decoding patch: a strategic merge patch must be a JSON object".to_owned()));
@@ -178,7 +178,7 @@ fn merge_list(
         let Value::Object(item) = item else { return malformed("invalid patch format: list item is no map") };
         if let Some(key) = keys.iter().find(|key| !item.contains_key(*key) && keys.len() == 1) {
             let text = format!("map: {} does not contain declared merge key: {key}", Value::Object(item));
-            return Err(Error::Unprocessable(text));
+            return Err(Error::NoMergeKey(text));
         }
         let item = Value::Object(item);
         let place = merged.iter().position(|known| is_same(known, &item, keys));
@@ -208,9 +208,7 @@ fn special_items(mut original: Vec<Value>, change: Vec<Value>, keys: &[String]) 
             None => rest.push(item),
             Some(Value::String(directive)) if directive == "delete" => {
                 if let Some(key) = keys.iter().find(|key| item.get(*key).is_none()) {
-                    return Err(Error::Unprocessable(format!(
-                        "map: {item} does not contain declared merge key: {key}"
-                    )));
+                    return Err(Error::NoMergeKey(format!("map: {item} does not contain declared merge key: {key}")));
                 }
                 original.retain(|known| !is_same(known, &item, keys));
             }

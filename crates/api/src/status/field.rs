@@ -81,6 +81,11 @@ impl FieldError {
         Self::of(path, FieldReason::Duplicate, Some(&value.into()), "")
     }
 
+    /// `Duplicate value`, where the value would say nothing.
+    pub fn duplicate_whole(path: impl Into<String>) -> Self {
+        Self::of(path, FieldReason::Duplicate, None, "")
+    }
+
     /// `Forbidden: detail`.
     pub fn forbidden(path: impl Into<String>, detail: &str) -> Self {
         Self::of(path, FieldReason::Forbidden, None, detail)

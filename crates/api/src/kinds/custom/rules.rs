@@ -19,7 +19,7 @@ const MESSAGE_MAX: usize = 5 * 1024;
 /// The rules of one node of a schema, and of those below it.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// The schema's type, which stands for the value in messages.
+    /// The schema's type, which stands for the value in messages about rules that could not be checked.
     kind: String,
     of: Option<Type>,
     own: Vec<Rule>,
@@ -144,12 +144,16 @@ impl Rule {
         if self.message.is_empty() { &self.source } else { &self.message }
     }
 
-    fn error(&self, path: &str, kind: &str, detail: &str) -> FieldError {
+    /// What is said of a value that does not obey: short values are shown, whole documents are not.
+    fn error(&self, path: &str, value: &Value, detail: &str) -> FieldError {
+        let is_short = !value.is_object() && !value.is_array();
         match self.reason.as_str() {
             "FieldValueForbidden" => FieldError::forbidden(path, detail),
             "FieldValueRequired" => FieldError::required(path, detail),
-            "FieldValueDuplicate" => FieldError::duplicate(path, kind),
-            _ => FieldError::invalid(path, kind, detail),
+            "FieldValueDuplicate" if is_short => FieldError::duplicate(path, value.clone()),
+            "FieldValueDuplicate" => FieldError::duplicate_whole(path),
+            _ if is_short => FieldError::invalid(path, value.clone(), detail),
+            _ => FieldError::invalid_whole(path, detail),
         }
     }
 }
@@ -315,7 +319,7 @@ impl Check {
             inner if inner.starts_with('[') => format!("{}{inner}", place.path),
             inner => below(&place.path, inner),
         };
-        self.errors.push(ratcheted(rule.error(&path, &rules.kind, &detail)));
+        self.errors.push(ratcheted(rule.error(&path, value, &detail)));
         Ok(())
     }
 

@@ -12,13 +12,13 @@ use crate::meta;
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
 
-/// Whose pods these are; it decides which restart policies make sense.
+/// Whose pods these are; it decides which restart policies and deadlines make sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A pod of its own, or a bare template.
     Pod,
-    /// A controller that keeps pods running for ever.
-    Service,
+    /// A controller that keeps pods running for ever, by the name of its kind.
+    Service(&'static str),
     /// A controller that runs pods to their end.
     Job,
 }
@@ -50,7 +50,19 @@ pub(crate) fn validate_template(
             "`selector` does not match template `labels`",
         ));
     }
-    errors.extend(validate_pod_spec(template.get("spec"), &format!("{path}.spec"), owner));
+    let (spec, path) = (template.get("spec"), format!("{path}.spec"));
+    errors.extend(validate_pod_spec(spec, &path, owner));
+    let is_set = |field: &str| spec.is_some_and(|spec| at(spec, field).is_some());
+    if is_set("ephemeralContainers") {
+        let detail = "ephemeral containers not allowed in pod template";
+        errors.push(FieldError::forbidden(format!("{path}.ephemeralContainers"), detail));
+    }
+    if let Owner::Service(kind) = owner
+        && is_set("activeDeadlineSeconds")
+    {
+        let detail = format!("activeDeadlineSeconds in {kind} is not Supported");
+        errors.push(FieldError::forbidden(format!("{path}.activeDeadlineSeconds"), &detail));
+    }
     errors
 }
 
@@ -103,7 +115,7 @@ fn validate_policies(spec: &Value, path: &str, owner: Owner) -> Vec<FieldError> 
     let restart = text(spec, "restartPolicy");
     let allowed: &[&str] = match owner {
         Owner::Pod => &["Always", "OnFailure", "Never"],
-        Owner::Service => &["Always"],
+        Owner::Service(_) => &["Always"],
         Owner::Job => &["OnFailure", "Never"],
     };
     let restart_path = format!("{path}.restartPolicy");

@@ -154,9 +154,9 @@ fn what_makes_no_sense_is_refused() {
     assert!(matches!(patched(&original, &json!([])), Err(Error::Malformed(_))));
     let no_key = spec(json!({"containers": [{"image": "1"}]}));
     let text = "map: {\"image\":\"1\"} does not contain declared merge key: name";
-    assert_eq!(patched(&original, &no_key), Err(Error::Unprocessable(text.into())));
+    assert_eq!(patched(&original, &no_key), Err(Error::NoMergeKey(text.into())));
     let no_key = spec(json!({"containers": [{"$patch": "delete"}]}));
-    assert!(matches!(patched(&original, &no_key), Err(Error::Unprocessable(_))));
+    assert!(matches!(patched(&original, &no_key), Err(Error::NoMergeKey(_))));
 }
 
 #[test]

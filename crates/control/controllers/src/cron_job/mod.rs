@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobStatus, Job};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use wkube_api::ObjectKey;
+use wkube_api::{ObjectKey, cron};
 use wkube_base::{Clock, Tasks};
 use wkube_client::{
     Api, Client, Controller, DeleteOptions, Error, EventType, Kind, Lister, Next, Propagation, Reconcile, Recorder,
@@ -57,7 +57,7 @@ impl Reconcile for Reconciler {
         let Some(cron_job) = self.cron_jobs.get(key) else { return Ok(Next::Done) };
         let jobs = self.jobs.owned_by(cron_job.uid());
         let zone = zone(&cron_job);
-        let observed = Observed { cron_job: &cron_job, jobs: &jobs, zone: zone.as_ref().ok(), now: self.clock.now() };
+        let observed = Observed { cron_job: &cron_job, jobs: &jobs, zone: zone.as_ref(), now: self.clock.now() };
         let plan = plan::plan(&observed);
         for note in &plan.notes {
             self.tell(&cron_job, note);
@@ -113,11 +113,11 @@ impl Reconciler {
     }
 }
 
-/// Returns the zone of the schedule, UTC unless named.
-fn zone(cron_job: &CronJob) -> Result<TimeZone, jiff::Error> {
+/// Returns the zone of the schedule, UTC unless named; `None` if nobody knows it.
+fn zone(cron_job: &CronJob) -> Option<TimeZone> {
     match cron_job.spec.time_zone.as_deref() {
-        Some(name) if !name.is_empty() => TimeZone::get(name),
-        _ => Ok(TimeZone::UTC),
+        Some(name) if !name.is_empty() => cron::zone(name),
+        _ => Some(TimeZone::UTC),
     }
 }
 

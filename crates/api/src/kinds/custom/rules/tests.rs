@@ -31,27 +31,22 @@ fn a_broken_rule_is_told_by_its_message_or_its_text() {
     };
     let broken = json!({"spec": {"min": 2, "max": 1}});
     check(&rule(json!({})), json!({"spec": {"min": 1, "max": 2}}), None, &[]);
-    let text = r#"spec: Invalid value: "object": failed rule: self.min <= self.max"#;
+    let text = "spec: Invalid value: failed rule: self.min <= self.max";
     check(&rule(json!({})), broken.clone(), None, &[text]);
-    check(
-        &rule(json!({"message": "too small"})),
-        broken.clone(),
-        None,
-        &[r#"spec: Invalid value: "object": too small"#],
-    );
+    check(&rule(json!({"message": "too small"})), broken.clone(), None, &["spec: Invalid value: too small"]);
     let made = json!({"message": "m", "messageExpression": "'max is ' + string(self.max)"});
-    check(&rule(made), broken.clone(), None, &[r#"spec: Invalid value: "object": max is 1"#]);
+    check(&rule(made), broken.clone(), None, &["spec: Invalid value: max is 1"]);
     for useless in ["'  '", "'a\\nb'", "string(1 / 0)"] {
         let made = json!({"message": "m", "messageExpression": useless});
-        check(&rule(made), broken.clone(), None, &[r#"spec: Invalid value: "object": m"#]);
+        check(&rule(made), broken.clone(), None, &["spec: Invalid value: m"]);
     }
     let placed = json!({"fieldPath": ".max", "message": "m"});
-    check(&rule(placed), broken.clone(), None, &[r#"spec.max: Invalid value: "object": m"#]);
+    check(&rule(placed), broken.clone(), None, &["spec.max: Invalid value: m"]);
     for (reason, expected) in [
         ("FieldValueForbidden", "spec: Forbidden: m"),
         ("FieldValueRequired", "spec: Required value: m"),
-        ("FieldValueDuplicate", r#"spec: Duplicate value: "object""#),
-        ("FieldValueInvalid", r#"spec: Invalid value: "object": m"#),
+        ("FieldValueDuplicate", "spec: Duplicate value"),
+        ("FieldValueInvalid", "spec: Invalid value: m"),
     ] {
         check(&rule(json!({"reason": reason, "message": "m"})), broken.clone(), None, &[expected]);
     }
@@ -78,21 +73,21 @@ fn rules_stand_at_every_part_of_a_schema() {
         "list": {"type": "array", "items": number}, "map": {"type": "object", "additionalProperties": number}, "n": number,
     }});
     let document = json!({"list": [1, 0], "map": {"a": 1, "b": -1}, "n": 0});
-    let expected = ["list[1]", "map[b]", "n"].map(|path| format!("{path}: Invalid value: \"integer\": m"));
-    check(&of, document, None, &expected.each_ref().map(String::as_str));
+    let expected = ["list[1]: Invalid value: 0: m", "map[b]: Invalid value: -1: m", "n: Invalid value: 0: m"];
+    check(&of, document, None, &expected);
 }
 
 #[test]
 fn the_root_knows_its_name_and_kind() {
     let of = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.metadata.name == self.kind.lowerAscii()"}]});
     check(&of, json!({"kind": "Gizmo", "metadata": {"name": "gizmo", "labels": {"a": "b"}}}), None, &[]);
-    let text = r#"<nil>: Invalid value: "object": failed rule: self.metadata.name == self.kind.lowerAscii()"#;
+    let text = "<nil>: Invalid value: failed rule: self.metadata.name == self.kind.lowerAscii()";
     check(&of, json!({"kind": "Gizmo", "metadata": {"name": "other"}}), None, &[text]);
     let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
         "x-kubernetes-validations": [{"rule": "self.apiVersion == 'v1' && has(self.metadata.name)", "message": "m"}]});
     let of = json!({"type": "object", "properties": {"inner": inner}});
     check(&of, json!({"inner": {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}}}), None, &[]);
-    check(&of, json!({"inner": {"apiVersion": "v2", "kind": "Pod"}}), None, &[r#"inner: Invalid value: "object": m"#]);
+    check(&of, json!({"inner": {"apiVersion": "v2", "kind": "Pod"}}), None, &["inner: Invalid value: m"]);
 }
 
 #[test]
@@ -111,8 +106,7 @@ fn values_have_the_types_of_their_formats() {
     let good = json!({"spec": {"when": "2024-01-01T00:00:00Z", "wait": "90s", "ratio": 1, "data": "YWJj", "namespace": "d", "a-b": "x"}});
     check(&of, good, None, &[]);
     let bad = json!({"spec": {"when": "2026-01-01T00:00:00Z", "wait": "9s", "ratio": 2, "data": "", "namespace": "e", "a-b": "x"}});
-    let expected =
-        ["when", "wait", "ratio", "data", "names"].map(|text| format!("spec: Invalid value: \"object\": {text}"));
+    let expected = ["when", "wait", "ratio", "data", "names"].map(|text| format!("spec: Invalid value: {text}"));
     check(&of, bad, None, &expected.each_ref().map(String::as_str));
 }
 
@@ -120,7 +114,7 @@ fn values_have_the_types_of_their_formats() {
 fn transition_rules_wait_for_an_update() {
     let of =
         schema(json!([{"rule": "self.n == oldSelf.n", "message": "immutable"}]), json!({"n": {"type": "integer"}}));
-    let text = r#"spec: Invalid value: "object": immutable"#;
+    let text = "spec: Invalid value: immutable";
     check(&of, json!({"spec": {"n": 1}}), None, &[]);
     check(&of, json!({"spec": {"n": 1}}), Some(json!({})), &[]);
     check(&of, json!({"spec": {"n": 1}}), Some(json!({"spec": {"n": 1}})), &[]);
@@ -128,7 +122,7 @@ fn transition_rules_wait_for_an_update() {
     let rule =
         json!([{"rule": "oldSelf.hasValue() || self.n == 0", "optionalOldSelf": true, "message": "starts at 0"}]);
     let of = schema(rule, json!({"n": {"type": "integer"}}));
-    check(&of, json!({"spec": {"n": 1}}), None, &[r#"spec: Invalid value: "object": starts at 0"#]);
+    check(&of, json!({"spec": {"n": 1}}), None, &["spec: Invalid value: starts at 0"]);
     check(&of, json!({"spec": {"n": 1}}), Some(json!({"spec": {"n": 0}})), &[]);
 }
 
@@ -141,7 +135,7 @@ fn items_with_keys_find_their_old_selves() {
         "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}}});
     let old = json!({"list": [{"name": "a", "size": 5}, {"name": "b", "size": 5}]});
     let new = json!({"list": [{"name": "c", "size": 1}, {"name": "b", "size": 4}, {"name": "a", "size": 6}]});
-    check(&of, new, Some(old), &[r#"list[1]: Invalid value: "object": shrinks"#]);
+    check(&of, new, Some(old), &["list[1]: Invalid value: shrinks"]);
 }
 
 #[test]
@@ -157,7 +151,7 @@ fn sets_and_keyed_lists_compare_without_their_order() {
     let same = json!({"spec": {"set": ["b", "a"], "map": [{"k": "b", "v": 2}, {"k": "a", "v": 1}]}});
     check(&of, same, Some(old.clone()), &[]);
     let other = json!({"spec": {"set": ["b", "c"], "map": [{"k": "b", "v": 1}, {"k": "a", "v": 1}]}});
-    let expected = ["set", "map", "union"].map(|text| format!("spec: Invalid value: \"object\": {text}"));
+    let expected = ["set", "map", "union"].map(|text| format!("spec: Invalid value: {text}"));
     check(&of, other, Some(old), &expected.each_ref().map(String::as_str));
 }
 
@@ -166,21 +160,11 @@ fn what_was_wrong_before_may_stay_with_a_warning() {
     let number = json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self > 0", "message": "m"}]});
     let of = json!({"type": "object", "properties": {"a": number, "list": {"type": "array", "items": number}, "b": {"type": "integer"}}});
     let old = json!({"a": 0, "list": [0], "b": 1});
-    let warnings = [r#"warning: a: Invalid value: "integer": m"#, r#"warning: list[0]: Invalid value: "integer": m"#];
+    let warnings = ["warning: a: Invalid value: 0: m", "warning: list[0]: Invalid value: 0: m"];
     check(&of, json!({"a": 0, "list": [0], "b": 2}), Some(old.clone()), &warnings);
-    check(
-        &of,
-        json!({"a": -1, "list": [0], "b": 2}),
-        Some(old.clone()),
-        &[r#"a: Invalid value: "integer": m"#, warnings[1]],
-    );
+    check(&of, json!({"a": -1, "list": [0], "b": 2}), Some(old.clone()), &["a: Invalid value: -1: m", warnings[1]]);
     // An item of a plain list is the same only if the whole list is.
-    check(
-        &of,
-        json!({"a": 0, "list": [0, 1], "b": 2}),
-        Some(old),
-        &[warnings[0], r#"list[0]: Invalid value: "integer": m"#],
-    );
+    check(&of, json!({"a": 0, "list": [0, 1], "b": 2}), Some(old), &[warnings[0], "list[0]: Invalid value: 0: m"]);
 }
 
 #[test]
