@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::doc::{Doc, child, fill, list, text};
 use super::print::{self, Col, Text};
+use super::rules;
 use super::simple::{Parts, Simple};
+use crate::meta::NameRule;
 use crate::object::Object;
 
 /// The manners of component statuses, which are computed and not kept.
@@ -38,6 +40,7 @@ pub(super) const SERVICE_CIDR: Simple = Simple {
         let ranges: Vec<&str> = ranges.iter().filter_map(Value::as_str).collect();
         vec![object.name().into(), ranges.join(",").into(), print::age(object, now)]
     },
+    validate: rules::validate_service_cidr,
     parts: Parts::StatusOnly,
     ..Simple::PLAIN
 };
@@ -49,6 +52,9 @@ pub(super) const IP_ADDRESS: Simple = Simple {
         Col("ParentRef", Text, "ParentRef references the resource that an IPAddress is attached to."),
     ],
     cells: |object, _| vec![object.name().into(), parent(object).into()],
+    validate: rules::validate_ip_address,
+    // IPv6 addresses are no host names.
+    names: NameRule::PathSegment,
     field: |object, path| {
         (path == "spec.parentRef.name").then(|| object.str_at(&["spec", "parentRef", "name"]).to_owned())
     },
@@ -82,6 +88,9 @@ pub(super) const API_SERVICE: Simple = Simple {
         vec![object.name().into(), served_by.into(), available(object).into(), print::age(object, now)]
     },
     default: default_api_service,
+    validate: rules::validate_api_service,
+    // What is served without a group is named `v1.`.
+    names: NameRule::PathSegment,
     parts: Parts::StatusOnly,
     ..Simple::PLAIN
 };

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::doc::{Doc, child, fill, fill_zero, list, text};
 use super::print::{self, Col, Text};
+use super::rules;
 use super::simple::{Parts, Simple};
 use crate::object::Object;
 
@@ -33,6 +34,7 @@ pub(super) const FLOW_SCHEMA: Simple = Simple {
             fill_zero(spec, "matchingPrecedence", 1000);
         }
     },
+    validate: rules::validate_flow_schema,
     parts: Parts::SpecAndStatus,
     ..Simple::PLAIN
 };
@@ -65,6 +67,7 @@ pub(super) const PRIORITY_LEVEL: Simple = Simple {
         ]
     },
     default: default_level,
+    validate: rules::validate_priority_level,
     parts: Parts::SpecAndStatus,
     ..Simple::PLAIN
 };

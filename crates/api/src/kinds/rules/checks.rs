@@ -1,5 +1,7 @@
 //! The checks that many kinds share, and their sentences (`apimachinery/pkg/api/validation`).
 
+use std::ops::RangeInclusive;
+
 use serde_json::Value;
 
 use crate::kinds::doc::{at, has, list, number, strings, text};
@@ -82,6 +84,18 @@ pub(in crate::kinds) fn required(value: &Value, path: &str, fields: &[&str]) -> 
 pub(in crate::kinds) fn check_not_negative(value: &Value, path: &str, fields: &[&str]) -> Vec<FieldError> {
     let negative = fields.iter().filter(|field| number(value, field) < 0);
     negative.map(|field| FieldError::invalid(join(path, field), number(value, field), NOT_NEGATIVE)).collect()
+}
+
+/// Returns an error if a number, 0 unless set, is outside of a range.
+pub(in crate::kinds) fn in_range(
+    value: &Value,
+    path: &str,
+    field: &str,
+    range: RangeInclusive<i64>,
+    detail: &str,
+) -> Option<FieldError> {
+    let actual = number(value, field);
+    (!range.contains(&actual)).then(|| FieldError::invalid(join(path, field), actual, detail))
 }
 
 /// Returns what is wrong with a name such as `acme.io/foo` (`IsDomainPrefixedPath`).

@@ -5,6 +5,9 @@
 mod access;
 mod autoscaling;
 mod checks;
+mod cluster;
+mod flow_control;
+mod ingress;
 mod limits;
 mod network;
 mod node;
@@ -17,9 +20,12 @@ pub(super) use access::{validate_role, validate_subjects};
 pub(super) use autoscaling::{default_behavior, validate_autoscaler};
 pub(super) use checks::{
     CIDR, IMMUTABLE, IP, NOT_NEGATIVE, PORT_RANGE, POSITIVE, PROTOCOLS, check_amount, check_fixed, check_immutable,
-    check_named, check_not_negative, check_selector, document, domain_prefixed_path, named, one_of, quantity, required,
-    spec,
+    check_named, check_not_negative, check_selector, document, domain_prefixed_path, in_range, named, one_of, quantity,
+    required, spec,
 };
+pub(super) use cluster::{validate_api_service, validate_ip_address, validate_service_cidr};
+pub(super) use flow_control::{validate_flow_schema, validate_priority_level};
+pub(super) use ingress::validate_ingress;
 pub(super) use limits::{validate_limit_range, validate_quota};
 pub(super) use network::{
     check_address, validate_endpoints, validate_ingress_class, validate_network_policy, validate_slice_addresses,

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, spec};
+use super::ingress::check_reference;
+use super::{
+    CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, named, spec,
+};
 use crate::kinds::doc::{has, list, number, text};
 use crate::kinds::pod_spec::port_name;
 use crate::meta;
@@ -27,13 +30,11 @@ pub(in crate::kinds) fn validate_ingress_class(object: &Object, old: Option<&Obj
     }
     errors.extend(domain_prefixed_path(controller, PATH));
     if let Some(parameters) = spec(object).get("parameters").filter(|parameters| !parameters.is_null()) {
-        for field in ["kind", "name"] {
-            if !has(parameters, field) {
-                let detail = if field == "kind" { "kind is required" } else { "name is required" };
-                errors.push(FieldError::required(format!("spec.parameters.{field}"), detail));
-            }
-        }
+        errors.extend(check_reference(parameters, "spec.parameters"));
         let (scope, namespace) = (text(parameters, "scope"), has(parameters, "namespace"));
+        if scope == "Namespace" {
+            errors.extend(named(parameters, "spec.parameters", "namespace", meta::dns1123_label));
+        }
         match scope {
             "Namespace" if !namespace => {
                 let detail = "`parameters.scope` is set to 'Namespace'";

@@ -4,6 +4,9 @@
 
 mod access;
 mod autoscaling;
+mod cluster;
+mod flow_control;
+mod ingress;
 mod limits;
 mod network;
 mod node;
