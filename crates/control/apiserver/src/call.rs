@@ -4,25 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wkube_api::status::Cause;
-use wkube_api::{Resource, Status};
+use wkube_api::Resource;
 
 use crate::auth::{MASTERS, Policy, User};
-use crate::limits;
 use crate::negotiate::Media;
 use crate::router::{Query, Verb};
-
-/// What happens to unknown and duplicate fields in a body.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum FieldValidation {
-    /// They are dropped silently.
-    Ignore,
-    /// They are dropped with a warning.
-    #[default]
-    Warn,
-    /// They are refused.
-    Strict,
-}
+use crate::write_options::WriteOptions;
 
 /// One request on a resource.
 pub(crate) struct Call {
@@ -46,12 +33,8 @@ pub(crate) struct Call {
     pub(crate) media: Media,
     /// The body's format.
     pub(crate) content_type: String,
-    /// Names the writer in `managedFields`.
-    pub(crate) field_manager: String,
-    /// What happens to unknown fields.
-    pub(crate) field_validation: FieldValidation,
-    /// Whether to answer as if, and write nothing.
-    pub(crate) dry_run: bool,
+    /// What a write asks for.
+    pub(crate) options: WriteOptions,
     /// The roles and bindings, on a write of one of these or of a certificate request; `None` for all other calls.
     pub(crate) policy: Option<Arc<Policy>>,
     /// What the client should be told besides the answer.
@@ -74,9 +57,7 @@ impl Call {
             query: Query::default(),
             media: Media::default(),
             content_type: String::new(),
-            field_manager: "apiserver".to_owned(),
-            field_validation: FieldValidation::default(),
-            dry_run: false,
+            options: WriteOptions { field_manager: "apiserver".to_owned(), ..WriteOptions::default() },
             policy: None,
             warnings: Mutex::default(),
             annotations: Mutex::default(),
@@ -110,9 +91,7 @@ impl Call {
             query: Query::default(),
             media: self.media,
             content_type: self.content_type.clone(),
-            field_manager: self.field_manager.clone(),
-            field_validation: self.field_validation,
-            dry_run: self.dry_run,
+            options: self.options.clone(),
             policy: self.policy.clone(),
             warnings: Mutex::default(),
             annotations: Mutex::default(),
@@ -122,79 +101,5 @@ impl Call {
     /// Whether it is about `plural` of `group` (the object itself or a subresource).
     pub(crate) fn is_for(&self, group: &str, plural: &str) -> bool {
         self.resource.group == group && self.resource.plural == plural
-    }
-}
-
-/// Reads `dryRun`: absent or `All`.
-pub(crate) fn dry_run(query: &Query) -> Result<bool, Status> {
-    match query.all("dryRun").find(|value| *value != "All") {
-        Some(other) => Err(Status::bad_request(format!("Unsupported value: {other:?}: supported values: \"All\""))),
-        None => Ok(query.has("dryRun")),
-    }
-}
-
-/// Reads `fieldValidation`.
-pub(crate) fn field_validation(query: &Query) -> Result<FieldValidation, Status> {
-    match query.get("fieldValidation") {
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => {
-            let message = format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            );
-            let cause = Cause { field: "fieldValidation".into(), message: message.clone(), ..Cause::default() };
-            Err(Status::unprocessable(message).with_cause(cause))
-        }
-    }
-}
-
-/// Names the writer: `fieldManager`, or the user agent up to the first slash (`managerOrUserAgent`).
-pub(crate) fn field_manager(query: &Query, user_agent: &str) -> Result<String, Status> {
-    let given = query.get("fieldManager");
-    if given.len() > limits::FIELD_MANAGER_MAX {
-        return Err(Status::unprocessable(format!(
-            "fieldManager: Too long: may not be more than {} bytes",
-            limits::FIELD_MANAGER_MAX
-        )));
-    }
-    if given.chars().any(char::is_control) {
-        return Err(Status::unprocessable("fieldManager: Invalid value: should only contain printable characters"));
-    }
-    if !given.is_empty() {
-        return Ok(given.to_owned());
-    }
-    let agent = user_agent.split('/').next().unwrap_or_default();
-    let agent: String = agent.chars().filter(|c| !c.is_control()).take(limits::FIELD_MANAGER_MAX).collect();
-    Ok(if agent.is_empty() { "unknown".to_owned() } else { agent })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_field_manager_defaults_to_the_user_agents_program() {
-        let manager = |query, agent| field_manager(&Query::parse(Some(query)), agent).map_err(|status| status.code);
-        assert_eq!(manager("", "kubectl/v1.37.1 (linux/amd64)"), Ok("kubectl".into()));
-        assert_eq!(manager("fieldManager=me", "kubectl/v1"), Ok("me".into()));
-        assert_eq!(manager("", ""), Ok("unknown".into()));
-        assert_eq!(manager(&format!("fieldManager={}", "x".repeat(129)), ""), Err(422));
-    }
-
-    #[test]
-    fn dry_run_is_all_or_an_error() {
-        let dry = |query| dry_run(&Query::parse(Some(query))).map_err(|status| status.code);
-        assert_eq!(dry(""), Ok(false));
-        assert_eq!(dry("dryRun=All"), Ok(true));
-        assert_eq!(dry("dryRun=Some"), Err(400));
-    }
-
-    #[test]
-    fn field_validation_warns_by_default() {
-        let level = |query| field_validation(&Query::parse(Some(query))).map_err(|status| status.code);
-        assert_eq!(level(""), Ok(FieldValidation::Warn));
-        assert_eq!(level("fieldValidation=Strict"), Ok(FieldValidation::Strict));
-        assert_eq!(level("fieldValidation=Maybe"), Err(422));
     }
 }

@@ -37,7 +37,6 @@ mod role_aggregation;
 mod router;
 mod server;
 mod service;
-mod slow;
 mod stall;
 mod streams;
 mod sub;
@@ -45,6 +44,7 @@ mod table;
 mod watch_cache;
 mod watched_store;
 mod webhook;
+mod write_options;
 
 pub mod auth;
 mod files;

@@ -22,12 +22,12 @@ use wkube_api::Status;
 use crate::audit::{self, Payload, Record};
 use crate::auth::User;
 use crate::call::Call;
+use crate::flow::slow::{self, Held};
 use crate::flow::{self, Permit, Sorted as _};
 use crate::metrics::Running;
 use crate::respond::{self, Body};
 use crate::router::{self, Query, Target, Verb};
 use crate::service::{self, header};
-use crate::slow::{self, Held};
 use crate::{Api, sub};
 
 /// Subresources whose answers last as long as the client likes.

@@ -16,14 +16,15 @@ use wkube_api::{Object, Resource, Scope, Status};
 use crate::access::Fresh;
 use crate::admission::{certificates, escalation};
 use crate::auth::User;
-use crate::call::{self, Call};
-use crate::negotiate::{self, Content, Offer};
+use crate::call::Call;
+use crate::negotiate::{self, Content, Media, Offer};
 use crate::pipeline::{self, Info, Notes, Origin};
 use crate::registry::{Outcome, create, delete, patch, read, update, watch};
 use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
 use crate::router::{Query, ResourcePath, Target, Verb};
-use crate::{Api, discovery, health, limits, metrics, metrics_api, openid, sub};
+use crate::write_options::WriteOptions;
+use crate::{Api, discovery, health, limits, metrics, metrics_api, openid, streams, sub};
 
 /// The server's router as a tower service with a fixed identity: how components in this process reach the API.
 #[derive(Clone)]
@@ -143,10 +144,13 @@ fn understand(
         return Err(Status::unknown_path());
     }
     let accept = header(headers, "accept");
-    // Text comes out of these whatever the client accepts.
-    let media = match subresource.as_str() {
-        "log" | "proxy" | "exec" | "attach" | "portforward" => negotiate::Media::default(),
-        _ => negotiate::media(accept, offer(&row, verb, &query, header(headers, "user-agent"))?)?,
+    let (content_type, agent) = (header(headers, "content-type"), header(headers, "user-agent"));
+    // Text comes out of streams whatever the client accepts, and they write nothing.
+    let (media, options) = if is_stream(&subresource) {
+        (Media::default(), WriteOptions::default())
+    } else {
+        let media = negotiate::media(accept, offer(&row, verb, &query, agent)?)?;
+        (media, WriteOptions::read(verb, content_type, &query, agent)?)
     };
     Ok(Call {
         user,
@@ -157,10 +161,8 @@ fn understand(
         subresource,
         rest,
         media,
-        content_type: header(headers, "content-type").to_owned(),
-        field_manager: call::field_manager(&query, header(headers, "user-agent"))?,
-        field_validation: call::field_validation(&query)?,
-        dry_run: call::dry_run(&query)?,
+        content_type: content_type.to_owned(),
+        options,
         query,
         policy: None,
         warnings: Mutex::default(),
@@ -182,9 +184,14 @@ fn offer(row: &Resource, verb: Verb, query: &Query, user_agent: &str) -> Result<
     })
 }
 
+/// Whether a subresource is answered with bytes as they come instead of documents.
+fn is_stream(subresource: &str) -> bool {
+    matches!(subresource, "log" | "proxy" | "exec" | "attach" | "portforward")
+}
+
 /// Sends a call to its handler.
 async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>, notes: &Notes) -> Result<Outcome, Status> {
-    if matches!(call.subresource.as_str(), "log" | "proxy" | "exec" | "attach" | "portforward") {
+    if is_stream(&call.subresource) {
         return sub::stream(api, call, request).await;
     }
     let registry = &api.registry;
@@ -193,7 +200,10 @@ async fn dispatch(api: &Arc<Api>, call: &Call, request: Request<Body>, notes: &N
     }
     match call.verb {
         Verb::List => return read::list(registry, call).await,
-        Verb::Watch => return watch::watch(registry, call).await,
+        Verb::Watch => {
+            let outcome = watch::watch(registry, call).await?;
+            return Ok(streams::watches::carry(api, call, request, outcome));
+        }
         Verb::Get if matches!(call.subresource.as_str(), "scale" | "token") => {}
         Verb::Get => return read::get(registry, call).await,
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {}

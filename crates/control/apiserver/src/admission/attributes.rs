@@ -70,7 +70,7 @@ impl<'a> Attributes<'a> {
     /// Returns the attributes of a request without options.
     pub(crate) fn new(registry: &'a Registry, call: &'a Call, operation: Operation, old: Option<&'a Object>) -> Self {
         let delete_options = Object::default();
-        Self { registry, call, operation, old, delete_options, dry_run: call.dry_run, rounds: Mutex::default() }
+        Self { registry, call, operation, old, delete_options, dry_run: call.options.dry_run, rounds: Mutex::default() }
     }
 
     /// Returns the `CreateOptions`, `UpdateOptions` or `DeleteOptions` of the request; a patch is an update. A stream

@@ -16,6 +16,7 @@ mod plan;
 mod schema;
 mod shares;
 mod shuffle;
+pub(crate) mod slow;
 mod width;
 
 use std::collections::BTreeMap;

@@ -11,8 +11,9 @@ use wkube_api::{Object, Status, protobuf};
 
 use super::Registry;
 use super::object_rules::Part;
-use crate::call::{Call, FieldValidation};
+use crate::call::Call;
 use crate::negotiate::{self, BodyFormat};
+use crate::write_options::FieldValidation;
 
 /// Reads the object of a create or update.
 pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
@@ -38,13 +39,16 @@ pub(crate) fn body(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     Ok(object)
 }
 
-/// Reads options such as `DeleteOptions`; no body means no options.
+/// Reads the `DeleteOptions` of a body; no body means no options. Any group may have them as its own.
 pub(crate) fn options(call: &Call, bytes: &[u8]) -> Result<Object, Status> {
     if bytes.is_empty() {
         return Ok(Object::default());
     }
     let bad = |reason: &str| Status::bad_request(reason);
-    let (document, _) = parse(call, bytes, &bad)?;
+    let (mut document, _) = parse(call, bytes, &bad)?;
+    if let Some(of) = Schema::of("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions") {
+        decode::check(&mut document, of, Unknown::Prune).map_err(|error| bad(&error.to_string()))?;
+    }
     object(document).ok_or_else(|| bad("the options are not an object"))
 }
 
@@ -92,7 +96,7 @@ impl Manager {
             Part::Status => &[&["spec"]],
         };
         Writer {
-            manager: &call.field_manager,
+            manager: &call.options.field_manager,
             api_version: &self.api_version,
             subresource: &call.subresource,
             now: self.now,
@@ -156,7 +160,7 @@ fn report(call: &Call, problems: &[Problem], refuse: impl Fn(&str) -> Status) ->
     if problems.is_empty() {
         return Ok(());
     }
-    match call.field_validation {
+    match call.options.field_validation {
         FieldValidation::Ignore => {}
         FieldValidation::Warn => problems.iter().for_each(|problem| call.warn(problem.to_string())),
         FieldValidation::Strict => return Err(refuse(&decode::strict_text(problems))),

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use wkube_api::object::format_time;
-use wkube_api::status::Details;
+use wkube_api::status::{Details, FieldError};
 use wkube_api::{Object, ObjectKey, Resource, Status};
 
 use super::list_options::{Freshness, ListOptions};
@@ -13,6 +13,7 @@ use super::{Outcome, Registry, decode, object_rules, read, view};
 use crate::admission::{self, Attributes, Operation, Reservation};
 use crate::call::Call;
 use crate::limits;
+use crate::write_options;
 
 /// Keeps an object until its dependents are gone.
 const FOREGROUND: &str = "foregroundDeletion";
@@ -46,44 +47,60 @@ pub(crate) struct DeleteOptions {
 }
 
 impl DeleteOptions {
-    /// Reads the body, or the query if there is none.
+    /// Reads the body, and from the query what it does not say.
     pub(crate) fn parse(call: &Call, body: &[u8]) -> Result<Self, Status> {
         let mut document = decode::options(call, body)?;
         let query = &call.query;
-        for field in ["propagationPolicy", "orphanDependents", "gracePeriodSeconds"] {
-            if document.0.get(field).is_none_or(Value::is_null) && query.has(field) {
-                let text = query.get(field);
-                document.set(&[field], serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into()));
-            }
+        let is_open = |document: &Object, field: &str| query.has(field) && document.at(&[field]).is_none();
+        if is_open(&document, "propagationPolicy") {
+            document.set(&["propagationPolicy"], query.get("propagationPolicy"));
+        }
+        if is_open(&document, "orphanDependents") {
+            document.set(&["orphanDependents"], query.flag("orphanDependents"));
+        }
+        if is_open(&document, "gracePeriodSeconds") {
+            let text = query.get("gracePeriodSeconds");
+            let wrong = |_| Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax"));
+            document.set(&["gracePeriodSeconds"], text.parse::<i64>().map_err(wrong)?);
         }
         Self::read(&document)
     }
 
-    /// Reads the document.
+    /// Reads the document (`ValidateDeleteOptions`).
     pub(crate) fn read(document: &Object) -> Result<Self, Status> {
+        let policy = document.at(&["propagationPolicy"]).and_then(Value::as_str);
         let orphan = document.at(&["orphanDependents"]).and_then(Value::as_bool);
-        let propagation = match (document.str_at(&["propagationPolicy"]), orphan) {
-            ("", None) => None,
-            ("", Some(true)) | ("Orphan", None) => Some(Propagation::Orphan),
-            ("", Some(false)) | ("Background", None) => Some(Propagation::Background),
-            ("Foreground", None) => Some(Propagation::Foreground),
-            (_, Some(_)) => {
-                let why = "orphanDependents and deletionPropagation cannot be both set";
-                return Err(Status::unprocessable(format!("DeleteOptions.meta.k8s.io \"\" is invalid: {why}")));
-            }
-            (other, None) => {
-                return Err(Status::unprocessable(format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: \
-                     supported values: \"Background\", \"Foreground\", \"Orphan\""
-                )));
+        let dry_run: Vec<&str> = document
+            .at(&["dryRun"])
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let mut errors = Vec::new();
+        if let (Some(policy), Some(_)) = (policy, orphan) {
+            let why = "orphanDependents and deletionPropagation cannot be both set";
+            errors.push(FieldError::invalid("propagationPolicy", policy, why));
+        }
+        let propagation = match (policy, orphan) {
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (None, None) => None,
+            (Some(other), _) => {
+                let known = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(FieldError::not_supported("propagationPolicy", other, &known));
+                None
             }
         };
+        errors.extend(write_options::check_dry_run(&dry_run));
+        write_options::refuse(write_options::DELETE, errors)?;
         Ok(Self {
             grace: document.at(&["gracePeriodSeconds"]).and_then(Value::as_i64),
             propagation,
             uid: document.str_at(&["preconditions", "uid"]).to_owned(),
             version: document.str_at(&["preconditions", "resourceVersion"]).to_owned(),
-            dry_run: document.at(&["dryRun"]).and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
+            dry_run: !dry_run.is_empty(),
         })
     }
 
@@ -216,7 +233,7 @@ pub(crate) async fn one(registry: &Registry, call: &Call, options: &DeleteOption
         admission::delete(&attributes).await?;
         let written = match plan(&old, resource, options, registry.clock.now()) {
             Deletion::Going => return Ok(Outcome::Document { code: 200, object: old }),
-            _ if options.dry_run || call.dry_run => return Ok(Outcome::Document { code: 200, object: old }),
+            _ if options.dry_run || call.options.dry_run => return Ok(Outcome::Document { code: 200, object: old }),
             Deletion::Mark(marked) => {
                 let written = write::put(registry, call, Some((&entry, &old)), &marked, &Reservation::default()).await;
                 written.map(|item| Outcome::Object { code: 200, item })
@@ -270,98 +287,5 @@ pub(crate) async fn collection(registry: &Registry, call: &Call, body: &[u8]) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn options(document: Value) -> Result<DeleteOptions, u16> {
-        let document: Object = serde_json::from_value(document).expect("an object");
-        DeleteOptions::read(&document).map_err(|status| status.code)
-    }
-
-    fn resource(plural: &str) -> std::sync::Arc<Resource> {
-        let rows = wkube_api::kinds::builtin();
-        rows.iter().find(|row| row.plural == plural).expect("a built-in kind").clone()
-    }
-
-    fn object(kind: &str, metadata: impl Into<Value>) -> Object {
-        let spec = json!({"nodeName": "n", "terminationGracePeriodSeconds": 30});
-        serde_json::from_value(json!({"apiVersion": "v1", "kind": kind, "metadata": metadata.into(), "spec": spec}))
-            .expect("an object")
-    }
-
-    /// Says what a deletion does: `removed`, `going`, or the marks it leaves.
-    fn check(plural: &str, object: &Object, options: &DeleteOptions, expected: &str) {
-        let seen = match plan(object, &resource(plural), options, Timestamp::UNIX_EPOCH) {
-            Deletion::Remove => "removed".to_owned(),
-            Deletion::Going => "going".to_owned(),
-            Deletion::Mark(marked) => format!(
-                "{} {} {:?}",
-                marked.str_at(&["metadata", "deletionTimestamp"]),
-                marked.at(&["metadata", "deletionGracePeriodSeconds"]).cloned().unwrap_or_default(),
-                marked.finalizers()
-            ),
-        };
-        assert_eq!(seen, expected);
-    }
-
-    #[test]
-    fn an_object_without_finalizers_goes_at_once() {
-        check("configmaps", &object("ConfigMap", json!({"name": "a"})), &DeleteOptions::default(), "removed");
-    }
-
-    #[test]
-    fn a_finalizer_keeps_it() {
-        let held = object("ConfigMap", json!({"name": "a", "finalizers": ["x/y"]}));
-        check("configmaps", &held, &DeleteOptions::default(), r#"1970-01-01T00:00:00Z 0 ["x/y"]"#);
-    }
-
-    #[test]
-    fn foreground_and_orphan_are_finalizers() {
-        let plain = object("ConfigMap", json!({"name": "a"}));
-        let foreground = DeleteOptions { propagation: Some(Propagation::Foreground), ..DeleteOptions::default() };
-        check("configmaps", &plain, &foreground, r#"1970-01-01T00:00:00Z 0 ["foregroundDeletion"]"#);
-        let orphan = DeleteOptions { propagation: Some(Propagation::Orphan), ..DeleteOptions::default() };
-        check("configmaps", &plain, &orphan, r#"1970-01-01T00:00:00Z 0 ["orphan"]"#);
-        let held = object("ConfigMap", json!({"name": "a", "finalizers": ["orphan"]}));
-        let background = DeleteOptions { propagation: Some(Propagation::Background), ..DeleteOptions::default() };
-        check("configmaps", &held, &background, "removed");
-    }
-
-    #[test]
-    fn a_running_pod_gets_its_grace_period() {
-        let pod = object("Pod", json!({"name": "a"}));
-        let five = DeleteOptions { grace: Some(5), ..DeleteOptions::default() };
-        check("pods", &pod, &five, "1970-01-01T00:00:05Z 5 []");
-        let now = DeleteOptions { grace: Some(0), ..DeleteOptions::default() };
-        check("pods", &pod, &now, "removed");
-    }
-
-    #[test]
-    fn a_pod_that_runs_nowhere_goes_at_once() {
-        let mut pod = object("Pod", json!({"name": "a"}));
-        pod.remove(&["spec", "nodeName"]);
-        check("pods", &pod, &DeleteOptions { grace: Some(5), ..DeleteOptions::default() }, "removed");
-    }
-
-    #[test]
-    fn grace_only_shrinks() {
-        let dying = object(
-            "Pod",
-            json!({"name": "a", "deletionTimestamp": "1970-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}),
-        );
-        let grace = |seconds| DeleteOptions { grace: Some(seconds), ..DeleteOptions::default() };
-        check("pods", &dying, &grace(60), "going");
-        check("pods", &dying, &grace(30), "going");
-        check("pods", &dying, &grace(10), "1970-01-01T00:00:10Z 10 []");
-        check("pods", &dying, &grace(0), "removed");
-    }
-
-    #[test]
-    fn options_know_the_old_and_the_new_word_for_orphans() {
-        assert_eq!(options(json!({"orphanDependents": true})).map(|o| o.propagation), Ok(Some(Propagation::Orphan)));
-        assert_eq!(options(json!({"orphanDependents": true, "propagationPolicy": "Orphan"})), Err(422));
-        assert_eq!(options(json!({"propagationPolicy": "Sideways"})), Err(422));
-    }
-}
+#[path = "delete_tests.rs"]
+mod tests;

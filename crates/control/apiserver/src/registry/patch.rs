@@ -23,9 +23,6 @@ pub(crate) async fn patch(registry: &Registry, call: &Call, body: &[u8]) -> Resu
     if kind == PatchKind::Strategic && call.resource.is_custom() {
         return Err(Status::unsupported_media_type(&CUSTOM_PATCHES));
     }
-    if call.query.has("force") {
-        return Err(options_invalid("force: Forbidden: may not be specified for non-apply patch"));
-    }
     let patch: Value = serde_json::from_slice(body).map_err(|error| Status::bad_request(error.to_string()))?;
     let part = Part::of(&call.resource, &call.subresource);
     let changed = update::change(registry, call, part, Origin::Client, |old| patched(call, kind, old, &patch)).await;
@@ -53,9 +50,6 @@ pub(crate) fn patched(call: &Call, kind: PatchKind, old: &Object, patch: &Value)
 
 /// Server-side apply: creates what is missing.
 async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome, Status> {
-    if call.query.get("fieldManager").is_empty() {
-        return Err(options_invalid("fieldManager: Required value: is required for apply patch"));
-    }
     let mut applied = decode::applied(call, body)?;
     object_rules::settle_place(&mut applied, &call.resource, &call.namespace, &call.name)?;
     let force = if call.query.flag("force") { Force::Yes } else { Force::No };
@@ -82,8 +76,4 @@ async fn apply(registry: &Registry, call: &Call, body: &[u8]) -> Result<Outcome,
         Err(status) => Err(status),
         Ok(item) => Ok(Outcome::Object { code: 200, item }),
     }
-}
-
-fn options_invalid(problem: &str) -> Status {
-    Status::unprocessable(format!("PatchOptions.meta.k8s.io \"\" is invalid: {problem}"))
 }

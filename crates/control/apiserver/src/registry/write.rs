@@ -80,7 +80,7 @@ fn move_claims(txn: &mut Txn, resource: &Resource, old: Option<&Object>, new: Op
 }
 
 async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result<Revision, WriteError> {
-    if call.dry_run {
+    if call.options.dry_run {
         return rehearse(registry, &txn, key);
     }
     let committed = registry.store.commit(txn).await.map_err(|error| match error {

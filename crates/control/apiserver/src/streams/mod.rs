@@ -1,5 +1,5 @@
 //! Streams between clients and pods: `exec`, `attach`, `port-forward`, and logs over WebSocket, in every framing that
-//! Kubernetes' clients speak.
+//! Kubernetes' clients speak; and watches over WebSocket.
 //!
 //! ```text
 //!  kubectl 1.30+, Java, Python, JavaScript, Rust    WebSocket: channels.rs        .-- remote_command/ --.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use http::{Method, Request};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use wkube_api::Status;
 
@@ -34,6 +35,7 @@ mod options;
 mod port_forward;
 mod remote_command;
 mod spdy;
+pub(crate) mod watches;
 mod websocket;
 
 #[cfg(test)]
@@ -69,17 +71,34 @@ pub(crate) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) 
     }
 }
 
-/// Runs a session on a request's connection once it is upgraded, which it is after its response.
+/// Runs a session on a request's connection once it is upgraded, which it is after its response. The session is told when
+/// the server stops, and then has as long as any other request to end in order.
 fn upgraded<F, S>(api: &Api, name: &'static str, request: &mut Request<Body>, session: F)
 where
-    F: FnOnce(TokioIo<Upgraded>) -> S + Send + 'static,
+    F: FnOnce(TokioIo<Upgraded>, CancellationToken) -> S + Send + 'static,
     S: Future<Output = ()> + Send,
 {
     let upgrade = hyper::upgrade::on(request);
-    api.registry.tasks.spawn(name, async move {
-        match upgrade.await {
-            Ok(stream) => session(TokioIo::new(stream)).await,
-            Err(error) => debug!(%error, "a connection was not upgraded"),
+    let tasks = &api.registry.tasks;
+    let stopping = tasks.stopping();
+    tasks.spawn_to_end(name, async move {
+        let over = {
+            let stopping = stopping.clone();
+            async move {
+                stopping.cancelled().await;
+                tokio::time::sleep(crate::limits::DRAIN).await;
+            }
+        };
+        let running = async {
+            match upgrade.await {
+                Ok(stream) => session(TokioIo::new(stream), stopping).await,
+                Err(error) => debug!(%error, "a connection was not upgraded"),
+            }
+        };
+        tokio::select! {
+            biased;
+            () = running => {}
+            () = over => {}
         }
     });
 }

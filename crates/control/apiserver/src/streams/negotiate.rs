@@ -159,6 +159,14 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).iter().any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
+/// Returns the protocol inside a WebSocket if the client knows exactly one, else `""`.
+pub(crate) fn only_protocol(headers: &HeaderMap) -> &str {
+    match tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL).as_slice() {
+        [only] => only,
+        _ => "",
+    }
+}
+
 /// The comma-separated values of a header, over all its lines.
 fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());

@@ -1,16 +1,17 @@
 //! A WebSocket on an upgraded connection: its limits, and one as a plain stream of bytes, in which SPDY is tunnelled.
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use futures::{Sink as _, Stream as _};
+use futures::{Sink as _, SinkExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::limits;
 
@@ -25,6 +26,32 @@ pub(crate) async fn open<S: AsyncRead + AsyncWrite + Unpin>(stream: S) -> WebSoc
         .max_message_size(Some(limits::MESSAGE_MAX))
         .max_frame_size(Some(limits::MESSAGE_MAX));
     WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
+}
+
+/// Sends messages until there are no more, the server stops or the client is gone. What the client says is not for us.
+pub(crate) async fn send_all<S, M>(stream: S, messages: M, stopping: &CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    M: Stream<Item = Message>,
+{
+    let (mut sink, mut source) = open(stream).await.split();
+    let reading = async move { while let Some(Ok(_)) = source.next().await {} };
+    let mut messages = pin!(messages.take_until(stopping.cancelled()));
+    let writing = async {
+        while let Some(message) = messages.next().await {
+            sink.send(message).await?;
+        }
+        sink.send(goodbye()).await
+    };
+    let mut reading = pin!(reading);
+    let written = tokio::select! {
+        () = &mut reading => return,
+        written = writing => written,
+    };
+    if written.is_ok() {
+        // A connection that is closed with unread bytes in it is reset, and the client might lose the end.
+        let _ = tokio::time::timeout(limits::FINISH, reading).await;
+    }
 }
 
 /// Returns the message that ends a WebSocket in order.
@@ -94,7 +121,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<S> {
 
 #[cfg(test)]
 mod tests {
-    use futures::{SinkExt as _, StreamExt as _};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
     use super::*;
@@ -118,6 +144,34 @@ mod tests {
         let mut rest = String::new();
         tunnel.read_to_string(&mut rest).await.expect("read to the end");
         assert_eq!(rest, "e");
+    }
+
+    /// Everything that a client hears of a server that says `hi`, and more or nothing.
+    async fn heard(more: impl Stream<Item = Message>, stopping: &CancellationToken) -> Vec<Message> {
+        let (near, far) = tokio::io::duplex(1024);
+        let client = async {
+            let socket = WebSocketStream::from_raw_socket(far, Role::Client, None).await;
+            socket.map(|message| message.expect("a message")).collect::<Vec<_>>().await
+        };
+        let first = futures::stream::iter([Message::text("hi")]);
+        tokio::join!(send_all(near, first.chain(more), stopping), client).1
+    }
+
+    #[tokio::test]
+    async fn after_the_last_message_comes_a_normal_close() {
+        let expected = [Message::text("hi"), goodbye()];
+        assert_eq!(heard(futures::stream::empty(), &CancellationToken::new()).await, expected);
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_says_goodbye_in_between() {
+        let stopping = CancellationToken::new();
+        let then = stopping.clone();
+        let never = futures::stream::once(async move {
+            then.cancel();
+            std::future::pending().await
+        });
+        assert_eq!(heard(never, &stopping).await, [Message::text("hi"), goodbye()]);
     }
 
     #[tokio::test]

@@ -24,10 +24,10 @@ pub(super) async fn evict(api: &Api, call: &Call, body: &[u8]) -> Result<Outcome
     let options = DeleteOptions::read(&document(eviction.at(&["deleteOptions"]).unwrap_or(&empty)))?;
     let pod = registry.object(&call.resource, &ObjectKey::new(&call.namespace, &call.name))?;
     let mut on_pod = call.on(&call.namespace, &call.name);
-    on_pod.dry_run |= options.dry_run;
+    on_pod.options.dry_run |= options.dry_run;
     if needs_budget(&pod) {
         take_budget(api, &on_pod, &pod).await?;
-        if !on_pod.dry_run {
+        if !on_pod.options.dry_run {
             let now = create::timestamp(registry);
             let marked = |pod: &Object| Ok(disrupted(pod, &now));
             update::change(registry, &on_pod, Part::Whole, Origin::Server, marked).await?;

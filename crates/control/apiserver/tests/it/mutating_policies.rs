@@ -173,7 +173,7 @@ async fn what_fails_is_for_the_failure_policy_to_say() {
         ),
         (
             json_patch("[JSONPatch{op: 'remove', path: '/data/none'}]"),
-            "JSONPath: remove operation does not apply: doc is missing path: \"/data/none\": missing value",
+            "JSONPath: error in remove for path: '/data/none': Unable to remove nonexistent key: none: missing value",
         ),
     ];
     for (mutation, expected) in failing {

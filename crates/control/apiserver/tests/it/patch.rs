@@ -42,6 +42,8 @@ async fn a_json_patch_is_a_list_of_operations() {
     assert_eq!((patched.code, patched.at("data.b")), (200, "2".to_owned()), "{patched:?}");
     let failed = patch(&server, &path, JSON, json!([{"op": "test", "path": "/data/a", "value": "9"}])).await;
     assert_eq!(failed.code, 422);
+    assert_eq!(failed.at("message"), "the server rejected our request due to an error in our request");
+    assert_eq!(failed.at("details.causes.0.message"), "testing value /data/a failed: test failed");
     let malformed = patch(&server, &path, JSON, json!({"op": "add"})).await;
     assert_eq!(malformed.code, 400);
 }
@@ -82,6 +84,18 @@ async fn a_patch_to_nothing_is_not_found_but_an_apply_creates() {
     assert_eq!((made.code, made.at("metadata.managedFields.0.manager")), (201, "me".into()), "{made:?}");
     let again = patch(&server, &format!("{path}?fieldManager=me"), APPLY, applied).await;
     assert_eq!((again.code, again.at("metadata.resourceVersion")), (200, made.at("metadata.resourceVersion")));
+}
+
+#[tokio::test]
+async fn options_that_make_no_sense_are_invalid() {
+    let server = server().await;
+    let path = format!("{CONFIG_MAPS}/a");
+    let refused = patch(&server, &format!("{path}?force=true&dryRun=Some"), MERGE, json!({})).await;
+    let message = "PatchOptions.meta.k8s.io \"\" is invalid: [force: Forbidden: may not be specified for non-apply patch, \
+                   dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"]";
+    assert_eq!((refused.code, refused.at("message")), (422, message.to_owned()));
+    assert_eq!((refused.at("details.kind"), refused.at("details.group")), ("PatchOptions".into(), "meta.k8s.io".into()));
+    assert_eq!(server.get(&format!("{path}?dryRun=Some&fieldValidation=Some")).await.code, 200, "a read has none");
 }
 
 #[tokio::test]

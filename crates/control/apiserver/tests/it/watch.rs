@@ -1,8 +1,10 @@
 //! Watch.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use wkube_store::Store as _;
 
+use super::tls::{Stream, running};
 use super::{CONFIG_MAPS, Server, at, config_map};
 
 #[tokio::test]
@@ -152,10 +154,48 @@ async fn table_watches_say_their_columns_once() {
         .expect("a request");
     let answer = server.send(request).await;
     let text = answer.body.as_str().expect("lines").to_owned();
-    let events: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(at(&events[0], "object.columnDefinitions.0.name"), "Name");
     assert_eq!(
         (at(&events[1], "object.columnDefinitions"), at(&events[1], "object.rows.0.cells.0")),
         (String::new(), "b".into())
     );
+}
+
+/// Reads one frame of a WebSocket's server: its opcode and its bytes.
+async fn frame(stream: &mut Stream) -> (u8, Vec<u8>) {
+    let first = stream.read_u8().await.expect("a frame");
+    let length = match stream.read_u8().await.expect("a length") {
+        126 => usize::from(stream.read_u16().await.expect("a longer length")),
+        short => usize::from(short),
+    };
+    let mut payload = vec![0; length];
+    stream.read_exact(&mut payload).await.expect("all of it");
+    (first & 0x0f, payload)
+}
+
+#[tokio::test]
+async fn over_a_websocket_each_event_is_a_message_and_a_stop_is_a_normal_close() {
+    const HEAD: &str = "GET /api/v1/namespaces?watch=true HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\n\
+                        Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let running = running().await;
+    let mut stream = running.connect(true).await;
+    stream.write_all(HEAD.as_bytes()).await.expect("sent");
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.expect("a response"));
+    }
+    let head = String::from_utf8(head).expect("text").to_lowercase();
+    assert!(head.starts_with("http/1.1 101") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let (opcode, payload) = frame(&mut stream).await;
+        let event: Value = serde_json::from_slice(&payload).expect("one event");
+        assert_eq!((opcode, at(&event, "type")), (1, "ADDED".into()));
+        names.push(at(&event, "object.metadata.name"));
+    }
+    assert_eq!(names, ["default", "kube-node-lease", "kube-public", "kube-system"]);
+    running.tasks.cancel();
+    assert_eq!(frame(&mut stream).await, (8, vec![0x03, 0xe8]), "closed with 1000");
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 use wkube_api::{Object, ObjectKey, Status};
 
 use super::channels::Encoding;
@@ -82,8 +83,8 @@ pub(super) fn answer(api: &Arc<Api>, call: &Call, mut request: Request<Body>) ->
         Err(refused) => return Ok(Outcome::Raw(refused.response())),
     };
     let forwarder = Forwarder::new(api.nodes.clone(), node, &pod);
-    upgraded(api, "port-forward", &mut request, move |stream| async move {
-        session(stream, framing, &forwarder).await;
+    upgraded(api, "port-forward", &mut request, move |stream, stopping| async move {
+        session(stream, framing, &forwarder, &stopping).await;
     });
     Ok(Outcome::Raw(response))
 }
@@ -105,14 +106,15 @@ fn framing(method: &Method, headers: &HeaderMap, query: &Query) -> Result<(Frami
     }
 }
 
-async fn session<S>(stream: S, framing: Framing, forwarder: &Forwarder)
+/// Forwards connections until the client is gone or the server stops.
+async fn session<S>(stream: S, framing: Framing, forwarder: &Forwarder, stopping: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     match framing {
-        Framing::Spdy => spdy::run(stream, forwarder).await,
-        Framing::Tunnel => spdy::run(Tunnel::new(ws::open(stream).await), forwarder).await,
-        Framing::Plain(encoding, ports) => websocket::run(stream, encoding, &ports, forwarder).await,
+        Framing::Spdy => spdy::run(stream, forwarder, stopping).await,
+        Framing::Tunnel => spdy::run(Tunnel::new(ws::open(stream).await), forwarder, stopping).await,
+        Framing::Plain(encoding, ports) => websocket::run(stream, encoding, &ports, forwarder, stopping).await,
     }
 }
 

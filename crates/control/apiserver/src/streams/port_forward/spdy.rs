@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Forwarder;
@@ -14,23 +15,24 @@ use super::pairs::{Kind, Pair, Pairs, Purpose};
 use crate::streams::node::{FromNode, ToNode};
 use crate::streams::spdy::{self, Connection, Incoming, Outgoing, Piece, Stream};
 
-/// Forwards connections until the client is gone.
-pub(super) async fn run<S>(stream: S, forwarder: &Forwarder)
+/// Forwards connections until the client is gone. A server that stops lets go of them all, and says goodbye.
+pub(super) async fn run<S>(stream: S, forwarder: &Forwarder, stopping: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send,
 {
     let (read, write) = tokio::io::split(stream);
     let (connection, driver) = spdy::open(read, write);
-    tokio::join!(driver, serve(connection, forwarder));
+    tokio::join!(driver, serve(connection, forwarder, stopping));
 }
 
-async fn serve(mut connection: Connection, forwarder: &Forwarder) {
+async fn serve(mut connection: Connection, forwarder: &Forwarder, stopping: &CancellationToken) {
     let mut pairs = Pairs::default();
     let mut forwards = FuturesUnordered::new();
     loop {
         let expiry = pairs.expiry();
         tokio::select! {
             biased;
+            () = stopping.cancelled() => return,
             stream = connection.accept() => match stream {
                 None => return,
                 Some(stream) => {

@@ -27,7 +27,8 @@ async fn start(framing: Framing) -> Session {
     let forwarder = Forwarder::new(node.nodes.clone(), "n", &pod);
     let (near, client) = tokio::io::duplex(64 << 10);
     let tasks = Tasks::new();
-    tasks.spawn("session", async move { session(near, framing, &forwarder).await });
+    let stopping = tasks.stopping();
+    tasks.spawn_to_end("session", async move { session(near, framing, &forwarder, &stopping).await });
     Session { client, _node: node, _tasks: tasks }
 }
 
@@ -173,4 +174,21 @@ fn each_client_gets_the_framing_that_it_asks_for() {
     assert_eq!(request("v4.base64.channel.k8s.io", "ports=80"), "Plain(Base64, [80])");
     assert_eq!(request("v4.channel.k8s.io", ""), "400 Bad Request");
     assert_eq!(request("v5.channel.k8s.io", "ports=80"), "403 Forbidden");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_goodbye_in_every_framing() {
+    let Session { client, _node, _tasks: tasks } = start(Framing::Plain(Encoding::Binary, vec![9])).await;
+    let mut socket = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+    for _ in 0..2 {
+        socket.next().await.expect("a message").expect("the port of a channel");
+    }
+    tasks.cancel();
+    assert_eq!(socket.next().await.expect("a message").expect("read"), ws::goodbye());
+
+    let Session { client, _node, _tasks: tasks } = start(Framing::Spdy).await;
+    let mut client = Client::new(client);
+    connect(&mut client, 1, "9").await;
+    tasks.cancel();
+    assert_eq!(client.hear().await, Some(Frame::GoAway { last: 0, status: 0 }));
 }

@@ -1,6 +1,7 @@
 //! Port-forward over a plain WebSocket: one connection per port of the URL, each with a channel for its data and one for
 //! its error (`kubelet/pkg/cri/streaming/portforward/websocket.go`). Python, JavaScript and Rust clients speak it.
 
+use std::future::pending;
 use std::pin::pin;
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use futures::future::join_all;
 use futures::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::Forwarder;
 use crate::streams::activity::Activity;
@@ -18,9 +20,14 @@ use crate::streams::websocket::{self, goodbye};
 /// Bytes for one of the client's channels.
 type Said = (u8, Bytes);
 
-/// Forwards a connection to each port until all have ended or the client is gone.
-pub(super) async fn run<S>(stream: S, encoding: Encoding, ports: &[u16], forwarder: &Forwarder)
-where
+/// Forwards a connection to each port until all have ended, the client is gone or the server stops.
+pub(super) async fn run<S>(
+    stream: S,
+    encoding: Encoding,
+    ports: &[u16],
+    forwarder: &Forwarder,
+    stopping: &CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let activity = Activity::default();
@@ -53,17 +60,22 @@ where
                 sink.send(encoding.encode(channel, &port.to_le_bytes())).await?;
             }
         }
-        while let Some((channel, bytes)) = said.recv().await {
+        while let Some(Some((channel, bytes))) = stopping.run_until_cancelled(said.recv()).await {
             activity.touch();
             sink.send(encoding.encode(channel, &bytes)).await?;
         }
         sink.send(goodbye()).await
     };
-    let serving = async { tokio::join!(writing, join_all(forwards)).0 };
+    let forwarding = async {
+        join_all(forwards).await;
+        // What they have said may still have to be written.
+        pending().await
+    };
     let mut reading = pin!(reading);
     let written = tokio::select! {
         () = &mut reading => return,
-        written = serving => written,
+        written = writing => written,
+        never = forwarding => never,
         () = activity.idle_for(limits::IDLE) => return,
     };
     if written.is_ok() {

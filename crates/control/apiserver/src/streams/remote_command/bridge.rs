@@ -1,6 +1,7 @@
 //! Between a client's frames and a node's: what passes, what does not, and how it ends.
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use wkube_api::remote_command::{Channel, Decoder, Frame, Outcome};
 
 use crate::streams::activity::Activity;
@@ -17,12 +18,25 @@ pub(super) struct Client {
     pub(super) outgoing: mpsc::Sender<Frame>,
 }
 
+/// A command that runs on a node.
+pub(super) struct Command<'a> {
+    /// The node's name.
+    pub(super) node: &'a str,
+    /// What it hears.
+    pub(super) to_node: ToNode,
+    /// What it says.
+    pub(super) from_node: FromNode,
+}
+
 /// Carries both directions until the command has ended or the client is gone. In every case but the last the client is
 /// told how it ended. Returning gives the request to the node up.
-pub(super) async fn run(mut client: Client, stdio: Stdio, node: &str, to_node: ToNode, from_node: FromNode) {
+pub(super) async fn run(mut client: Client, stdio: Stdio, command: Command<'_>, stopping: &CancellationToken) {
+    let Command { node, to_node, from_node } = command;
     let activity = Activity::default();
     let failed = tokio::select! {
         biased;
+        // Before the connections to the nodes end, which they do at the same time.
+        () = stopping.cancelled() => "the server is shutting down".to_owned(),
         ended = down(from_node, &client.outgoing, stdio, &activity) => match ended {
             Ok(()) => return,
             Err(why) => format!("the connection to node {node} was lost: {why}"),

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use http::{HeaderMap, Method, Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use wkube_api::remote_command::Frame;
 use wkube_api::{ObjectKey, Status};
 
-use self::bridge::Client;
+use self::bridge::{Client, Command};
 use super::channels::{self, Encoding, Version};
 use super::negotiate::{self, Refused, Transport};
-use super::node::{self, FromNode, ToNode};
+use super::node;
 use super::options::{self, Stdio};
 use super::{limits, upgraded};
 use crate::Api;
@@ -64,8 +65,9 @@ pub(super) async fn answer(api: &Arc<Api>, call: &Call, mut request: Request<Bod
     // The node comes first: what it refuses is an answer of its own, and not a broken stream.
     let (to_node, from_node) = node::open(&api.nodes, node, &path).await?;
     let node = node.to_owned();
-    upgraded(api, "remote-command", &mut request, move |stream| async move {
-        session(stream, framing, stdio, &node, to_node, from_node).await;
+    upgraded(api, "remote-command", &mut request, move |stream, stopping| async move {
+        let command = Command { node: &node, to_node, from_node };
+        session(stream, framing, stdio, command, &stopping).await;
     });
     Ok(Outcome::Raw(response))
 }
@@ -86,15 +88,15 @@ fn framing(method: &Method, headers: &HeaderMap) -> Result<(Framing, Response<Bo
     }
 }
 
-/// Runs until the command has ended and the client knows, or until one of them is gone.
-async fn session<S>(stream: S, framing: Framing, stdio: Stdio, node: &str, to_node: ToNode, from_node: FromNode)
+/// Runs until the command has ended and the client knows, or until one of them is gone. A server that stops says so.
+async fn session<S>(stream: S, framing: Framing, stdio: Stdio, command: Command<'_>, stopping: &CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin,
 {
     let (from_client, incoming) = mpsc::channel(limits::PIECES);
     let (outgoing, to_client) = mpsc::channel(limits::PIECES);
     let ends = Ends { from_client, to_client };
-    let bridging = bridge::run(Client { incoming, outgoing }, stdio, node, to_node, from_node);
+    let bridging = bridge::run(Client { incoming, outgoing }, stdio, command, stopping);
     match framing {
         Framing::WebSocket(version, encoding) => {
             tokio::join!(bridging, websocket::run(stream, version, encoding, stdio, ends));

@@ -34,7 +34,10 @@ async fn start(does: &str, framing: Framing, stdio: Stdio) -> Session {
     let (to_node, from_node) = node.exec(does).await.expect("the node agrees");
     let (near, client) = tokio::io::duplex(64 << 10);
     let tasks = Tasks::new();
-    tasks.spawn("session", async move { session(near, framing, stdio, "n", to_node, from_node).await });
+    let stopping = tasks.stopping();
+    tasks.spawn_to_end("session", async move {
+        session(near, framing, stdio, Command { node: "n", to_node, from_node }, &stopping).await;
+    });
     Session { node, client, tasks }
 }
 
@@ -226,4 +229,14 @@ async fn what_the_node_refuses_is_refused_before_the_upgrade() {
         away.message,
         "Internal error occurred: error dialing backend: node away is not connected to this server"
     );
+}
+
+#[tokio::test]
+async fn a_server_that_stops_tells_its_clients() {
+    let stopped = Outcome::Failed("the server is shutting down".to_owned());
+    let session = start("sleep", V5, OUTPUT).await;
+    let mut socket = websocket(session.client).await;
+    assert_eq!(socket.next().await.expect("a message").expect("read"), message(1, ""));
+    session.tasks.cancel();
+    assert_eq!(rest(socket).await, [status(&stopped), goodbye()]);
 }

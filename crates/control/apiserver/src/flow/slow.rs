@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wkube_base::Tasks;
 
-use crate::flow::Permit;
+use super::Permit;
 use crate::limits;
 use crate::respond::{Body, BoxError};
 
