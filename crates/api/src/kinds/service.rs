@@ -1,24 +1,22 @@
 //! Services: ports, addresses that the server gives out, and which of them an update keeps (`pkg/registry/core/service`).
 
+mod addresses;
+mod rules;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{Doc, child, child_made, children, fill, has, list, number, text};
-use super::pod_spec::port_name;
+use super::doc::{Doc, child, child_made, children, fill, list, number, text};
 use super::print::{self, Col, Columns, Text};
-use super::rules;
-use crate::meta::{self, NameRule};
+use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
 
 /// How long a client sticks to a pod.
 const AFFINITY_SECONDS: i64 = 10_800;
-
-/// The longest that a client sticks to a pod.
-const AFFINITY_MAX: i64 = 86_400;
 
 /// The manners of services.
 pub(super) struct Service;
@@ -57,7 +55,7 @@ impl Manners for Service {
             }
         }
         let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default().to_owned();
-        if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+        if addresses::is_external(&kind, spec.get("externalIPs")) {
             fill(spec, "externalTrafficPolicy", "Cluster");
         }
         if kind == "LoadBalancer" {
@@ -88,15 +86,7 @@ impl Manners for Service {
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        let spec = object.at(&["spec"]).unwrap_or(&Value::Null);
-        let mut errors = validate_type(spec);
-        errors.extend(validate_ports(spec));
-        errors.extend(validate_outside(spec));
-        errors.extend(validate_ips(spec, old.and_then(|old| old.at(&["spec"]))));
-        let selector = spec.get("selector").and_then(Value::as_object).into_iter().flatten();
-        let selector = selector.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
-        errors.extend(meta::validate_labels("spec.selector", &selector));
-        errors
+        rules::validate(object, old)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -222,153 +212,6 @@ fn sync_cluster_ips(spec: &mut Doc) {
         }
         _ => {}
     }
-}
-
-fn validate_type(spec: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let kinds = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
-    let kind = text(spec, "type");
-    if !kinds.contains(&kind) {
-        errors.push(FieldError::not_supported("spec.type", kind, &kinds));
-    }
-    if kind == "ExternalName" && !has(spec, "externalName") {
-        errors.push(FieldError::required("spec.externalName", ""));
-    }
-    if kind == "ExternalName" && !matches!(text(spec, "clusterIP"), "" | "None") {
-        errors.push(FieldError::forbidden("spec.clusterIPs[0]", "may not be set when `type` is 'ExternalName'"));
-    }
-    if matches!(kind, "NodePort" | "LoadBalancer") && text(spec, "clusterIP") == "None" {
-        let detail = format!("may not be set to 'None' for {kind} services");
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", "None", &detail));
-    }
-    let (affinity, affinities) = (text(spec, "sessionAffinity"), ["ClientIP", "None"]);
-    if !affinities.contains(&affinity) {
-        errors.push(FieldError::not_supported("spec.sessionAffinity", affinity, &affinities));
-    }
-    for field in ["internalTrafficPolicy", "externalTrafficPolicy"] {
-        let policy = text(spec, field);
-        if !matches!(policy, "" | "Cluster" | "Local") {
-            errors.push(FieldError::not_supported(format!("spec.{field}"), policy, &["Cluster", "Local"]));
-        }
-    }
-    errors
-}
-
-/// What leads in from outside, and which clients stick to a pod.
-fn validate_outside(spec: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let kind = text(spec, "type");
-    if kind == "ExternalName" && has(spec, "externalName") {
-        let name = text(spec, "externalName");
-        let problems = meta::dns1123_subdomain(name.strip_suffix('.').unwrap_or(name));
-        errors.extend(problems.iter().map(|problem| FieldError::invalid("spec.externalName", name, problem)));
-    }
-    for (index, address) in list(spec, "externalIPs").iter().filter_map(Value::as_str).enumerate() {
-        errors.extend(rules::check_address(address, &format!("spec.externalIPs[{index}]")));
-    }
-    let is_external = matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
-    let policy = text(spec, "externalTrafficPolicy");
-    if !is_external && !policy.is_empty() {
-        let detail = "may only be set for externally-accessible services";
-        errors.push(FieldError::invalid("spec.externalTrafficPolicy", policy, detail));
-    }
-    for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-        if kind != "LoadBalancer" && spec.get(field).is_some_and(|value| !value.is_null()) {
-            errors
-                .push(FieldError::forbidden(format!("spec.{field}"), "may only be used when `type` is 'LoadBalancer'"));
-        }
-    }
-    let health = number(spec, "healthCheckNodePort");
-    if health != 0 && !(kind == "LoadBalancer" && policy == "Local") {
-        let detail = "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'";
-        errors.push(FieldError::invalid("spec.healthCheckNodePort", health, detail));
-    }
-    let seconds = spec.get("sessionAffinityConfig").and_then(|config| config.get("clientIP"));
-    if let Some(seconds) = seconds.map(|client| number(client, "timeoutSeconds"))
-        && !(1..=AFFINITY_MAX).contains(&seconds)
-    {
-        let detail = format!("must be greater than 0 and less than {AFFINITY_MAX}");
-        errors.push(FieldError::invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, &detail));
-    }
-    errors
-}
-
-fn validate_ports(spec: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let (kind, ports) = (text(spec, "type"), list(spec, "ports"));
-    if ports.is_empty() && kind != "ExternalName" && text(spec, "clusterIP") != "None" {
-        errors.push(FieldError::required("spec.ports", ""));
-    }
-    let (mut names, mut numbers, mut node_ports) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (index, port) in ports.iter().enumerate() {
-        let path = format!("spec.ports[{index}]");
-        let name = text(port, "name");
-        if name.is_empty() && ports.len() > 1 {
-            errors.push(FieldError::required(format!("{path}.name"), ""));
-        } else if !name.is_empty() {
-            let problems = meta::dns1123_label(name);
-            errors.extend(problems.iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)));
-            if !names.insert(name) {
-                errors.push(FieldError::duplicate(format!("{path}.name"), name));
-            }
-        }
-        errors.extend(validate_port(port, &path));
-        let (protocol, value) = (text(port, "protocol"), number(port, "port"));
-        if !numbers.insert((protocol, value)) {
-            errors.push(FieldError::duplicate(&path, json!({"port": value, "protocol": protocol})));
-        }
-        let node_port = number(port, "nodePort");
-        if node_port != 0 && !matches!(kind, "NodePort" | "LoadBalancer") {
-            let detail = format!("may not be used when `type` is '{kind}'");
-            errors.push(FieldError::forbidden(format!("{path}.nodePort"), &detail));
-        } else if node_port != 0 && !node_ports.insert((protocol, node_port)) {
-            errors.push(FieldError::duplicate(format!("{path}.nodePort"), node_port));
-        }
-    }
-    errors
-}
-
-fn validate_port(port: &Value, path: &str) -> Vec<FieldError> {
-    const RANGE: &str = "must be between 1 and 65535, inclusive";
-    let mut errors = Vec::new();
-    let value = number(port, "port");
-    if !(1..=65535).contains(&value) {
-        errors.push(FieldError::invalid(format!("{path}.port"), value, RANGE));
-    }
-    let (protocol, protocols) = (text(port, "protocol"), ["SCTP", "TCP", "UDP"]);
-    if !protocols.contains(&protocol) {
-        errors.push(FieldError::not_supported(format!("{path}.protocol"), protocol, &protocols));
-    }
-    let path = format!("{path}.targetPort");
-    match port.get("targetPort") {
-        Some(Value::Number(target)) if !target.as_i64().is_some_and(|target| (1..=65535).contains(&target)) => {
-            errors.push(FieldError::invalid(path, target.clone(), RANGE));
-        }
-        Some(Value::String(target)) => {
-            errors.extend(
-                port_name(target).into_iter().map(|problem| FieldError::invalid(&path, target.as_str(), problem)),
-            );
-        }
-        _ => {}
-    }
-    errors
-}
-
-fn validate_ips(spec: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let ip = text(spec, "clusterIP");
-    if !matches!(ip, "" | "None") && ip.parse::<std::net::IpAddr>().is_err() {
-        let detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", ip, detail));
-    }
-    let Some(old) = old else { return errors };
-    let old_ip = text(old, "clusterIP");
-    let both_need_one = needs_cluster_ip(text(spec, "type")) && needs_cluster_ip(text(old, "type"));
-    if both_need_one && !old_ip.is_empty() && ip != old_ip {
-        let ips = spec.get("clusterIPs").cloned().unwrap_or_else(|| json!([ip]));
-        errors.push(FieldError::invalid("spec.clusterIPs[0]", ips, "may not change once set"));
-    }
-    errors
 }
 
 fn external_ip(spec: &Value, object: &Object) -> String {

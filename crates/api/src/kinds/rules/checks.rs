@@ -1,5 +1,6 @@
 //! The checks that many kinds share, and their sentences (`apimachinery/pkg/api/validation`).
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use serde_json::Value;
@@ -114,6 +115,19 @@ pub(in crate::kinds) fn domain_prefixed_path(name: &str, path: &str) -> Vec<Fiel
         errors.push(FieldError::invalid(path, rest, PATH));
     }
     errors
+}
+
+/// Whether a text is a range of addresses such as `10.0.0.0/8`.
+pub(in crate::kinds) fn is_cidr(range: &str) -> bool {
+    parse_cidr(range).is_some()
+}
+
+/// Returns the address of a range and how many of its bits are fixed.
+pub(in crate::kinds) fn parse_cidr(range: &str) -> Option<(IpAddr, u32)> {
+    let (address, fixed) = range.split_once('/')?;
+    let address: IpAddr = address.parse().ok()?;
+    let width = if address.is_ipv4() { 32 } else { 128 };
+    fixed.parse().ok().filter(|fixed| *fixed <= width).map(|fixed| (address, fixed))
 }
 
 fn join(path: &str, field: &str) -> String {

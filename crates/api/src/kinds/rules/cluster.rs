@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use super::{CIDR, IP, check_fixed, check_named, document, in_range, named, required, spec};
+use super::{CIDR, IP, check_fixed, check_named, document, in_range, named, parse_cidr, required, spec};
 use crate::kinds::doc::{at, flag, has, list, number, text};
 use crate::kinds::rules::PORT_RANGE;
 use crate::meta;
@@ -69,23 +69,16 @@ pub(in crate::kinds) fn validate_service_cidr(object: &Object, old: Option<&Obje
 }
 
 fn are_of_two_families(one: &str, other: &str) -> bool {
-    let is_v4 = |range| parse_range(range).map(|(address, _)| address.is_ipv4());
+    let is_v4 = |range| parse_cidr(range).map(|(address, _)| address.is_ipv4());
     is_v4(one).zip(is_v4(other)).is_some_and(|(one, other)| one != other)
-}
-
-fn parse_range(range: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = range.split_once('/')?;
-    let address: IpAddr = address.parse().ok()?;
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    bits.parse().ok().filter(|bits| *bits <= most).map(|bits| (address, bits))
 }
 
 /// A range has one name: that of its first address (`IsValidCIDR`).
 fn check_range(range: &str, path: &str) -> Option<FieldError> {
-    let Some((address, bits)) = parse_range(range) else { return Some(FieldError::invalid(path, range, CIDR)) };
+    let Some((address, bits)) = parse_cidr(range) else { return Some(FieldError::invalid(path, range, CIDR)) };
     let host_bits = match address {
-        IpAddr::V4(address) => address.to_bits().checked_shl(u32::from(bits)).unwrap_or_default() != 0,
-        IpAddr::V6(address) => address.to_bits().checked_shl(u32::from(bits)).unwrap_or_default() != 0,
+        IpAddr::V4(address) => address.to_bits().checked_shl(bits).unwrap_or_default() != 0,
+        IpAddr::V6(address) => address.to_bits().checked_shl(bits).unwrap_or_default() != 0,
     };
     if host_bits {
         return Some(FieldError::invalid(path, range, "must not have bits set beyond the prefix length"));

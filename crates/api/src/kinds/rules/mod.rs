@@ -20,8 +20,8 @@ pub(super) use access::{validate_role, validate_subjects};
 pub(super) use autoscaling::{default_behavior, validate_autoscaler};
 pub(super) use checks::{
     CIDR, IMMUTABLE, IP, NOT_NEGATIVE, PORT_RANGE, POSITIVE, PROTOCOLS, check_amount, check_fixed, check_immutable,
-    check_named, check_not_negative, check_selector, document, domain_prefixed_path, in_range, named, one_of, quantity,
-    required, spec,
+    check_named, check_not_negative, check_selector, document, domain_prefixed_path, in_range, is_cidr, named, one_of,
+    parse_cidr, quantity, required, spec,
 };
 pub(super) use cluster::{validate_api_service, validate_ip_address, validate_service_cidr};
 pub(super) use flow_control::{validate_flow_schema, validate_priority_level};

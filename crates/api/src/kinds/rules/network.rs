@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::ingress::check_reference;
 use super::{
-    CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, named, spec,
+    CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, named, parse_cidr,
+    spec,
 };
 use crate::kinds::doc::{has, list, number, text};
 use crate::kinds::pod_spec::port_name;
@@ -176,12 +177,11 @@ struct Range {
 
 impl Range {
     fn parse(text: &str) -> Option<Self> {
-        let (address, fixed) = text.split_once('/')?;
-        let (bits, width) = match address.parse().ok()? {
+        let (address, fixed) = parse_cidr(text)?;
+        let (bits, width) = match address {
             IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),
             IpAddr::V6(address) => (address.to_bits(), 128),
         };
-        let fixed = fixed.parse().ok().filter(|fixed| *fixed <= width)?;
         Some(Self { bits, fixed, width })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{CIDR, spec};
+use super::{CIDR, is_cidr, spec};
 use crate::kinds::doc::{list, text};
 use crate::meta;
 use crate::object::Object;
@@ -17,12 +17,7 @@ pub(in crate::kinds) fn validate_node(object: &Object, old: Option<&Object>) -> 
     let spec = spec(object);
     let mut errors = validate_taints(list(spec, "taints"), "spec.taints");
     for (index, range) in list(spec, "podCIDRs").iter().filter_map(Value::as_str).enumerate() {
-        let is_range = range.split_once('/').is_some_and(|(address, bits)| {
-            address.parse::<std::net::IpAddr>().is_ok_and(|address| {
-                bits.parse::<u8>().is_ok_and(|bits| bits <= if address.is_ipv4() { 32 } else { 128 })
-            })
-        });
-        if !is_range {
+        if !is_cidr(range) {
             errors.push(FieldError::invalid(format!("spec.podCIDRs[{index}]"), range, CIDR));
         }
     }

@@ -144,10 +144,170 @@ fn the_row_shows_addresses_and_ports_as_kubectl_does() {
     assert_eq!(show(json!({"clusterIP": "None"})), json!(["ClusterIP", "None", "<none>", "<none>"]));
 }
 
+fn with(mut base: Value, more: Value) -> Object {
+    base.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    service(base)
+}
+
+#[test]
+fn an_external_name_is_a_name_and_has_no_address() {
+    let name = |spec: Value| with(json!({"type": "ExternalName", "externalName": "a.b."}), spec);
+    check_errors(&Service, &name(json!({})), None, &[]);
+    check_errors(&Service, &name(json!({"externalName": ""})), None, &["spec.externalName: Required value"]);
+    check_errors(
+        &Service,
+        &name(json!({"clusterIP": "10.96.0.5", "ipFamilies": ["IPv4"], "ports": [{"port": 80, "nodePort": 30080}]})),
+        None,
+        &[
+            "spec.clusterIPs: Forbidden: may not be set for ExternalName services",
+            "spec.ipFamilies: Forbidden: may not be set for ExternalName services",
+            "spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ExternalName'",
+        ],
+    );
+}
+
+#[test]
+fn addresses_are_of_the_families_that_are_named() {
+    let check = |spec: Value, expected: &[&str]| {
+        check_errors(&Service, &with(json!({"ports": [{"port": 80}]}), spec), None, expected);
+    };
+    check(
+        json!({"clusterIPs": ["10.96.0.5", "fd00::5"], "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}),
+        &[],
+    );
+    check(
+        json!({"clusterIP": "10.96.0.5", "clusterIPs": ["10.96.0.6"]}),
+        &["spec.clusterIPs: Invalid value: [\"10.96.0.6\"]: first value must match `clusterIP`"],
+    );
+    check(
+        json!({"clusterIPs": ["None", "10.96.0.6"]}),
+        &["spec.clusterIPs: Invalid value: [\"None\",\"10.96.0.6\"]: 'None' must be the first and only value"],
+    );
+    check(
+        json!({"clusterIPs": ["10.96.0.5", "10.96.0.6"], "ipFamilies": ["IPv4", "IPv4", "IPv5"], "ipFamilyPolicy": "Both"}),
+        &[
+            "spec.ipFamilies[1]: Duplicate value: \"IPv4\"",
+            "spec.ipFamilies[2]: Unsupported value: \"IPv5\": supported values: \"IPv4\", \"IPv6\"",
+            "spec.ipFamilyPolicy: Unsupported value: \"Both\": supported values: \"PreferDualStack\", \"RequireDualStack\", \
+             \"SingleStack\"",
+            "spec.clusterIPs: Invalid value: [\"10.96.0.5\",\"10.96.0.6\"]: may specify no more than one IP for each IP family",
+        ],
+    );
+    check(
+        json!({"clusterIP": "fd00::5"}),
+        &["spec.clusterIPs[0]: Invalid value: \"fd00::5\": expected an IPv4 value as indicated by `ipFamilies[0]`"],
+    );
+    check(
+        json!({"clusterIP": "10.96.0"}),
+        &[
+            "spec.clusterIPs[0]: Invalid value: \"10.96.0\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+        ],
+    );
+}
+
+#[test]
+fn a_second_family_may_come_and_go() {
+    let one = service(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]}));
+    let two = service(json!({"clusterIPs": ["10.96.0.5", "fd00::5"], "ipFamilies": ["IPv4", "IPv6"],
+        "ipFamilyPolicy": "PreferDualStack", "ports": [{"port": 80}]}));
+    check_errors(&Service, &two, Some(&one), &[]);
+    check_errors(&Service, &one, Some(&two), &[]);
+    let mut undecided = one.clone();
+    undecided.set(&["spec", "ipFamilyPolicy"], "PreferDualStack");
+    let why = "Invalid value: \"PreferDualStack\": must be set to 'SingleStack' when releasing the secondary";
+    check_errors(
+        &Service,
+        &undecided,
+        Some(&two),
+        &[&format!("spec.ipFamilyPolicy: {why} clusterIP"), &format!("spec.ipFamilyPolicy: {why} ipFamily")],
+    );
+    let mut swapped = two.clone();
+    swapped.set(&["spec", "clusterIPs"], json!(["fd00::5", "10.96.0.5"]));
+    swapped.set(&["spec", "clusterIP"], "fd00::5");
+    swapped.set(&["spec", "ipFamilies"], json!(["IPv6", "IPv4"]));
+    assert_eq!(Service.validate(&swapped, Some(&two)).len(), 4);
+}
+
+#[test]
+fn clients_stick_to_a_pod_for_at_most_a_day() {
+    let check = |spec: Value, expected: &[&str]| {
+        check_errors(&Service, &with(json!({"clusterIP": "None"}), spec), None, expected)
+    };
+    check(json!({"sessionAffinity": "ClientIP"}), &[]);
+    check(
+        json!({"sessionAffinity": "ClientIP", "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 86401}}}),
+        &[
+            "spec.sessionAffinityConfig.clientIP.timeoutSeconds: Invalid value: 86401: must be greater than 0 and less than 86400",
+        ],
+    );
+    check(
+        json!({"sessionAffinity": "Cookie"}),
+        &["spec.sessionAffinity: Unsupported value: \"Cookie\": supported values: \"ClientIP\", \"None\""],
+    );
+    check(
+        json!({"internalTrafficPolicy": "Far", "trafficDistribution": "PreferFar"}),
+        &[
+            "spec.internalTrafficPolicy: Unsupported value: \"Far\": supported values: \"Cluster\", \"Local\"",
+            "spec.trafficDistribution: Unsupported value: \"PreferFar\": supported values: \"PreferClose\", \"PreferSameNode\", \
+             \"PreferSameZone\"",
+        ],
+    );
+}
+
+#[test]
+fn what_only_balancers_have_is_for_balancers() {
+    check_errors(
+        &Service,
+        &service(
+            json!({"clusterIP": "None", "loadBalancerSourceRanges": ["10.0.0.0/8", "x"], "loadBalancerClass": "a.b/c",
+            "externalTrafficPolicy": "Local", "healthCheckNodePort": 31000}),
+        ),
+        None,
+        &[
+            "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services",
+            "spec.healthCheckNodePort: Invalid value: 31000: may only be set when `type` is 'LoadBalancer' and \
+             `externalTrafficPolicy` is 'Local'",
+            "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'",
+            "spec.LoadBalancerSourceRanges[1]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            "spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'",
+        ],
+    );
+    let balancer =
+        |class: &str| service(json!({"type": "LoadBalancer", "loadBalancerClass": class, "ports": [{"port": 80}]}));
+    check_errors(
+        &Service,
+        &balancer("a.b/c"),
+        Some(&balancer("a.b/d")),
+        &["spec.loadBalancerClass: Invalid value: \"a.b/c\": may not change once set"],
+    );
+    let node =
+        service(json!({"type": "LoadBalancer", "clusterIP": "None", "ports": [{"port": 10250, "appProtocol": "-"}]}));
+    let told: Vec<String> = Service.validate(&node, None).iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(
+        told[0],
+        "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for LoadBalancer services"
+    );
+    assert!(
+        told[1].starts_with("spec.ports[0].appProtocol: Invalid value: \"-\": name part must consist of"),
+        "{told:?}"
+    );
+    assert_eq!(
+        told[2],
+        "spec.ports[0]: Invalid value: 10250: may not expose port 10250 externally since it is used by kubelet"
+    );
+}
+
+#[test]
+fn a_service_with_external_addresses_says_where_their_traffic_may_go() {
+    let spec = json!({"externalIPs": ["203.0.113.1"], "clusterIP": "10.96.0.5", "ports": [{"port": 80}]});
+    assert_eq!(service(spec).str_at(&["spec", "externalTrafficPolicy"]), "Cluster");
+}
+
 #[test]
 fn an_external_address_leads_somewhere_else() {
-    let spec = json!({"type": "ClusterIP", "externalIPs": ["203.0.113.1", "127.0.0.1", "0.0.0.0", "x"]});
-    let errors: Vec<String> = validate_outside(&spec).iter().map(ToString::to_string).collect();
+    let spec = json!({"clusterIP": "None", "externalIPs": ["203.0.113.1", "127.0.0.1", "0.0.0.0", "x"]});
+    let errors: Vec<String> = rules::validate(&service(spec), None).iter().map(ToString::to_string).collect();
     assert_eq!(
         errors,
         [

@@ -24,9 +24,6 @@ const DRAWS: usize = 16;
 pub(super) fn settle(registry: &Registry, service: &mut Object, old: Option<&Object>) -> Result<(), Status> {
     let kind = service.str_at(&["spec", "type"]).to_owned();
     if kind == "ExternalName" {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            service.remove(&["spec", field]);
-        }
         return Ok(());
     }
     settle_address(registry, service, old)?;
