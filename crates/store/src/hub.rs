@@ -14,6 +14,7 @@ use futures::stream;
 use wkube_base::Latest;
 
 use crate::history::{self, History, Position};
+use crate::metrics::Watching;
 use crate::topics::{Listener, Topics};
 use crate::{Entry, Error, Event, Health, Listed, Range, Revision, Signal, Watch};
 
@@ -106,6 +107,7 @@ impl Hub {
             cursor: history::after(after),
             pulled: VecDeque::new(),
             told: after,
+            _counted: Watching::begin(),
         };
         Ok(stream::unfold(Some(watcher), step).boxed())
     }
@@ -118,6 +120,7 @@ struct Watcher {
     pulled: VecDeque<Arc<Event>>,
     /// The newest revision up to which the consumer knows everything.
     told: Revision,
+    _counted: Watching,
 }
 
 /// Produces the next signal; an error is the last one.

@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 
 mod history;
 mod hub;
+mod metrics;
 mod retention;
 mod topics;
 mod txn;

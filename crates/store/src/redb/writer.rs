@@ -6,13 +6,15 @@
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::error;
+use tracing::{debug_span, error, warn};
 
 use crate::history::{History, Location};
 use crate::hub::Hub;
+use crate::metrics::Commits;
 use crate::retention::Retention;
 use crate::{Error, Revision, Txn};
 
@@ -23,6 +25,8 @@ const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Each commit takes along this many obsolete records: as many as a batch can add, few enough to go unnoticed.
 const SWEEP_MAX: usize = BATCH_REQUESTS_MAX;
+/// A commit that takes longer is worth a line in the log, as in etcd (`warnSyncDuration`).
+const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
 /// What the thread is asked to do.
 pub(super) enum Request {
@@ -54,6 +58,7 @@ pub(super) struct Writer {
     obsolete: Vec<Location>,
     requests: mpsc::Receiver<Request>,
     retention: Retention,
+    commits: Commits,
     opened: Instant,
     /// The first failure of the disk. After a failed fsync nobody knows what is on it, so nothing more is written until
     /// the file has been opened anew; reads go on.
@@ -69,8 +74,8 @@ impl Writer {
         requests: mpsc::Receiver<Request>,
         lock: Option<File>,
     ) -> Self {
-        let retention = Retention::default();
-        Self { hub, log, obsolete, requests, retention, opened: Instant::now(), failed: None, lock }
+        let (retention, commits) = (Retention::default(), Commits::default());
+        Self { hub, log, obsolete, requests, retention, commits, opened: Instant::now(), failed: None, lock }
     }
 
     /// Serves until closed or until the store is dropped, then releases the file.
@@ -130,7 +135,7 @@ impl Writer {
         }
         self.retain(&mut next);
         batch.compacted = Some(next.compacted()).filter(|compacted| *compacted > compacted_before);
-        self.write(next, batch);
+        self.write(next, batch, answers.len());
         for answer in answers {
             answer.send(self.failed.as_ref());
         }
@@ -146,14 +151,24 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, next: History, mut batch: Batch) {
+    fn write(&mut self, next: History, mut batch: Batch, requests: usize) {
         if self.failed.is_some() || (batch.events.is_empty() && batch.compacted.is_none()) {
             return;
         }
         let kept = self.obsolete.len().saturating_sub(SWEEP_MAX);
         batch.obsolete = self.obsolete.split_off(kept);
-        match self.log.append(&batch) {
-            Ok(()) => self.hub.publish(next),
+        let _span = debug_span!("commit", requests, revision = next.revision().0).entered();
+        let began = Instant::now();
+        let written = self.log.append(&batch);
+        let took = began.elapsed();
+        if took > SLOW_COMMIT {
+            warn!(?took, requests, "the store's disk is slow; this delays every write");
+        }
+        match written {
+            Ok(()) => {
+                self.commits.count(requests, took.as_secs_f64(), &batch.events, batch.obsolete.len());
+                self.hub.publish(next);
+            }
             Err(failure) => {
                 error!(%failure, "the store's disk failed; nothing more is written until a restart");
                 self.failed = Some(engine_error(failure));
