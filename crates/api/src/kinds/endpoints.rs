@@ -7,14 +7,10 @@ use super::doc::{Doc, child, children, fill, has, list, number, text};
 use super::print::{self, Col, Text};
 use super::rules;
 use super::simple::{Parts, Simple};
-use crate::meta;
 use crate::object::Object;
-use crate::status::FieldError;
 
 /// How many addresses a row shows.
 const SHOWN: usize = 3;
-/// How many endpoints a slice may have.
-const ENDPOINTS_MAX: usize = 1000;
 
 /// The manners of endpoints.
 pub(super) const ENDPOINTS: Simple = Simple {
@@ -42,7 +38,7 @@ pub(super) const ENDPOINT_SLICE: Simple = Simple {
     ],
     cells: slice_cells,
     default: default_slice,
-    validate: validate_slice,
+    validate: rules::validate_slice,
     parts: Parts::Spec,
     ..Simple::PLAIN
 };
@@ -64,42 +60,6 @@ fn default_slice(doc: &mut Doc) {
             conditions.retain(|_, value| !value.is_null());
         }
     }
-}
-
-fn validate_slice(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let (kind, kinds) = (object.str_at(&["addressType"]), ["FQDN", "IPv4", "IPv6"]);
-    if kind.is_empty() {
-        errors.push(FieldError::required("addressType", ""));
-    } else if !kinds.contains(&kind) {
-        errors.push(FieldError::not_supported("addressType", kind, &kinds));
-    }
-    if let Some(old) = old {
-        errors.extend(rules::check_immutable(object.at(&["addressType"]), old.at(&["addressType"]), "addressType"));
-    }
-    let document = Value::Object(object.0.clone());
-    let endpoints = list(&document, "endpoints");
-    if endpoints.len() > ENDPOINTS_MAX {
-        errors.push(FieldError::too_many("endpoints", endpoints.len(), ENDPOINTS_MAX));
-    }
-    for (index, endpoint) in endpoints.iter().enumerate() {
-        if list(endpoint, "addresses").is_empty() {
-            errors
-                .push(FieldError::required(format!("endpoints[{index}].addresses"), "must contain at least 1 address"));
-        }
-    }
-    errors.extend(rules::validate_slice_addresses(&document));
-    let mut names = std::collections::BTreeSet::new();
-    for (index, port) in list(&document, "ports").iter().enumerate() {
-        let (path, name) = (format!("ports[{index}].name"), text(port, "name"));
-        if !name.is_empty() {
-            errors.extend(meta::dns1123_label(name).into_iter().map(|why| FieldError::invalid(&path, name, &why)));
-        }
-        if !names.insert(name) {
-            errors.push(FieldError::duplicate(path, name));
-        }
-    }
-    errors
 }
 
 fn slice_cells(object: &Object, now: Timestamp) -> Vec<Value> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::doc::text;
 use super::print::{self, Col, Columns, Text, Wide, WideName};
-use super::rules;
+use super::rules::{self, Shape};
 use crate::object::Object;
 use crate::resource::{Column, Manners, StoredAs};
 use crate::status::FieldError;
@@ -46,7 +46,7 @@ const RENAMED: [(&str, &str); 7] = [
 
 impl Manners for CoreEvent {
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        rules::validate_event(object, "involvedObject", old)
+        rules::validate_event(object, Shape::Core, old)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -78,7 +78,7 @@ impl Manners for CoreEvent {
 
 impl Manners for NewEvent {
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-        rules::validate_event(object, "regarding", old)
+        rules::validate_event(object, Shape::Own, old)
     }
 
     fn columns(&self) -> Vec<Column> {

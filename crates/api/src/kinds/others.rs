@@ -53,6 +53,7 @@ pub(super) const CONTROLLER_REVISION: Simple = Simple {
             print::age(object, now),
         ]
     },
+    validate: rules::validate_revision,
     ..Simple::PLAIN
 };
 

@@ -144,6 +144,7 @@ pub(super) const VOLUME_ATTACHMENT: Simple = Simple {
         vec![object.name().into(), attacher, volume, node, attached.into(), print::age(object, now)]
     },
     parts: Parts::StatusOnly,
+    validate: rules::validate_attachment,
     ..Simple::PLAIN
 };
 
@@ -156,6 +157,7 @@ pub(super) const VOLUME_ATTRIBUTES_CLASS: Simple = Simple {
         let name = if is_default { format!("{} (default)", object.name()) } else { object.name().to_owned() };
         vec![name.into(), object.str_at(&["driverName"]).into(), print::age(object, now)]
     },
+    validate: rules::validate_attributes_class,
     ..Simple::PLAIN
 };
 
@@ -170,6 +172,7 @@ pub(super) const CSI_NODE: Simple = Simple {
         let drivers = object.at(&["spec"]).map_or(0, |spec| list(spec, "drivers").len());
         vec![object.name().into(), drivers.into(), print::age(object, now)]
     },
+    validate: rules::validate_csi_node,
     ..Simple::PLAIN
 };
 
@@ -184,6 +187,7 @@ pub(super) const CSI_STORAGE_CAPACITY: Simple = Simple {
         let class = object.str_at(&["storageClassName"]).into();
         vec![object.name().into(), class, print_unset(object.str_at(&["capacity"]))]
     },
+    validate: rules::validate_storage_capacity,
     ..Simple::PLAIN
 };
 

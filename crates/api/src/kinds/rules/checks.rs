@@ -12,7 +12,7 @@ use crate::quantity::Quantity;
 use crate::selector::LabelSelector;
 use crate::status::FieldError;
 
-pub(in crate::kinds) const IMMUTABLE: &str = "field is immutable";
+const IMMUTABLE: &str = "field is immutable";
 pub(in crate::kinds) const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 pub(in crate::kinds) const POSITIVE: &str = "must be greater than 0";
 const QUANTITY: &str = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";

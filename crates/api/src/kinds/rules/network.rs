@@ -1,16 +1,14 @@
-//! Network policies, ingress classes, endpoints and slices (`pkg/apis/networking/validation` and its neighbours).
+//! Network policies and ingress classes (`pkg/apis/networking/validation`).
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use serde_json::Value;
 
 use super::ingress::check_reference;
 use super::{
-    CIDR, IP, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, named, parse_cidr,
-    spec,
+    CIDR, PORT_RANGE, PROTOCOLS, check_fixed, check_selector, document, domain_prefixed_path, named, parse_cidr, spec,
 };
-use crate::kinds::doc::{has, list, number, text};
+use crate::kinds::doc::{has, list, text};
 use crate::kinds::pod_spec::port_name;
 use crate::meta;
 use crate::object::Object;
@@ -18,8 +16,6 @@ use crate::status::FieldError;
 
 /// How long the name of an ingress controller may be.
 const CONTROLLER_MAX: usize = 250;
-/// How many addresses one endpoint may have.
-const ADDRESSES_MAX: usize = 100;
 
 /// What an ingress class must look like.
 pub(in crate::kinds) fn validate_ingress_class(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
@@ -189,107 +185,4 @@ impl Range {
         let prefix = |bits: u128| if self.fixed == 0 { 0 } else { bits >> (128 - self.fixed) };
         self.width == inner.width && inner.fixed > self.fixed && prefix(self.bits) == prefix(inner.bits)
     }
-}
-
-/// What endpoints must look like.
-pub(in crate::kinds) fn validate_endpoints(object: &Object, _old: Option<&Object>) -> Vec<FieldError> {
-    let endpoints = document(object);
-    let mut errors = Vec::new();
-    for (index, subset) in list(&endpoints, "subsets").iter().enumerate() {
-        let path = format!("subsets[{index}]");
-        if list(subset, "addresses").is_empty() && list(subset, "notReadyAddresses").is_empty() {
-            errors.push(FieldError::required(&path, "must specify `addresses` or `notReadyAddresses`"));
-        }
-        for field in ["addresses", "notReadyAddresses"] {
-            for (index, address) in list(subset, field).iter().enumerate() {
-                errors.extend(check_address(text(address, "ip"), &format!("{path}.{field}[{index}].ip")));
-            }
-        }
-        let ports = list(subset, "ports");
-        for (index, port) in ports.iter().enumerate() {
-            errors.extend(check_endpoint_port(port, ports.len() > 1, &format!("{path}.ports[{index}]")));
-        }
-    }
-    errors
-}
-
-fn check_endpoint_port(port: &Value, needs_name: bool, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let name = text(port, "name");
-    if name.is_empty() && needs_name {
-        errors.push(FieldError::required(format!("{path}.name"), ""));
-    } else if !name.is_empty() {
-        let problems = meta::dns1123_label(name);
-        errors.extend(problems.iter().map(|problem| FieldError::invalid(format!("{path}.name"), name, problem)));
-    }
-    let value = number(port, "port");
-    if !(1..=65535).contains(&value) {
-        errors.push(FieldError::invalid(format!("{path}.port"), value, PORT_RANGE));
-    }
-    let protocol = text(port, "protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        errors.push(FieldError::not_supported(format!("{path}.protocol"), protocol, &PROTOCOLS));
-    }
-    errors
-}
-
-/// What the address of an endpoint must be: one that leads somewhere else (`ValidateEndpointIP`).
-pub(in crate::kinds) fn check_address(address: &str, path: &str) -> Option<FieldError> {
-    let Ok(parsed) = address.parse::<IpAddr>() else { return Some(FieldError::invalid(path, address, IP)) };
-    let is_link_local = match parsed {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    let is_link_multicast = match parsed {
-        IpAddr::V4(address) => address.octets()[..3] == [224, 0, 0],
-        IpAddr::V6(address) => address.segments()[0] == 0xff02,
-    };
-    let why = match parsed {
-        _ if parsed.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
-        _ if parsed.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)",
-        _ if is_link_local => "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-        _ if is_link_multicast => "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
-        _ => return None,
-    };
-    Some(FieldError::invalid(path, address, why))
-}
-
-/// What the addresses of a slice's endpoints must be, by the slice's type.
-pub(in crate::kinds) fn validate_slice_addresses(slice: &Value) -> Vec<FieldError> {
-    let kind = text(slice, "addressType");
-    let mut errors = Vec::new();
-    for (index, endpoint) in list(slice, "endpoints").iter().enumerate() {
-        let path = format!("endpoints[{index}].addresses");
-        let addresses = list(endpoint, "addresses");
-        if addresses.len() > ADDRESSES_MAX {
-            errors.push(FieldError::too_many(&path, addresses.len(), ADDRESSES_MAX));
-        }
-        let mut seen = BTreeSet::new();
-        for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-            let path = format!("{path}[{index}]");
-            if !seen.insert(address) {
-                errors.push(FieldError::duplicate(&path, address));
-            }
-            let parsed = address.parse::<IpAddr>().ok();
-            match (kind, parsed) {
-                ("IPv4", Some(IpAddr::V4(_))) | ("IPv6", Some(IpAddr::V6(_))) => {
-                    errors.extend(check_address(address, &path));
-                }
-                ("IPv4", _) => errors.push(FieldError::invalid(path, address, "must be an IPv4 address")),
-                ("IPv6", _) => errors.push(FieldError::invalid(path, address, "must be an IPv6 address")),
-                ("FQDN", _) => {
-                    let problems = meta::dns1123_subdomain(address);
-                    errors.extend(problems.iter().map(|problem| FieldError::invalid(&path, address, problem)));
-                }
-                _ => {}
-            }
-        }
-    }
-    for (index, port) in list(slice, "ports").iter().enumerate() {
-        let protocol = text(port, "protocol");
-        if !PROTOCOLS.contains(&protocol) {
-            errors.push(FieldError::not_supported(format!("ports[{index}].protocol"), protocol, &PROTOCOLS));
-        }
-    }
-    errors
 }

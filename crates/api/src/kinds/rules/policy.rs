@@ -1,9 +1,11 @@
-//! Disruption budgets, priority and runtime classes, leases and events.
+//! Disruption budgets, priority and runtime classes, leases, controller revisions.
 
 use serde_json::Value;
 
-use super::{IMMUTABLE, NOT_NEGATIVE, POSITIVE, check_amount, check_fixed, check_selector, document, one_of, spec};
-use crate::kinds::doc::{has, number, strings, text};
+use super::{
+    NOT_NEGATIVE, POSITIVE, check_amount, check_fixed, check_not_negative, check_selector, document, one_of, spec,
+};
+use crate::kinds::doc::{at, has, number, strings, text};
 use crate::kinds::workload;
 use crate::meta;
 use crate::object::Object;
@@ -97,27 +99,14 @@ pub(in crate::kinds) fn validate_lease(object: &Object, _old: Option<&Object>) -
     errors
 }
 
-/// What an event must look like (`legacyValidateEvent`): it stands in the namespace of what it is about.
-pub(in crate::kinds) fn validate_event(object: &Object, about: &str, old: Option<&Object>) -> Vec<FieldError> {
+/// What a controller keeps of the past, which stays as it was.
+pub(in crate::kinds) fn validate_revision(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
+    let revision = document(object);
     let mut errors = Vec::new();
-    let of = object.str_at(&[about, "namespace"]);
-    let fits = match of {
-        "" => matches!(object.namespace(), "" | "default" | "kube-system"),
-        of => of == object.namespace(),
-    };
-    if !fits {
-        errors.push(FieldError::invalid(format!("{about}.namespace"), of, "does not match event.namespace"));
+    if at(&revision, "data").is_none() {
+        errors.push(FieldError::required("data", "data is mandatory"));
     }
-    if let Some(old) = old {
-        let changed = object.at(&[about]) != old.at(&[about]) && !object.str_at(&["eventTime"]).is_empty();
-        if changed {
-            let value = object.at(&[about]).cloned().unwrap_or_default();
-            errors.push(FieldError::invalid(about, value, IMMUTABLE));
-        }
-    }
-    let series = object.at(&["series"]).map(|series| number(series, "count"));
-    if series.is_some_and(|count| count < 2) && !object.str_at(&["eventTime"]).is_empty() {
-        errors.push(FieldError::invalid("series.count", series.unwrap_or_default(), "should be at least 2"));
-    }
+    errors.extend(check_not_negative(&revision, "", &["revision"]));
+    errors.extend(old.and_then(|old| check_fixed(&revision, &document(old), "data")));
     errors
 }

@@ -1,7 +1,8 @@
-//! Claims, volumes, storage classes and drivers (`pkg/apis/core/validation`, `pkg/apis/storage/validation`).
+//! Claims and volumes (`pkg/apis/core/validation`).
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::classes::check_driver_name;
 use super::{check_fixed, check_selector, document, named, one_of, quantity, required, spec};
 use crate::kinds::doc::{at, has, list, text};
 use crate::kinds::pod_spec::check_node_selector;
@@ -160,64 +161,15 @@ fn check_source(spec: &Value) -> Vec<FieldError> {
             _ => &[],
         };
         errors.extend(required(source, &path, needed));
+        if kind == "csi" && has(source, "driver") {
+            errors.extend(check_driver_name(text(source, "driver"), &format!("{path}.driver")));
+        }
         if text(source, "path").split('/').any(|part| part == "..") {
             errors.push(FieldError::invalid(format!("{path}.path"), text(source, "path"), "must not contain '..'"));
         }
     }
     if sources(spec).is_empty() {
         errors.push(FieldError::required("spec", "must specify a volume type"));
-    }
-    errors
-}
-
-/// What a storage class must look like; little of it may change.
-pub(in crate::kinds) fn validate_storage_class(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-    let class = document(object);
-    let mut errors = Vec::new();
-    let provisioner = text(&class, "provisioner");
-    if provisioner.is_empty() {
-        errors.push(FieldError::required("provisioner", ""));
-    } else {
-        let problems = meta::qualified_name(&provisioner.to_lowercase());
-        errors.extend(problems.iter().map(|problem| FieldError::invalid("provisioner", provisioner, problem)));
-    }
-    if class.get("parameters").and_then(Value::as_object).is_some_and(|parameters| parameters.contains_key("")) {
-        errors.push(FieldError::invalid("parameters", "", "field must not be empty."));
-    }
-    errors.extend(one_of(&class, "", "reclaimPolicy", &["Delete", "Retain"]));
-    errors.extend(one_of(&class, "", "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"]));
-    let Some(old) = old.map(document) else { return errors };
-    for field in ["parameters", "provisioner", "reclaimPolicy"] {
-        if class.get(field) != old.get(field) {
-            errors.push(FieldError::forbidden(field, &format!("updates to {field} are forbidden.")));
-        }
-    }
-    errors.extend(check_fixed(&class, &old, "volumeBindingMode"));
-    errors
-}
-
-/// What a CSI driver must look like.
-pub(in crate::kinds) fn validate_csi_driver(object: &Object, old: Option<&Object>) -> Vec<FieldError> {
-    let driver = document(object);
-    let spec = spec(object);
-    let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-    let mut errors: Vec<FieldError> = one_of(spec, "spec", "fsGroupPolicy", &policies).into_iter().collect();
-    for mode in list(spec, "volumeLifecycleModes").iter().filter_map(Value::as_str) {
-        let modes = ["Ephemeral", "Persistent"];
-        if !modes.contains(&mode) {
-            errors.push(FieldError::not_supported("spec.volumeLifecycleModes", mode, &modes));
-        }
-    }
-    for (index, request) in list(spec, "tokenRequests").iter().enumerate() {
-        let seconds = request.get("expirationSeconds").and_then(Value::as_i64);
-        if seconds.is_some_and(|seconds| seconds < 600) {
-            let path = format!("spec.tokenRequests[{index}].expirationSeconds");
-            errors.push(FieldError::invalid(path, json!(seconds), "may not specify a duration less than 10 minutes"));
-        }
-    }
-    if let Some(old) = old.map(document) {
-        let fixed = ["spec.attachRequired", "spec.volumeLifecycleModes"];
-        errors.extend(fixed.iter().filter_map(|field| check_fixed(&driver, &old, field)));
     }
     errors
 }

@@ -4,7 +4,10 @@
 
 mod access;
 mod autoscaling;
+mod classes;
 mod cluster;
+mod endpoints;
+mod events;
 mod flow_control;
 mod ingress;
 mod limits;

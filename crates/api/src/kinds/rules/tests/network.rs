@@ -1,11 +1,9 @@
-//! Policies, ingress classes, endpoints.
+//! Network policies and ingress classes.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{check, check_update};
-use crate::kinds::rules::{
-    validate_endpoints, validate_ingress_class, validate_network_policy, validate_slice_addresses,
-};
+use crate::kinds::rules::{validate_ingress_class, validate_network_policy};
 
 #[test]
 fn a_policy_names_its_peers_and_ports() {
@@ -33,6 +31,35 @@ fn a_policy_names_its_peers_and_ports() {
 }
 
 #[test]
+fn an_ingress_class_refers_to_parameters_in_a_namespace_or_in_none() {
+    let class = |parameters: Value| json!({"spec": {"controller": "a.io/b", "parameters": parameters}});
+    check(
+        validate_ingress_class,
+        class(json!({"scope": "Namespace"})),
+        &[
+            "spec.parameters.kind: Required value: kind is required",
+            "spec.parameters.name: Required value: name is required",
+            "spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'",
+        ],
+    );
+    check(
+        validate_ingress_class,
+        class(json!({"scope": "Cluster", "namespace": "n", "kind": "K", "name": "a/b"})),
+        &[
+            "spec.parameters.name: Invalid value: \"a/b\": may not contain '/'",
+            "spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'",
+        ],
+    );
+    check(
+        validate_ingress_class,
+        json!({"spec": {"controller": "a.io/b c"}}),
+        &[
+            "spec.controller: Invalid value: \"b c\": Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
+        ],
+    );
+}
+
+#[test]
 fn an_ingress_class_names_its_controller_for_good() {
     check(validate_ingress_class, json!({"spec": {}}), &["spec.controller: Required value"]);
     check(
@@ -45,28 +72,5 @@ fn an_ingress_class_names_its_controller_for_good() {
         json!({"spec": {"controller": "a.io/b"}}),
         json!({"spec": {"controller": "a.io/a"}}),
         &["spec.controller: Invalid value: \"a.io/b\": field is immutable"],
-    );
-}
-
-#[test]
-fn endpoints_lead_somewhere_else() {
-    check(
-        validate_endpoints,
-        json!({"subsets": [{}, {"addresses": [{"ip": "127.0.0.1"}, {"ip": "x"}, {"ip": "10.0.0.1"}], "ports": [{"port": 0, "protocol": "TCP"}]}]}),
-        &[
-            "subsets[0]: Required value: must specify `addresses` or `notReadyAddresses`",
-            "subsets[1].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
-            "subsets[1].addresses[1].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            "subsets[1].ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive",
-        ],
-    );
-    let slice = json!({"addressType": "IPv4", "endpoints": [{"addresses": ["::1", "10.0.0.1", "10.0.0.1"]}]});
-    let told: Vec<String> = validate_slice_addresses(&slice).iter().map(ToString::to_string).collect();
-    assert_eq!(
-        told,
-        [
-            "endpoints[0].addresses[0]: Invalid value: \"::1\": must be an IPv4 address",
-            "endpoints[0].addresses[2]: Duplicate value: \"10.0.0.1\"",
-        ]
     );
 }

@@ -1,10 +1,10 @@
-//! Disruption budgets, classes, leases, events.
+//! Disruption budgets, classes, leases.
 
 use serde_json::json;
 
 use super::{check, check_update};
 use crate::kinds::rules::{
-    validate_disruption_budget, validate_event, validate_lease, validate_priority_class, validate_runtime_class,
+    validate_disruption_budget, validate_lease, validate_priority_class, validate_revision, validate_runtime_class,
 };
 use crate::kinds::testing::object;
 
@@ -52,7 +52,7 @@ fn the_highest_priorities_are_the_systems() {
 }
 
 #[test]
-fn runtime_classes_leases_and_events_are_looked_at() {
+fn runtime_classes_and_leases_are_looked_at() {
     let told = validate_runtime_class(&object(json!({"handler": "No"})), None);
     assert!(told[0].to_string().starts_with("handler: Invalid value: \"No\": a lowercase RFC 1123 label"), "{told:?}");
     check_update(
@@ -69,11 +69,21 @@ fn runtime_classes_leases_and_events_are_looked_at() {
             "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
         ],
     );
-    let event = |namespace: &str| {
-        let event = json!({"metadata": {"namespace": "shop"}, "involvedObject": {"namespace": namespace}});
-        validate_event(&object(event), "involvedObject", None).iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    assert!(event("shop").is_empty());
-    assert_eq!(event("x"), ["involvedObject.namespace: Invalid value: \"x\": does not match event.namespace"]);
-    assert_eq!(event("").len(), 1);
+}
+
+#[test]
+fn what_a_controller_keeps_of_the_past_stays() {
+    check(
+        validate_revision,
+        json!({"revision": -1}),
+        &["data: Required value: data is mandatory", "revision: Invalid value: -1: must be greater than or equal to 0"],
+    );
+    let revision = |image: &str, revision: i64| json!({"revision": revision, "data": {"image": image}});
+    check_update(validate_revision, revision("a", 2), revision("a", 1), &[]);
+    check_update(
+        validate_revision,
+        revision("b", 1),
+        revision("a", 1),
+        &["data: Invalid value: {\"image\":\"b\"}: field is immutable"],
+    );
 }

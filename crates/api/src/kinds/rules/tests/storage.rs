@@ -1,9 +1,9 @@
-//! Claims, volumes, classes and drivers.
+//! Claims and volumes.
 
 use serde_json::{Value, json};
 
 use super::{check, check_update};
-use crate::kinds::rules::{validate_claim, validate_storage_class, validate_volume};
+use crate::kinds::rules::{validate_claim, validate_volume};
 
 /// What a claim is told that changes what it asked for.
 const FIXED_CLAIM: &str = "spec: Forbidden: spec is immutable after creation except resources.requests and \
@@ -96,25 +96,5 @@ fn a_volume_has_a_size_modes_and_one_source() {
         volume(json!({"hostPath": {"path": "/b"}})),
         volume(json!({"hostPath": {"path": "/a"}})),
         &["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"],
-    );
-}
-
-#[test]
-fn a_storage_class_stays_as_it_is() {
-    check(validate_storage_class, json!({}), &["provisioner: Required value"]);
-    let class = |reclaim: &str, speed: &str| json!({"provisioner": "example.com/p", "reclaimPolicy": reclaim, "parameters": {"speed": speed}});
-    check(
-        validate_storage_class,
-        class("Keep", "1"),
-        &["reclaimPolicy: Unsupported value: \"Keep\": supported values: \"Delete\", \"Retain\""],
-    );
-    check_update(
-        validate_storage_class,
-        class("Retain", "1"),
-        class("Delete", "2"),
-        &[
-            "parameters: Forbidden: updates to parameters are forbidden.",
-            "reclaimPolicy: Forbidden: updates to reclaimPolicy are forbidden.",
-        ],
     );
 }
