@@ -9,6 +9,7 @@ use parking_lot::RwLock;
 use wkube_base::metrics::{Counter, Family, Gauge, Histogram, Kind, Text};
 
 use crate::Api;
+use crate::admission;
 use crate::pipeline::Info;
 use crate::registry::keys;
 use crate::router::{Target, Verb};
@@ -233,6 +234,7 @@ pub(crate) fn text(api: &Api) -> String {
     let mut text = Text::default();
     requests(&api.metrics, &mut text);
     WATCH_EVENTS.write(&mut text);
+    admission::metrics::write(&mut text);
     api.flow.write_metrics(&mut text);
     if let Some(audit) = &api.audit {
         audit.write_metrics(&mut text);
@@ -305,12 +307,30 @@ fn storage(api: &Api, text: &mut Text) {
         text.sample(name, &[("group", &*row.group), ("resource", &*row.plural)], objects);
     }
     let health = api.registry.store.health();
-    text.single(
-        "apiserver_storage_size_bytes",
-        "Size of the storage database file physically allocated in bytes.",
-        Kind::Gauge,
-        health.bytes,
-    );
-    text.single("wkube_store_revision", "The newest revision.", Kind::Gauge, health.revision.0);
-    text.single("wkube_store_keys", "Keys that exist.", Kind::Gauge, health.keys);
+    let name = "apiserver_storage_size_bytes";
+    text.family(name, "Size of the storage database file physically allocated in bytes.", Kind::Gauge);
+    text.sample(name, &[("storage_cluster_id", "etcd-0")], health.bytes);
+    let keys = health.keys as u64;
+    for (name, help, value) in [
+        (
+            "apiserver_storage_db_total_size_in_bytes",
+            "Total size of the storage database file physically allocated in bytes.",
+            health.bytes,
+        ),
+        (
+            "etcd_mvcc_db_total_size_in_bytes",
+            "Total size of the underlying database physically allocated in bytes.",
+            health.bytes,
+        ),
+        (
+            "etcd_mvcc_db_total_size_in_use_in_bytes",
+            "Total size of the underlying database logically in use in bytes.",
+            health.live_bytes,
+        ),
+        ("etcd_debugging_mvcc_keys_total", "Total number of keys.", keys),
+        ("etcd_debugging_mvcc_current_revision", "The current revision of store.", health.revision.0),
+        ("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", health.compacted.0),
+    ] {
+        text.single(name, help, Kind::Gauge, value);
+    }
 }
