@@ -113,7 +113,8 @@ fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
         ),
     ]);
     let mut all: Vec<_> = all.into_iter().map(|document| (Policy::Keep, document)).collect();
-    all.extend(auth::bootstrap::documents().into_iter().map(|document| (Policy::Grant, document)));
+    let roles = auth::bootstrap::documents().into_iter().chain(auth::bootstrap::of_controllers());
+    all.extend(roles.map(|document| (Policy::Grant, document)));
     all.extend(flow_control());
     all.push((Policy::Keep, api_service(addresses.api.port())));
     all.push((Policy::Refresh, api_endpoints(addresses.api)));

@@ -10,6 +10,7 @@
 
 use wkube_api::{Object, Status};
 
+use self::metrics::{Laps, Plugin, Step};
 use crate::call::Call;
 use crate::definitions;
 use crate::registry::Registry;
@@ -24,6 +25,7 @@ mod default_class;
 mod default_toleration_seconds;
 pub(crate) mod escalation;
 mod limit_ranger;
+pub(crate) mod metrics;
 mod namespace_lifecycle;
 mod node_restriction;
 mod pod_security;
@@ -58,43 +60,51 @@ pub(crate) async fn admit(attributes: &Attributes<'_>, object: &mut Object) -> R
 
 /// The mutating plugins, in order.
 async fn round(attributes: &Attributes<'_>, object: &mut Object) -> Result<(), Status> {
-    namespace_lifecycle::admit(attributes, object)?;
-    limit_ranger::admit(attributes, object)?;
-    service_account::admit(attributes, object)?;
-    node_restriction::admit(attributes, Some(object))?;
+    let mut laps = Laps::new(attributes, Step::Admit);
+    laps.end(Plugin::NamespaceLifecycle, namespace_lifecycle::admit(attributes, object))?;
+    laps.end(Plugin::LimitRanger, limit_ranger::admit(attributes, object))?;
+    laps.end(Plugin::ServiceAccount, service_account::admit(attributes, object))?;
+    laps.end(Plugin::NodeRestriction, node_restriction::admit(attributes, Some(object)))?;
     taint_nodes::admit(attributes, object);
-    priority::admit(attributes, object).await?;
+    laps.end(Plugin::TaintNodesByCondition, Ok(()))?;
+    laps.end(Plugin::Priority, priority::admit(attributes, object).await)?;
     default_toleration_seconds::admit(attributes, object);
-    default_class::admit_claim(attributes, object)?;
+    laps.end(Plugin::DefaultTolerationSeconds, Ok(()))?;
+    laps.end(Plugin::DefaultStorageClass, default_class::admit_claim(attributes, object))?;
     storage_protection::admit(attributes, object);
-    runtime_class::admit(attributes, object)?;
-    default_class::admit_ingress(attributes, object)?;
-    pod_topology_labels::admit(attributes, object)?;
-    policies::admit(attributes, object).await?;
-    webhooks::mutating::admit(attributes, Some(object)).await
+    laps.end(Plugin::StorageObjectInUseProtection, Ok(()))?;
+    laps.end(Plugin::RuntimeClass, runtime_class::admit(attributes, object))?;
+    laps.end(Plugin::DefaultIngressClass, default_class::admit_ingress(attributes, object))?;
+    laps.end(Plugin::PodTopologyLabels, pod_topology_labels::admit(attributes, object))?;
+    laps.end(Plugin::MutatingAdmissionPolicy, policies::admit(attributes, object).await)?;
+    laps.end(Plugin::MutatingAdmissionWebhook, webhooks::mutating::admit(attributes, Some(object)).await)
 }
 
 /// The validating phase: refuses an object that is valid but not welcome. What it reserves is written with the object.
 pub(crate) async fn validate(attributes: &Attributes<'_>, object: &Object) -> Result<Reservation, Status> {
     escalation::validate(attributes, object)?;
-    limit_ranger::validate(attributes, object)?;
-    service_account::validate(attributes, object)?;
-    pod_security::validate(attributes, object).await?;
-    priority::validate(attributes, object).await?;
-    claim_resize::validate(attributes, object)?;
-    certificates::validate(attributes, object)?;
-    policies::validate(attributes, Some(object)).await?;
-    webhooks::validating::validate(attributes, Some(object)).await?;
-    resource_quota::reserve(attributes, object).await
+    let mut laps = Laps::new(attributes, Step::Validate);
+    laps.end(Plugin::LimitRanger, limit_ranger::validate(attributes, object))?;
+    laps.end(Plugin::ServiceAccount, service_account::validate(attributes, object))?;
+    laps.end(Plugin::PodSecurity, pod_security::validate(attributes, object).await)?;
+    laps.end(Plugin::Priority, priority::validate(attributes, object).await)?;
+    laps.end(Plugin::PersistentVolumeClaimResize, claim_resize::validate(attributes, object))?;
+    laps.end(Plugin::CertificateApproval, certificates::validate(attributes, object))?;
+    laps.end(Plugin::ValidatingAdmissionPolicy, policies::validate(attributes, Some(object)).await)?;
+    laps.end(Plugin::ValidatingAdmissionWebhook, webhooks::validating::validate(attributes, Some(object)).await)?;
+    laps.end(Plugin::ResourceQuota, resource_quota::reserve(attributes, object).await)
 }
 
 /// Both phases for a delete, whose object is `attributes.old`.
 pub(crate) async fn delete(attributes: &Attributes<'_>) -> Result<(), Status> {
-    namespace_lifecycle::on_delete(attributes)?;
-    node_restriction::admit(attributes, None)?;
-    webhooks::mutating::admit(attributes, None).await?;
-    policies::validate(attributes, None).await?;
-    webhooks::validating::validate(attributes, None).await
+    let mut laps = Laps::new(attributes, Step::Admit);
+    laps.end(Plugin::NamespaceLifecycle, namespace_lifecycle::on_delete(attributes))?;
+    laps.end(Plugin::NodeRestriction, node_restriction::admit(attributes, None))?;
+    laps.end(Plugin::MutatingAdmissionWebhook, webhooks::mutating::admit(attributes, None).await)?;
+    drop(laps);
+    let mut laps = Laps::new(attributes, Step::Validate);
+    laps.end(Plugin::ValidatingAdmissionPolicy, policies::validate(attributes, None).await)?;
+    laps.end(Plugin::ValidatingAdmissionWebhook, webhooks::validating::validate(attributes, None).await)
 }
 
 /// Both phases for something that is answered and not stored: a binding, an eviction, a stream's options.

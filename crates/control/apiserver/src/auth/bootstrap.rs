@@ -1,17 +1,20 @@
-//! The roles and bindings that every cluster starts with, read from `data/bootstrap-policy.txt`.
+//! The roles and bindings that every cluster starts with, read from `data/bootstrap-policy.txt` and
+//! `data/controller-policy.txt`.
 
 use serde_json::{Map, Value, json};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 const POLICY: &str = include_str!("../../data/bootstrap-policy.txt");
+const CONTROLLERS: &str = include_str!("../../data/controller-policy.txt");
+/// What nearly every controller may: say what it does.
+const EVENTS: &str = "create patch update | core events.k8s.io | events";
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 5] = ["create", "delete", "deletecollection", "patch", "update"];
 
-/// Returns the roles and their bindings, in the order of the file.
+/// Returns the roles and their bindings, in the order of the files.
 pub fn documents() -> Vec<Value> {
     let mut documents: Vec<Value> = Vec::new();
-    let lines = POLICY.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
-    for line in lines {
+    for line in lines(POLICY) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match (words.as_slice(), documents.last_mut()) {
             (["role", place, label @ ..], _) => documents.push(role(place, label.last().copied())),
@@ -25,6 +28,33 @@ pub fn documents() -> Vec<Value> {
         }
     }
     documents
+}
+
+/// Returns the roles of controllers, each bound to the account of its name.
+pub fn of_controllers() -> Vec<Value> {
+    let (mut roles, mut bindings): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    for line in lines(CONTROLLERS) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match (words.as_slice(), roles.last_mut()) {
+            (["controller", name], _) => {
+                let place = format!("system:controller:{name}");
+                let mut binding = binding(&place, &place);
+                push(&mut binding, "subjects", [subject("account", &format!("kube-system/{name}"))]);
+                roles.push(role(&place, None));
+                bindings.push(binding);
+            }
+            (["events"], Some(role)) => push(role, "rules", [rule(EVENTS)]),
+            (_, Some(role)) => push(role, "rules", [rule(line)]),
+            (_, None) => unreachable!("the file begins with a controller"),
+        }
+    }
+    roles.append(&mut bindings);
+    roles
+}
+
+/// Returns the lines that say something.
+fn lines(text: &'static str) -> impl Iterator<Item = &'static str> {
+    text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'))
 }
 
 fn object(kind: &str, place: &str) -> Value {
@@ -123,7 +153,8 @@ mod tests {
     use crate::auth::{Attributes, Policy, User};
 
     fn of_kind<K: DeserializeOwned>(kind: &str) -> Vec<K> {
-        let documents = documents().into_iter().filter(|document| document["kind"] == kind);
+        let all = documents().into_iter().chain(of_controllers());
+        let documents = all.filter(|document| document["kind"] == kind);
         documents.map(|document| serde_json::from_value(document).expect("typed")).collect()
     }
 
@@ -233,5 +264,24 @@ mod tests {
         assert!(
             !may(manager, "create", RBAC, "clusterrolebindings", "") && !may(manager, "impersonate", "", "users", "")
         );
+    }
+
+    #[test]
+    fn the_account_of_a_controller_may_do_its_work_and_no_more() {
+        let (roles, bindings) = split();
+        let policy = Policy::new(&[], &[], &roles, &bindings);
+        let may = |controller: &str, verb, group, resource, subresource| {
+            let user = format!("system:serviceaccount:kube-system:{controller}");
+            let attributes = Attributes { verb, group, resource, subresource, namespace: "d", ..Attributes::default() };
+            policy.allows(&User::known(user, [""; 0]), &attributes).is_some()
+        };
+        assert!(may("deployment-controller", "create", "apps", "replicasets", ""));
+        assert!(may("deployment-controller", "create", "events.k8s.io", "events", ""));
+        assert!(!may("deployment-controller", "create", "", "pods", ""));
+        assert!(may("horizontal-pod-autoscaler", "update", "apps", "deployments", "scale"));
+        assert!(!may("horizontal-pod-autoscaler", "update", "apps", "deployments", ""));
+        assert!(may("generic-garbage-collector", "delete", "example.com", "widgets", ""));
+        assert!(!may("pod-garbage-collector", "create", "", "events", ""), "one of the few that say nothing");
+        assert_eq!(of_controllers().len() % 2, 0, "a role and a binding for each");
     }
 }

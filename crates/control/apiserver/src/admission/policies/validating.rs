@@ -11,7 +11,7 @@ use wkube_api::{Object, Status};
 
 use super::known::{Binding, Bound};
 use super::{Input, params};
-use crate::admission::{Attributes, rules};
+use crate::admission::{Attributes, metrics, rules};
 
 /// How long the value of an audit annotation may be (`maxAuditAnnotationValueLength`).
 const ANNOTATION_MAX: usize = 10 * 1024;
@@ -137,11 +137,17 @@ impl Judging<'_, '_> {
         };
         for decision in decisions {
             match decision {
-                Decision::Deny { place, message, reason } => self.act(binding, place, &message, &reason),
+                Decision::Deny { place, message, reason } => {
+                    self.count(binding, None);
+                    self.act(binding, place, &message, &reason);
+                }
                 Decision::Failed { place, message } if !self.bound.fails_open => {
+                    self.count(binding, Some(&message));
                     self.act(binding, place, &message, "Invalid");
                 }
-                Decision::Failed { .. } => {}
+                Decision::Failed { message, .. } => {
+                    metrics::policy(&self.bound.name, &binding.name, Some(&message), "allow");
+                }
             }
         }
         for (key, value) in annotations {
@@ -157,6 +163,13 @@ impl Judging<'_, '_> {
                 Err(why) if !self.bound.fails_open => self.refuse(Some(binding), &why, "Invalid"),
                 Err(_) => {}
             }
+        }
+    }
+
+    /// Counts each of the binding's actions on a decision; `failure` is why there is none.
+    fn count(&self, binding: &Binding, failure: Option<&str>) {
+        for action in &binding.actions {
+            metrics::policy(&self.bound.name, &binding.name, failure, &action.to_lowercase());
         }
     }
 

@@ -1,5 +1,7 @@
 //! Asks one webhook.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use tracing::warn;
 use wkube_api::{Object, Resource, Status};
@@ -7,6 +9,7 @@ use wkube_api::{Object, Resource, Status};
 use super::hook::Hook;
 use super::review::{self, Phase, Shown, Verdict};
 use crate::admission::Attributes;
+use crate::admission::metrics::{self, Called};
 use crate::registry::view;
 use crate::webhook::{CallError, Post};
 
@@ -21,13 +24,31 @@ pub(super) enum No {
     Refused(Status),
 }
 
-/// Asks a webhook, and passes on what it has to say to the client and the audit log.
+/// Asks a webhook, and counts how that went.
 pub(super) async fn ask(
     attributes: &Attributes<'_>,
     hook: &Hook,
     shown: &Shown<'_>,
     phase: Phase,
 ) -> Result<Verdict, No> {
+    let began = Instant::now();
+    let said = answer(attributes, hook, shown, phase).await;
+    let called = match &said {
+        Ok(_) => Called::Allowed,
+        Err(No::Refused(status)) => Called::Refused(status.code),
+        Err(No::Failed(_)) if hook.fails_open => Called::FailedOpen,
+        Err(No::Failed(_)) => Called::FailedClosed,
+    };
+    let kind = match phase {
+        Phase::Mutating => "admit",
+        Phase::Validating => "validating",
+    };
+    metrics::webhook(&hook.name, kind, attributes.operation, called, began.elapsed());
+    said
+}
+
+/// Passes on what a webhook has to say to the client and the audit log.
+async fn answer(attributes: &Attributes<'_>, hook: &Hook, shown: &Shown<'_>, phase: Phase) -> Result<Verdict, No> {
     if attributes.dry_run && !hook.allows_dry_run {
         return Err(No::Refused(review::no_dry_run(&hook.name)));
     }
