@@ -159,7 +159,10 @@ fn endpoints_of(slice: &EndpointSlice, port_name: &str) -> Vec<Endpoint> {
             address: endpoint.addresses.first()?.parse().ok()?,
             port,
             node: endpoint.node_name.as_deref().map(Arc::from),
-            pod: target.and_then(|target| Some(ObjectKey::new(namespace, target.name.clone()?))),
+            pod: target
+                .and_then(|target| target.name.clone())
+                .filter(|name| is_name(name))
+                .map(|name| ObjectKey::new(namespace, name)),
             is_ready,
             is_serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(is_ready),
             is_terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
@@ -168,9 +171,16 @@ fn endpoints_of(slice: &EndpointSlice, port_name: &str) -> Vec<Endpoint> {
     endpoints.collect()
 }
 
+/// Whether a pod can have this name. It becomes part of a URL that is asked with the gateway's rights, and whoever writes a
+/// slice by hand may put anything there: `p/exec?command=sh` must not be a pod.
+fn is_name(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
+    !name.is_empty() && name.chars().all(is_plain) && !name.starts_with('.')
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
-    use k8s_openapi::api::core::v1::{ServicePort, ServiceSpec};
+    use k8s_openapi::api::core::v1::{ObjectReference, ServicePort, ServiceSpec};
     use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointConditions, EndpointPort};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -225,6 +235,20 @@ pub(crate) mod tests {
         assert!(!http.endpoints[1].is_ready && !http.endpoints[1].is_serving);
         assert!(route.port(81).expect("port 81").endpoints.is_empty());
         assert_eq!(route.selector, "app=web");
+    }
+
+    #[test]
+    fn only_what_can_be_a_pod_is_asked_as_one() {
+        let pod_of = |name: &str| {
+            let mut slice = slice("", 80, &[("10.42.0.2", true)]);
+            let reference = ObjectReference { kind: Some("Pod".into()), name: Some(name.into()), ..Default::default() };
+            slice.endpoints.as_mut().expect("endpoints")[0].target_ref = Some(reference);
+            endpoints_of(&slice, "")[0].pod.clone()
+        };
+        assert_eq!(pod_of("web-1.a"), Some(ObjectKey::new("default", "web-1.a")));
+        for name in ["p/exec?command=sh&x=", "..", "p?x=", "p:1", "P", ""] {
+            assert_eq!(pod_of(name), None, "{name}");
+        }
     }
 
     #[test]

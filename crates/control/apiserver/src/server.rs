@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::metrics_api::MetricsApi;
 use crate::oci_registry::{OciRegistry, Scheme};
 use crate::openapi::Documents;
+use crate::reach::Outside;
 use crate::registry::{Registry, StoredObjects};
 use crate::role_aggregation;
 use crate::service::InProcess;
@@ -172,7 +173,7 @@ impl ApiServer {
             advertised: bootstrap::reachable(address).to_string(),
             images: images.clone().map(Images::new),
             audit,
-            ..assemble(store, keys, static_tokens, clock, rng, tasks)
+            ..assemble(store, keys, static_tokens, clock, rng, tasks, Outside::Elsewhere)
         });
         api.apiservices.identify(front_proxy.identity);
         bootstrap::run(&api.registry, Addresses { api: address, registry: registry_address })
@@ -203,7 +204,8 @@ impl ApiServer {
     /// Starts a server without network and files, for tests and simulations.
     pub async fn in_memory(store: Arc<dyn Store>, clock: Clock, rng: Rng, tasks: &Tasks) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], 6443));
-        let api = Arc::new(assemble(store, Keys::ephemeral(), StaticTokens::default(), clock, rng, tasks));
+        let api =
+            Arc::new(assemble(store, Keys::ephemeral(), StaticTokens::default(), clock, rng, tasks, Outside::Here));
         let first = bootstrap::run(&api.registry, Addresses { api: address, registry: None }).await;
         first.expect("a store in memory takes the first objects");
         apiservices::publish(&api.registry, None).await.expect("a store in memory takes more objects");
@@ -269,6 +271,7 @@ fn assemble(
     clock: Clock,
     rng: Rng,
     tasks: &Tasks,
+    outside: Outside,
 ) -> Api {
     let catalog = Catalog::new(kinds::builtin().iter().cloned());
     let store = Arc::new(WatchedStore::new(store));
@@ -282,7 +285,7 @@ fn assemble(
             .with_static(static_tokens),
         began: clock.now(),
         tokens,
-        registry: Registry::new(store.clone(), catalog, &nodes, clock, rng, tasks.clone()),
+        registry: Registry::new(store.clone(), catalog, &nodes, clock, rng, tasks.clone(), outside),
         access: Access::default(),
         metrics: Metrics::default(),
         flow: FlowControl::new(limits::SEATS),

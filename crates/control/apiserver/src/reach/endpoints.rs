@@ -1,12 +1,11 @@
 //! Which endpoints of a Service may answer on one of its ports (`registry/core/service/storage/storage.go`,
 //! `ResourceLocation`, and `apiserver/pkg/util/proxy/proxy.go`). Pure.
 
-use std::net::IpAddr;
-
 use serde_json::Value;
 use wkube_api::Object;
 
 use super::Error;
+use super::outside::is_special;
 
 /// What ties an `EndpointSlice` to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -121,18 +120,9 @@ fn destination(endpoint: &Value, port: u16) -> Option<Destination> {
     is_outside(host).then(|| Destination::Outside { host: host.to_owned(), port })
 }
 
-/// Whoever may write `EndpointSlice`s must not thereby reach what listens only inside this machine
-/// (`pkg/apis/core/validation`, `ValidateNonSpecialIP`).
+/// Whether an endpoint may be dialled, as far as its text tells. A name is judged again by what it resolves to.
 fn is_outside(host: &str) -> bool {
-    match host.parse() {
-        Ok(IpAddr::V4(ip)) => !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_multicast()),
-        Ok(IpAddr::V6(ip)) => {
-            let mapped = ip.to_ipv4_mapped().is_some_and(|ip| !is_outside(&ip.to_string()));
-            !(mapped || ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast())
-        }
-        // A slice of FQDNs.
-        Err(_) => !host.eq_ignore_ascii_case("localhost"),
-    }
+    host.parse().map_or_else(|_| !host.eq_ignore_ascii_case("localhost"), |address| !is_special(address))
 }
 
 fn list<'a>(object: &'a Object, path: &[&str]) -> impl Iterator<Item = &'a Value> + use<'a> {

@@ -5,7 +5,7 @@
 //!        │ dial(Target, port)
 //!        v
 //!  Service ─ endpoints ─> a ready pod ─ its node ─> POST /portforward on the node's reverse connection
-//!                     └─> an address outside the cluster (a Service without pods) ─> TCP
+//!                     └─> an address outside the cluster (a Service without pods) ─> TCP, but never to this machine
 //! ```
 
 use std::time::Duration;
@@ -17,9 +17,11 @@ use wkube_api::{ObjectKey, Status};
 use crate::tunnel::Unreachable;
 
 mod endpoints;
+mod outside;
 mod through_nodes;
 
 pub(crate) use endpoints::{Destination, PortRef, candidates};
+pub(crate) use outside::Outside;
 pub(crate) use through_nodes::ThroughNodes;
 
 /// Bytes both ways. Dropping it closes the connection.
@@ -36,6 +38,8 @@ pub enum Target {
     Pod(ObjectKey),
     /// One of the ready endpoints of a Service, by a port of the Service.
     Service(ObjectKey),
+    /// The same, but a pod for sure: endpoints written by hand may be anybody.
+    PodsOf(ObjectKey),
 }
 
 impl Target {
@@ -90,6 +94,12 @@ pub enum Error {
     /// Neither yes nor no.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// This machine, its link or nobody in particular: nothing for the outside.
+    #[error("address not allowed: {host}")]
+    NotAllowed {
+        /// A name or an address.
+        host: String,
+    },
     /// An address outside the cluster does not answer.
     #[error("connect to {address}")]
     Connect {

@@ -13,12 +13,12 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio_util::io::{ReaderStream, StreamReader};
 use wkube_api::{Object, ObjectKey, Resource, Status};
 use wkube_base::{Rng, Tasks};
 
 use super::endpoints::{Destination, PortRef, candidates};
+use super::outside::Outside;
 use super::{Error, Reach, Stream, Target};
 use crate::catalog::Catalog;
 use crate::encoding;
@@ -46,11 +46,26 @@ struct Inner {
     pods: Arc<Resource>,
     services: Arc<Resource>,
     slices: Arc<Resource>,
+    outside: Outside,
+}
+
+/// Which endpoints of a Service are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Only {
+    Pods,
+    All,
 }
 
 impl ThroughNodes {
     /// Returns the way over `nodes` to what `caches` know.
-    pub(crate) fn new(nodes: Nodes, caches: Arc<Caches>, catalog: &Catalog, rng: Rng, tasks: &Tasks) -> Self {
+    pub(crate) fn new(
+        nodes: Nodes,
+        caches: Arc<Caches>,
+        catalog: &Catalog,
+        rng: Rng,
+        tasks: &Tasks,
+        outside: Outside,
+    ) -> Self {
         let row =
             |group, plural| catalog.find(group, "v1", plural).cloned().expect("built-in kinds are in the catalog");
         Self(Arc::new(Inner {
@@ -61,21 +76,22 @@ impl ThroughNodes {
             pods: row("", "pods"),
             services: row("", "services"),
             slices: row("discovery.k8s.io", "endpointslices"),
+            outside,
         }))
     }
 
-    async fn service(&self, key: ObjectKey, port: u16) -> Result<Box<dyn Stream>, Error> {
+    async fn service(&self, key: ObjectKey, port: u16, only: Only) -> Result<Box<dyn Stream>, Error> {
         let inner = &self.0;
         let service = self.object(&inner.services, "service", &key)?;
         let slices = inner.caches.objects(&inner.slices, &key.namespace).await;
         let mut found = candidates(&service, slices.iter().map(AsRef::as_ref), PortRef::Number(port))?;
+        found.retain(|destination| only == Only::All || matches!(destination, Destination::Pod { .. }));
+        if found.is_empty() {
+            return Err(Error::NoEndpoints(key));
+        }
         match found.swap_remove(inner.rng.below(found.len())) {
             Destination::Pod { name, port } => self.pod(ObjectKey::new(key.namespace, name), port).await,
-            Destination::Outside { host, port } => {
-                let connected = TcpStream::connect((host.as_str(), port)).await;
-                let failed = |source| Error::Connect { address: format!("{host}:{port}"), source };
-                Ok(Box::new(connected.map_err(failed)?))
-            }
+            Destination::Outside { host, port } => Ok(Box::new(inner.outside.connect(&host, port).await?)),
         }
     }
 
@@ -132,7 +148,8 @@ impl Reach for ThroughNodes {
             match target {
                 Target::Node(name) => me.node(name),
                 Target::Pod(key) => me.pod(key, port).await,
-                Target::Service(key) => me.service(key, port).await,
+                Target::Service(key) => me.service(key, port, Only::All).await,
+                Target::PodsOf(key) => me.service(key, port, Only::Pods).await,
             }
         };
         async { tokio::time::timeout(DIAL_TIMEOUT, dialling).await.unwrap_or(Err(Error::TimedOut(DIAL_TIMEOUT))) }

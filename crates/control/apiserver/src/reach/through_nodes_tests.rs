@@ -25,6 +25,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(Outside::Elsewhere).await
+    }
+
+    async fn with(outside: Outside) -> Self {
         let (tasks, store) = (Tasks::new(), Arc::new(MemoryStore::new()) as Arc<dyn Store>);
         let catalog = Catalog::new(kinds::builtin().iter().cloned());
         let nodes = Nodes::new(&tasks);
@@ -35,7 +39,7 @@ impl World {
         });
         nodes.attach("n1", near).await.unwrap();
         let caches = Arc::new(Caches::new(store.clone(), &tasks));
-        let reach = ThroughNodes::new(nodes, caches, &catalog, Rng::seeded(1), &tasks);
+        let reach = ThroughNodes::new(nodes, caches, &catalog, Rng::seeded(1), &tasks, outside);
         Self { store, catalog, reach, _tasks: tasks }
     }
 
@@ -111,7 +115,7 @@ async fn a_service_is_dialled_by_its_own_port_at_a_ready_pod() {
 
 #[tokio::test]
 async fn a_name_outside_the_cluster_is_dialled_directly() {
-    let world = World::new().await;
+    let world = World::with(Outside::Here).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let spec = json!({"type": "ExternalName", "externalName": "localhost"});
@@ -124,6 +128,28 @@ async fn a_name_outside_the_cluster_is_dialled_directly() {
     };
     let asking = async { talk(world.reach.dial(Target::service("ns", "out"), port).await.unwrap()).await };
     assert_eq!(tokio::join!(answering, asking).1, "outside: hello");
+}
+
+#[tokio::test]
+async fn no_service_leads_to_what_listens_on_this_machine() {
+    let world = World::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let spec = json!({"type": "ExternalName", "externalName": "localhost"});
+    world.put("", "services", json!({"metadata": {"name": "out"}, "spec": spec})).await;
+    let refused = world.refused(Target::service("ns", "out"), port).await;
+    assert_eq!(refused, "address not allowed: localhost");
+}
+
+#[tokio::test]
+async fn who_asks_for_pods_gets_no_endpoint_that_somebody_wrote() {
+    let world = World::with(Outside::Here).await;
+    let pods = || Target::PodsOf(ObjectKey::new("ns", "web"));
+    world.service(json!({"addresses": ["192.0.2.7"]})).await;
+    assert_eq!(world.refused(pods(), 443).await, "no endpoints available for service \"web\"");
+    world.pod("a", "n1").await;
+    world.service(json!({"addresses": ["10.0.0.1"], "targetRef": {"kind": "Pod", "name": "a"}})).await;
+    assert_eq!(talk(world.reach.dial(pods(), 443).await.unwrap()).await, "a: hello");
 }
 
 #[tokio::test]

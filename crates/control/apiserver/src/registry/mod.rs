@@ -23,7 +23,7 @@ use crate::conversion::Converter;
 use crate::definitions;
 use crate::encoding;
 use crate::limits;
-use crate::reach::{Reach, ThroughNodes};
+use crate::reach::{Outside, Reach, ThroughNodes};
 use crate::tunnel::Nodes;
 use crate::watch_cache::{Cache, Item};
 use crate::watched_store::chain;
@@ -85,9 +85,10 @@ impl Registry {
         clock: Clock,
         rng: Rng,
         tasks: Tasks,
+        outside: Outside,
     ) -> Self {
         let caches = Arc::new(Caches::new(store.clone(), &tasks));
-        let reach = ThroughNodes::new(nodes.clone(), caches.clone(), &catalog, rng.clone(), &tasks);
+        let reach = ThroughNodes::new(nodes.clone(), caches.clone(), &catalog, rng.clone(), &tasks, outside);
         let reach: Arc<dyn Reach> = Arc::new(reach);
         let services = StoredServices::new(caches.clone(), catalog.core("services").cloned());
         let webhooks = Arc::new(webhook::Client::new(reach.clone(), services));

@@ -24,7 +24,8 @@ pub(super) async fn answer(api: &Api, call: &Call, request: Request<Body>) -> Re
         _ => pod(api, call, &call.namespace, &call.name)?,
     };
     let rest = if call.rest.is_empty() { "/" } else { &call.rest };
-    let path = format!("/proxy/{}/{}/{port}{rest}", router::encode(&call.namespace), router::encode(&pod));
+    let [namespace, pod, port] = [&call.namespace, &pod, &port].map(|part| router::encode(part));
+    let path = format!("/proxy/{namespace}/{pod}/{port}{rest}");
     pass(api, &node, &path, request).await
 }
 

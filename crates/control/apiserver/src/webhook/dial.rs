@@ -7,7 +7,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
-use wkube_api::Object;
+use wkube_api::{Object, ObjectKey};
 
 use super::target::Place;
 use super::trust;
@@ -61,7 +61,13 @@ pub(super) async fn connect(
     let stream: Box<dyn Stream> = match place {
         Place::Host { host, port } => Box::new(network(host, *port).await?),
         Place::Service { namespace, name, port } => {
-            let dialled = reach.dial(reach::Target::service(namespace, name), *port).await;
+            let service = ObjectKey::new(namespace, name);
+            let target = match transport {
+                // Without a certificate it is believed because it is a pod, and its node says so.
+                Transport::Plain => reach::Target::PodsOf(service),
+                Transport::Tls => reach::Target::Service(service),
+            };
+            let dialled = reach.dial(target, *port).await;
             dialled.map_err(|error| DialError(words(&error)))?
         }
     };

@@ -25,7 +25,11 @@ impl Reach for OneService {
     fn dial(&self, target: reach::Target, _: u16) -> BoxFuture<'static, Result<Box<dyn Stream>, reach::Error>> {
         let address = self.0;
         async move {
-            if target == reach::Target::service("d", "hook") {
+            let key = match &target {
+                reach::Target::Service(key) | reach::Target::PodsOf(key) => Some(key.clone()),
+                _ => None,
+            };
+            if key == Some(ObjectKey::new("d", "hook")) {
                 let connected = tokio::net::TcpStream::connect(address).await;
                 let failed = |source| reach::Error::Connect { address: address.to_string(), source };
                 return Ok(Box::new(connected.map_err(failed)?) as Box<dyn Stream>);
