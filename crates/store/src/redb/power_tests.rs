@@ -11,6 +11,8 @@ use wkube_base::Rng;
 use super::*;
 use crate::Op;
 
+mod story;
+
 const SECTOR: usize = 512;
 
 #[derive(Debug)]
