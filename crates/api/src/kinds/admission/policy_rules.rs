@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::cel::admission::{Policy, is_name};
+use crate::kinds::admission::webhooks::check_rule;
 use crate::kinds::doc::{at, has, list, text};
+use crate::kinds::rules::{check_selector, one_of};
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
@@ -124,18 +126,29 @@ fn param_ref(reference: &Value, errors: &mut Vec<FieldError>) {
     }
 }
 
+/// What a policy or a binding is about (`validateMatchResources`).
 fn resources(constraints: &Value, path: &str, errors: &mut Vec<FieldError>) {
-    if !matches!(text(constraints, "matchPolicy"), "" | "Exact" | "Equivalent") {
-        let found = text(constraints, "matchPolicy");
-        errors.push(FieldError::not_supported(format!("{path}.matchPolicy"), found, &["Equivalent", "Exact"]));
+    errors.extend(one_of(constraints, path, "matchPolicy", &["Equivalent", "Exact"]));
+    for field in ["namespaceSelector", "objectSelector"] {
+        errors.extend(check_selector(constraints.get(field), &format!("{path}.{field}")));
     }
     for field in ["resourceRules", "excludeResourceRules"] {
         for (place, rule) in list(constraints, field).iter().enumerate() {
-            for part in ["apiGroups", "apiVersions", "resources", "operations"] {
-                if list(rule, part).is_empty() {
-                    errors.push(FieldError::required(format!("{path}.{field}[{place}].{part}"), ""));
-                }
-            }
+            let path = format!("{path}.{field}[{place}]");
+            resource_names(rule, &path, errors);
+            check_rule(rule, &path, errors);
+        }
+    }
+}
+
+/// The names that a rule is about; it is about all if it has none.
+fn resource_names(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    let mut seen = BTreeSet::new();
+    for (place, name) in list(rule, "resourceNames").iter().filter_map(Value::as_str).enumerate() {
+        let path = format!("{path}.resourceNames[{place}]");
+        errors.extend(meta::path_segment(name).iter().map(|why| FieldError::invalid(&path, name, why)));
+        if !seen.insert(name) {
+            errors.push(FieldError::duplicate(path, name));
         }
     }
 }

@@ -111,3 +111,63 @@ fn bindings_say_what_happens() {
         ]
     );
 }
+
+#[test]
+fn rules_of_a_policy_are_judged_like_those_of_a_webhook() {
+    let path = "spec.matchConstraints.resourceRules[0]";
+    for (field, value, expected) in [
+        (
+            "operations",
+            json!(["*", "CREATE"]),
+            format!(
+                "{path}.operations: Invalid value: [\"*\",\"CREATE\"]: if '*' is present, must not specify other operations"
+            ),
+        ),
+        (
+            "operations",
+            json!(["READ"]),
+            format!(
+                "{path}.operations[0]: Unsupported value: \"READ\": supported values: \"*\", \"CONNECT\", \"CREATE\", \"DELETE\", \"UPDATE\""
+            ),
+        ),
+        ("apiVersions", json!([""]), format!("{path}.apiVersions[0]: Required value")),
+        (
+            "resources",
+            json!(["pods/*", "pods/log"]),
+            format!(
+                "{path}.resources[1]: Invalid value: \"pods/log\": if 'pods/*' is present, must not specify pods/log"
+            ),
+        ),
+        ("resources", json!([]), format!("{path}.resources: Required value")),
+        (
+            "scope",
+            json!("Galaxy"),
+            format!(
+                "{path}.scope: Unsupported value: \"Galaxy\": supported values: \"*\", \"Cluster\", \"Namespaced\""
+            ),
+        ),
+        ("resourceNames", json!(["a", "a"]), format!("{path}.resourceNames[1]: Duplicate value: \"a\"")),
+        (
+            "resourceNames",
+            json!(["a/b"]),
+            format!("{path}.resourceNames[0]: Invalid value: \"a/b\": may not contain '/'"),
+        ),
+    ] {
+        let found = policy(|spec| spec["matchConstraints"]["resourceRules"][0][field] = value.clone());
+        assert_eq!(found, [expected], "{field}: {value}");
+    }
+}
+
+#[test]
+fn selectors_of_a_policy_are_selectors() {
+    let found = policy(|spec| {
+        spec["matchConstraints"]["matchPolicy"] = json!("Roughly");
+        spec["matchConstraints"]["namespaceSelector"] = json!({"matchExpressions": [{"key": "a", "operator": "Near"}]});
+    });
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("spec.matchConstraints.matchPolicy: Unsupported value: \"Roughly\""), "{found:?}");
+    assert!(
+        found[1].starts_with("spec.matchConstraints.namespaceSelector.matchExpressions[0].operator: "),
+        "{found:?}"
+    );
+}

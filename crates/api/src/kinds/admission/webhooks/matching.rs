@@ -1,4 +1,4 @@
-//! Which requests a webhook is about (`pkg/apis/admissionregistration/validation`).
+//! Which requests a webhook or a policy is about (`pkg/apis/admissionregistration/validation`).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::kinds::rules::one_of;
 use crate::status::FieldError;
 
 /// `validateRuleWithOperations`
-pub(super) fn check_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
+pub(in crate::kinds::admission) fn check_rule(rule: &Value, path: &str, errors: &mut Vec<FieldError>) {
     const OPERATIONS: [&str; 5] = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
     check_list(rule, "operations", "operations", path, errors);
     for (place, operation) in list(rule, "operations").iter().enumerate() {

@@ -19,7 +19,7 @@ use crate::object::Object;
 use crate::resource::{Column, Manners};
 use crate::status::FieldError;
 pub(in crate::kinds) use client_config::check_client_config;
-use matching::check_rule;
+pub(super) use matching::check_rule;
 
 /// `maxMatchConditions`
 const CONDITIONS_MAX: usize = 64;
