@@ -1,10 +1,13 @@
-//! Trust bundles and the certificates of pods (`certificates.k8s.io`).
+//! Requests for certificates, and trust bundles (`certificates.k8s.io`).
 
 mod pod_request;
+mod rules;
+mod signing_request;
 
 use super::print::{self, Col, Text};
 use super::simple::{Parts, Simple};
 use crate::resource::Part;
+pub(super) use signing_request::CERTIFICATE_REQUEST;
 
 /// The manners of cluster trust bundles.
 pub(super) const CLUSTER_TRUST_BUNDLE: Simple = Simple {

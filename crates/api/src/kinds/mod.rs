@@ -29,7 +29,6 @@ mod replica_set;
 mod rules;
 mod service;
 mod sets;
-mod signing_request;
 mod simple;
 mod storage;
 #[cfg(test)]
@@ -131,7 +130,7 @@ const TABLE: &[Row] = &[
     Row(AUTOSCALING_1, "HorizontalPodAutoscaler", "horizontalpodautoscalers", &["hpa"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(autoscaling::OldAutoscaler)),
     Row(BATCH, "CronJob", "cronjobs", &["cj"], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(cron_job::CronJob)),
     Row(BATCH, "Job", "jobs", &[], &["all"], NAMESPACED, KEPT, &["status"], || Arc::new(job::Job)),
-    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(signing_request::CERTIFICATE_REQUEST)),
+    Row(CERTIFICATES, "CertificateSigningRequest", "certificatesigningrequests", &["csr"], &[], CLUSTER, KEPT, &["approval", "status"], || Arc::new(certificates::CERTIFICATE_REQUEST)),
     Row(CERTIFICATES, "ClusterTrustBundle", "clustertrustbundles", &[], &[], CLUSTER, KEPT, &[], || Arc::new(certificates::CLUSTER_TRUST_BUNDLE)),
     Row(CERTIFICATES, "PodCertificateRequest", "podcertificaterequests", &[], &[], NAMESPACED, KEPT, &["status"], || Arc::new(certificates::POD_CERTIFICATE_REQUEST)),
     Row(NETWORKING, "IngressClass", "ingressclasses", &[], &[], CLUSTER, KEPT, &[], || Arc::new(networking::INGRESS_CLASS)),

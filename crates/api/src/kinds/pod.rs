@@ -2,22 +2,18 @@
 
 mod parts;
 mod print;
+mod update;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::doc::{at, child_made, children, flag, list, number, text};
+use super::doc::{at, child_made, children, flag, list};
 use super::pod_spec::{self, Owner};
 use super::print as table;
 use crate::object::Object;
 use crate::quantity::Quantity;
 use crate::resource::{Column, Manners, Part};
 use crate::status::FieldError;
-
-/// What the API says when an update touches a fixed field; clients match on its start.
-const FIXED: &str = "pod updates may not change fields other than `spec.containers[*].image`,\
-    `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing \
-    tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
 
 /// The manners of pods.
 pub(super) struct Pod;
@@ -60,7 +56,7 @@ impl Manners for Pod {
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {
         let mut errors = pod_spec::validate_pod_spec(object.at(&["spec"]), "spec", Owner::Pod);
         if let Some(old) = old {
-            errors.extend(validate_update(object, old));
+            errors.extend(update::validate(object, old));
         }
         errors
     }
@@ -138,68 +134,6 @@ fn qos_class(spec: Option<&Value>) -> &'static str {
         })
     };
     if containers.iter().all(is_exact) { "Guaranteed" } else { "Burstable" }
-}
-
-/// Returns what an update changed that is fixed (`ValidatePodUpdate`).
-fn validate_update(object: &Object, old: &Object) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let (Some(new_spec), Some(old_spec)) = (object.at(&["spec"]), old.at(&["spec"])) else { return errors };
-    let deadline = |spec: &Value| spec.get("activeDeadlineSeconds").and_then(Value::as_i64);
-    match (deadline(new_spec), deadline(old_spec)) {
-        (None, Some(_)) => errors.push(FieldError::invalid(
-            "spec.activeDeadlineSeconds",
-            Value::Null,
-            "must not update from a positive integer to nil value",
-        )),
-        (Some(new), Some(old)) if new > old => {
-            errors.push(FieldError::invalid(
-                "spec.activeDeadlineSeconds",
-                new,
-                "must be less than or equal to previous value",
-            ));
-        }
-        _ => {}
-    }
-    let lost =
-        list(old_spec, "tolerations").iter().any(|toleration| !list(new_spec, "tolerations").contains(toleration));
-    if lost {
-        let detail = "existing toleration can not be modified except its tolerationSeconds";
-        errors.push(FieldError::forbidden("spec.tolerations", detail));
-    }
-    if fixed_part(new_spec, old_spec) != fixed_part(old_spec, old_spec) {
-        errors.push(FieldError::forbidden("spec", FIXED));
-    }
-    errors
-}
-
-/// Returns a spec with everything that may change taken out; what only other endpoints change is taken from `old`.
-fn fixed_part(spec: &Value, old: &Value) -> Value {
-    let Some(mut fixed) = spec.as_object().cloned() else { return Value::Null };
-    for field in ["activeDeadlineSeconds", "tolerations", "schedulingGates"] {
-        fixed.remove(field);
-    }
-    for containers in ["containers", "initContainers"] {
-        for container in children(&mut fixed, containers) {
-            container.remove("image");
-        }
-    }
-    let (new_grace, old_grace) =
-        (number(spec, "terminationGracePeriodSeconds"), number(old, "terminationGracePeriodSeconds"));
-    if old_grace < 0 && new_grace == 1 {
-        fixed.insert("terminationGracePeriodSeconds".to_owned(), old_grace.into());
-    }
-    if !list(old, "schedulingGates").is_empty() {
-        // A pod that is held back may still be narrowed down.
-        fixed.remove("nodeSelector");
-        fixed.remove("affinity");
-    }
-    // An empty value that one side leaves out is no change.
-    fixed.retain(|_, value| !value.is_null());
-    let empty = text(spec, "hostname").is_empty();
-    if empty {
-        fixed.remove("hostname");
-    }
-    Value::Object(fixed)
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(super) struct Simple {
     pub(super) cells: fn(&Object, Timestamp) -> Vec<Value>,
     /// Fills in what the user left out of the whole document.
     pub(super) default: fn(&mut Doc),
+    /// Carries over what an update must not change.
+    pub(super) prepare_update: fn(&mut Object, &Object),
     /// Returns what is wrong with the document.
     pub(super) validate: fn(&Object, Option<&Object>) -> Vec<FieldError>,
     /// Which writes the status and the generation know.
@@ -51,6 +53,7 @@ impl Simple {
         columns: &[print::NAME, print::AGE],
         cells: |object, now| vec![object.name().into(), print::age(object, now)],
         default: |_| {},
+        prepare_update: |_, _| {},
         validate: |_, _| Vec::new(),
         parts: Parts::Data,
         field: |_, _| None,
@@ -71,6 +74,10 @@ impl Manners for Simple {
             // Some kinds start with a phase (`PersistentVolumeClaim`); it is one of their defaults.
             (self.default)(&mut object.0);
         }
+    }
+
+    fn prepare_update(&self, object: &mut Object, old: &Object) {
+        (self.prepare_update)(object, old);
     }
 
     fn validate(&self, object: &Object, old: Option<&Object>) -> Vec<FieldError> {

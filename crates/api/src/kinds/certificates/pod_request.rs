@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::rules::check_signer;
 use crate::kinds::doc::{Doc, child_made, fill, has, list, number, text};
 use crate::meta;
 use crate::object::Object;
@@ -41,12 +42,7 @@ pub(super) fn validate(object: &Object, old: Option<&Object>) -> Vec<FieldError>
     }
     let mut errors = Vec::new();
     let signer = text(spec, "signerName");
-    if signer.is_empty() {
-        errors.push(FieldError::required("spec.signerName", ""));
-    } else if signer.split('/').count() != 2 {
-        let why = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
-        errors.push(FieldError::invalid("spec.signerName", signer, why));
-    }
+    errors.extend(check_signer(signer, "spec.signerName"));
     for who in ["pod", "serviceAccount", "node"] {
         let (name, uid) = (text(spec, &format!("{who}Name")), text(spec, &format!("{who}UID")));
         let problems = meta::dns1123_subdomain(name);

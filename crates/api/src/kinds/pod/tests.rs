@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "literals read better without a reference")]
 
+use super::update::FIXED;
 use super::*;
 use crate::kinds::testing::{check_errors, object};
 

@@ -3,9 +3,10 @@
 
 use serde_json::Value;
 
-use super::doc::{list, text};
-use super::print::{self, Col, Text};
-use super::simple::{Parts, Simple};
+use super::rules;
+use crate::kinds::doc::{list, text};
+use crate::kinds::print::{self, Col, Text};
+use crate::kinds::simple::{Parts, Simple};
 use crate::meta::NameRule;
 use crate::object::Object;
 use crate::resource::Part;
@@ -16,7 +17,7 @@ const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const CONDITIONS: &str = "status.conditions";
 
 /// The manners of certificate signing requests.
-pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
+pub(in crate::kinds) const CERTIFICATE_REQUEST: Simple = Simple {
     columns: &[
         print::NAME,
         print::AGE,
@@ -38,6 +39,8 @@ pub(super) const CERTIFICATE_REQUEST: Simple = Simple {
         ]
     },
     parts: Parts::StatusOnly,
+    prepare_update: |new, old| restore(new, old, "spec"),
+    validate: |object, old| if old.is_none() { rules::validate_request(object) } else { Vec::new() },
     names: NameRule::PathSegment,
     part,
     field: |object, path| (path == "spec.signerName").then(|| object.str_at(&["spec", "signerName"]).to_owned()),
@@ -91,7 +94,13 @@ impl Part for Issuing {
         let mut errors = validate(new, old);
         let (now, before) = (new.str_at(&["status", "certificate"]), old.str_at(&["status", "certificate"]));
         if !before.is_empty() && now != before {
-            errors.push(FieldError::forbidden("status.certificate", "updates may not modify a set certificate"));
+            errors.push(FieldError::forbidden(
+                "status.certificate",
+                "updates may not modify existing certificate content",
+            ));
+        }
+        if now != before {
+            errors.extend(rules::check_certificate(now));
         }
         errors
     }
@@ -115,8 +124,12 @@ fn validate(new: &Object, old: &Object) -> Vec<FieldError> {
         if kind.is_empty() {
             errors.push(FieldError::required(format!("{path}.type"), ""));
         }
-        if matches!(kind, "Approved" | "Denied" | "Failed") && status != "True" {
-            errors.push(FieldError::not_supported(format!("{path}.status"), status, &["True"]));
+        let allowed: &[&str] =
+            if matches!(kind, "Approved" | "Denied" | "Failed") { &["True"] } else { &["False", "True", "Unknown"] };
+        if status.is_empty() {
+            errors.push(FieldError::required(format!("{path}.status"), ""));
+        } else if !allowed.contains(&status) {
+            errors.push(FieldError::not_supported(format!("{path}.status"), status, allowed));
         }
         let other = DECISIONS.iter().find(|other| DECISIONS.contains(&kind) && **other != kind);
         if other.is_some_and(|other| has(&now[..index], other)) {
@@ -200,7 +213,10 @@ mod tests {
         let new = json!({"conditions": [denied], "certificate": "eA=="});
         let (new, errors) = changed("status", new, json!({"conditions": [approved()]}));
         assert_eq!(new.at(&["status"]), Some(&json!({"conditions": [approved()], "certificate": "eA=="})));
-        assert!(errors.is_empty());
+        let told = "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block";
+        assert_eq!(errors, [told]);
+        let (_, errors) = changed("status", json!({"certificate": "eA=="}), json!({"certificate": "eQ=="}));
+        assert_eq!(errors[0], "status.certificate: Forbidden: updates may not modify existing certificate content");
     }
 
     #[test]
@@ -218,6 +234,14 @@ mod tests {
         let (_, errors) =
             changed("approval", json!({"conditions": [{"type": "Approved", "status": "False"}]}), json!({}));
         assert_eq!(errors, ["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""]);
+    }
+
+    #[test]
+    fn what_was_asked_for_stays() {
+        let (mut new, old) = (request(json!({})), request(json!({})));
+        new.set(&["spec", "signerName"], "y.io/t");
+        CERTIFICATE_REQUEST.prepare_update(&mut new, &old);
+        assert_eq!(new, old);
     }
 
     #[test]
