@@ -16,6 +16,7 @@ use tower::{BoxError, ServiceExt as _};
 use wkube_api::Status;
 
 use crate::barrier::Writes;
+use crate::election::Term;
 use crate::error::Error;
 use crate::kind::{KindName, Revision};
 use crate::metrics;
@@ -47,6 +48,7 @@ pub struct Client {
     user_agent: HeaderValue,
     timeout: Duration,
     writes: Option<Arc<Writes>>,
+    term: Option<Term>,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -76,6 +78,7 @@ impl Client {
             user_agent: USER_AGENT_DEFAULT,
             timeout: TIMEOUT,
             writes: None,
+            term: None,
             in_flight: Arc::default(),
         }
     }
@@ -98,6 +101,19 @@ impl Client {
     #[must_use]
     pub fn recording(&self, writes: &Arc<Writes>) -> Self {
         Self { writes: Some(Arc::clone(writes)), ..self.clone() }
+    }
+
+    /// Returns the same client for a leader: what it writes after its term is refused, and ends the term.
+    #[must_use]
+    pub fn in_term(&self, term: &Term) -> Self {
+        let marking = term.clone();
+        let mark = move |mut request: Request<RequestBody>| {
+            marking.mark(request.headers_mut());
+            request
+        };
+        // Around the service, so that there is no way past it.
+        let service = BoxCloneSyncService::new(self.service.clone().map_request(mark));
+        Self { service, term: Some(term.clone()), ..self.clone() }
     }
 
     /// Returns a `kube` client over the same service, for those who need its protocols. It starts a task.
@@ -137,7 +153,11 @@ impl Client {
         let code = response.status();
         let body = tokio::time::timeout(self.timeout, start_of(response.into_body(), ERROR_BODY_BYTES_MAX)).await;
         let body = body.map_err(|_| Error::Timeout(self.timeout))??;
-        Err(Error::Api(Box::new(status_of(code, &body))))
+        let status = status_of(code, &body);
+        if let Some(term) = &self.term {
+            term.note(&status);
+        }
+        Err(Error::Api(Box::new(status)))
     }
 
     /// Sends a request and returns the whole body of a successful answer.

@@ -50,15 +50,7 @@ impl Control {
         let (clock, rng) = (options.clock.clone(), options.rng.split());
         let server = ApiServer::start(options, tasks).await?;
         let components = tasks.child();
-        let candidate = Candidate {
-            client: client_as(&server, "system:kube-controller-manager", &NO_GROUPS),
-            lease: ObjectKey::new("kube-system", LEASE),
-            identity,
-            clock: clock.clone(),
-            rng: rng.split(),
-        };
-        let elected = server.clone();
-        candidate.run(&components, move |term| start_components(&elected, &clock, &rng.split(), term));
+        elect(&server, identity, &clock, &rng, &components);
         Ok(Self { server, components })
     }
 
@@ -81,6 +73,23 @@ impl Control {
     pub fn stop_components(&self) {
         self.components.cancel();
     }
+}
+
+/// Starts the scheduler and the controllers on an API server of this process whenever it is elected. What they write
+/// after their term, because they were paused say, is refused.
+pub fn elect(server: &ApiServer, identity: String, clock: &Clock, rng: &Rng, tasks: &Tasks) {
+    let candidate = Candidate {
+        client: client_as(server, "system:kube-controller-manager", &NO_GROUPS),
+        lease: ObjectKey::new("kube-system", LEASE),
+        identity,
+        clock: clock.clone(),
+        rng: rng.split(),
+    };
+    let (server, clock, rng) = (server.clone(), clock.clone(), rng.split());
+    candidate.run(tasks, move |term, tasks| {
+        let connect = |user| Client::new(server.in_process(user)).in_term(term);
+        start_components_through(&server, &connect, &clock, &rng.split(), tasks);
+    });
 }
 
 /// Starts the scheduler and the controllers on an API server of this process.

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! campaign ──lease is free──> lead: `start` on tasks of this term ──not renewed in time──> stop them ──> campaign
+//!                                                                  └─a write was fenced─┘
 //! ```
+//! A leader that was paused does not know that its term is over. Its writes are tied to the term (`Client::in_term`), so
+//! that the server refuses them.
 
 mod plan;
+mod term;
 
 use std::time::Duration;
 
@@ -18,12 +22,22 @@ use wkube_base::{Clock, Rng, Tasks};
 use crate::api::Api;
 use crate::client::Client;
 use crate::error::Error;
-use plan::Observed;
+use plan::{Claim, Observed};
+
+pub use self::term::Term;
 
 /// How long what the leader runs may take to stop. It is told before the lease runs out.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// Giving up the lease on the way out is a courtesy, not worth a long wait.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+
+/// A term, and what runs in it.
+struct Leading {
+    term: Term,
+    tasks: Tasks,
+    /// When the last renewal that succeeded was asked for.
+    renewed: Instant,
+}
 
 /// A candidate for one Lease.
 pub struct Candidate {
@@ -40,81 +54,95 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Campaigns until `tasks` stop; whenever elected, calls `start` with tasks that stop when the term ends.
-    pub fn run(self, tasks: &Tasks, start: impl Fn(&Tasks) + Send + Sync + 'static) {
+    /// Campaigns until `tasks` stop; whenever elected, calls `start` with the term and tasks that stop when it ends.
+    pub fn run(self, tasks: &Tasks, start: impl Fn(&Term, &Tasks) + Send + Sync + 'static) {
         let owner = tasks.clone();
         tasks.spawn_to_end("leader-election", async move { self.campaign(&owner, &start).await });
     }
 
-    async fn campaign(&self, owner: &Tasks, start: &(impl Fn(&Tasks) + Send + Sync)) {
+    async fn campaign(&self, owner: &Tasks, start: &(impl Fn(&Term, &Tasks) + Send + Sync)) {
         // An attempt that hangs must fail before the lease runs out.
         let leases: Api<Lease> = Api::new(&self.client.with_timeout(plan::RENEW_WITHIN / 2));
         let (began, mut observed, stopping) = (Instant::now(), Observed::default(), owner.stopping());
-        let mut term: Option<(Tasks, Instant)> = None;
+        let mut leading: Option<Leading> = None;
         loop {
             let asked = Instant::now();
             let attempt = tokio::select! {
                 () = stopping.cancelled() => break,
-                attempt = self.attempt(&leases, &mut observed, began) => attempt,
+                attempt = self.attempt(&leases, &mut observed, claim_of(leading.as_ref()), began) => attempt,
             };
-            match (attempt, &mut term) {
+            match (attempt, &mut leading) {
                 // From when it was asked for: the answer may have taken its time.
-                (Ok(true), Some((_, renewed))) => *renewed = asked,
-                (Ok(true), None) => {
-                    info!(lease = %self.lease.name, identity = self.identity, "leading");
-                    // Tasks of their own: they end with the term, and only they are waited for then.
-                    let tasks = Tasks::new();
-                    start(&tasks);
-                    term = Some((tasks, asked));
-                }
-                (Ok(false), Some(_)) => self.step_down(&mut term, "somebody else leads").await,
-                (Ok(false), None) => {}
+                (Ok(Some(_)), Some(leading)) => leading.renewed = asked,
+                (Ok(Some(claimed)), None) => leading = Some(self.lead(claimed, asked, start)),
+                (Ok(None), Some(_)) => self.step_down(&mut leading, "somebody else leads").await,
+                (Ok(None), None) => {}
                 (Err(error), _) => debug!(%error, "failed to read or write the lease"),
             }
-            if term.as_ref().is_some_and(|(_, renewed)| renewed.elapsed() >= plan::RENEW_WITHIN) {
-                self.step_down(&mut term, "the lease could not be renewed in time").await;
+            if leading.as_ref().is_some_and(|leading| leading.renewed.elapsed() >= plan::RENEW_WITHIN) {
+                self.step_down(&mut leading, "the lease could not be renewed in time").await;
             }
             // Jitter, as client-go has, so that candidates do not try in step.
             let wait = plan::RETRY.mul_f64(1.0 + self.rng.unit() * 0.2);
             tokio::select! {
                 () = stopping.cancelled() => break,
+                () = over(leading.as_ref()) => {
+                    self.step_down(&mut leading, "a write came after the term").await;
+                }
                 () = tokio::time::sleep(wait) => {}
             }
         }
-        if let Some((tasks, _)) = term {
+        if let Some(Leading { tasks, .. }) = leading {
             tasks.stop(STOP_WITHIN).await;
             // If it fails, the lease runs out by itself.
             let _ = timeout(RELEASE_WITHIN, self.release(&leases)).await;
         }
     }
 
-    async fn step_down(&self, term: &mut Option<(Tasks, Instant)>, reason: &str) {
-        if let Some((tasks, _)) = term.take() {
+    /// Begins the term of a Lease that was `claimed` at this revision.
+    fn lead(&self, claimed: u64, asked: Instant, start: &(impl Fn(&Term, &Tasks) + Send + Sync)) -> Leading {
+        info!(lease = %self.lease.name, identity = self.identity, "leading");
+        // Tasks of their own: they end with the term, and only they are waited for then.
+        let (term, tasks) = (Term::new(&self.lease, claimed), Tasks::new());
+        start(&term, &tasks);
+        Leading { term, tasks, renewed: asked }
+    }
+
+    async fn step_down(&self, leading: &mut Option<Leading>, reason: &str) {
+        if let Some(Leading { tasks, .. }) = leading.take() {
             warn!(lease = %self.lease.name, reason, "not leading any more");
             tasks.stop(STOP_WITHIN).await;
         }
     }
 
-    /// Tries to get or to keep the lease; returns whether this candidate has it.
-    async fn attempt(&self, leases: &Api<Lease>, observed: &mut Observed, began: Instant) -> Result<bool, Error> {
+    /// Tries to get or to keep the lease; returns its revision if this candidate has it.
+    async fn attempt(
+        &self,
+        leases: &Api<Lease>,
+        observed: &mut Observed,
+        claim: Claim,
+        began: Instant,
+    ) -> Result<Option<u64>, Error> {
         let current = leases.find(&self.lease).await?;
         let now = began.elapsed();
         if let Some(lease) = &current {
             observed.note(lease, now);
         }
-        let claim = plan::claim(&self.lease, current.as_ref(), observed, &self.identity, (now, self.clock.now()));
-        let Some(claim) = claim else { return Ok(false) };
+        let times = (now, self.clock.now());
+        let claimed = plan::claim(&self.lease, current.as_ref(), observed, (&self.identity, claim), times);
+        let Some(claimed) = claimed else { return Ok(None) };
         let written = match current {
-            Some(_) => leases.replace(&claim).await,
-            None => leases.create(&claim).await,
+            Some(_) => leases.replace(&claimed).await,
+            None => leases.create(&claimed).await,
         };
         match written {
             Ok(lease) => {
                 observed.note(&lease, began.elapsed());
-                Ok(true)
+                let revision = lease.metadata.resource_version.and_then(|revision| revision.parse().ok());
+                revision.map(Some).ok_or_else(|| Error::other("the lease was written without a resourceVersion"))
             }
             // Somebody was faster; the next attempt shows who.
-            Err(error) if error.is_conflict() || error.is_already_exists() => Ok(false),
+            Err(error) if error.is_conflict() || error.is_already_exists() => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -124,5 +152,18 @@ impl Candidate {
         let mine = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()) == Some(&self.identity);
         let wall: Timestamp = self.clock.now();
         if mine { leases.replace(&plan::release(lease, wall)).await.map(drop) } else { Ok(()) }
+    }
+}
+
+/// Returns what the next attempt is.
+fn claim_of(leading: Option<&Leading>) -> Claim {
+    if leading.is_some() { Claim::Renew } else { Claim::Begin }
+}
+
+/// Completes when the term is known to be over; never while there is none.
+async fn over(leading: Option<&Leading>) {
+    match leading {
+        Some(leading) => leading.term.over().await,
+        None => std::future::pending().await,
     }
 }

@@ -14,6 +14,15 @@ pub(super) const RENEW_WITHIN: Duration = Duration::from_secs(10);
 /// How often everyone tries.
 pub(super) const RETRY: Duration = Duration::from_secs(2);
 
+/// What a claim of the lease is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// The first of a term. Also where the candidate holds the lease already, say because an answer got lost.
+    Begin,
+    /// Going on to lead.
+    Renew,
+}
+
 /// What a candidate has seen. Times are the local monotonic clock's: other machines' clocks prove nothing.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -43,7 +52,7 @@ pub(super) fn claim(
     key: &ObjectKey,
     current: Option<&Lease>,
     observed: &Observed,
-    identity: &str,
+    (identity, claim): (&str, Claim),
     (now, wall): (Duration, Timestamp),
 ) -> Option<Lease> {
     let mut lease = current.cloned().unwrap_or_else(|| Lease {
@@ -59,12 +68,14 @@ pub(super) fn claim(
     if !mine && observed.holds(now) {
         return None;
     }
+    let renews = mine && claim == Claim::Renew;
     // As in client-go: the first leader is no transition, and a leader that comes back after a release is one.
     let transitions = before.lease_transitions.unwrap_or(0) + i32::from(!mine && current.is_some());
     lease.spec = Some(LeaseSpec {
         holder_identity: Some(identity.to_owned()),
         lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
-        acquire_time: if mine { before.acquire_time.clone() } else { Some(MicroTime(wall)) },
+        // A new one for each term, also of one holder: the server tells terms apart by it (`apiserver/fence.rs`).
+        acquire_time: if renews { before.acquire_time.clone() } else { Some(MicroTime(wall)) },
         renew_time: Some(MicroTime(wall)),
         lease_transitions: Some(transitions),
         ..before
@@ -94,7 +105,7 @@ mod tests {
     }
 
     fn claimed(current: Option<&Lease>, observed: &Observed, identity: &str, now: u64) -> Option<Lease> {
-        claim(&key(), current, observed, identity, (seconds(now), Timestamp::UNIX_EPOCH))
+        claim(&key(), current, observed, (identity, Claim::Renew), (seconds(now), Timestamp::UNIX_EPOCH))
     }
 
     fn spec(lease: &Lease) -> &LeaseSpec {
@@ -125,6 +136,20 @@ mod tests {
             (Some(0), &spec(&lease).acquire_time)
         );
         assert_eq!(renewed.metadata.resource_version.as_deref(), Some("7"), "only that version is replaced");
+    }
+
+    #[test]
+    fn a_term_of_the_same_holder_begins_at_another_time() {
+        let lease = held_by_a();
+        let later = Timestamp::from_second(60).expect("a time");
+        let begin = |identity| claim(&key(), Some(&lease), &Observed::default(), identity, (seconds(60), later));
+        let again = begin(("a", Claim::Begin)).expect("mine");
+        assert_eq!(
+            (spec(&again).acquire_time.as_ref(), spec(&again).lease_transitions),
+            (Some(&MicroTime(later)), Some(0))
+        );
+        let renewed = begin(("a", Claim::Renew)).expect("mine");
+        assert_eq!(spec(&renewed).acquire_time, spec(&lease).acquire_time);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use wkube_api::Resource;
+use wkube_api::{Fence, Resource};
 
 use crate::auth::{MASTERS, Policy, User};
 use crate::negotiate::Media;
@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) content_type: String,
     /// What a write asks for.
     pub(crate) options: WriteOptions,
+    /// What a leader's writes depend on; `None` for everybody else's.
+    pub(crate) fence: Option<Fence>,
     /// The roles and bindings, on a write of one of these or of a certificate request; `None` for all other calls.
     pub(crate) policy: Option<Arc<Policy>>,
     /// What the client should be told besides the answer.
@@ -58,6 +60,7 @@ impl Call {
             media: Media::default(),
             content_type: String::new(),
             options: WriteOptions { field_manager: "apiserver".to_owned(), ..WriteOptions::default() },
+            fence: None,
             policy: None,
             warnings: Mutex::default(),
             annotations: Mutex::default(),
@@ -92,6 +95,7 @@ impl Call {
             media: self.media,
             content_type: self.content_type.clone(),
             options: self.options.clone(),
+            fence: self.fence.clone(),
             policy: self.policy.clone(),
             warnings: Mutex::default(),
             annotations: Mutex::default(),

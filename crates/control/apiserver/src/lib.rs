@@ -17,6 +17,7 @@ mod definitions;
 mod discovery;
 mod encoding;
 mod event_expiry;
+mod fence;
 mod flow;
 mod follow;
 mod health;

@@ -28,7 +28,7 @@ use crate::metrics::Running;
 use crate::respond::{self, Body};
 use crate::router::{self, Query, Target, Verb};
 use crate::service::{self, header};
-use crate::{Api, sub};
+use crate::{Api, fence, sub};
 
 /// Subresources whose answers last as long as the client likes.
 const LONG_SUBRESOURCES: [&str; 6] = ["log", "proxy", "exec", "attach", "portforward", "reverse"];
@@ -214,12 +214,16 @@ async fn guarded(
         }
         Err(status) => return respond::failure(&status),
     };
+    let fence = match fence::read(request.headers(), origin, &user) {
+        Ok(fence) => fence,
+        Err(status) => return respond::failure(&status),
+    };
     let permit = match turn(api, &user, info, origin).await {
         Ok(permit) => permit,
         Err(response) => return response,
     };
     let counted = (!info.is_long()).then(|| api.metrics.in_flight(info.verb));
-    let answered = service::serve(api, user, info, request, notes).await;
+    let answered = service::serve(api, user, info, fence, request, notes).await;
     let mut response = answered.unwrap_or_else(|status| respond::failure(&status));
     drop(counted);
     if let Some(permit) = permit {

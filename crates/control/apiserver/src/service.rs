@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap};
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
-use wkube_api::{Object, Resource, Scope, Status};
+use wkube_api::{Fence, Object, Resource, Scope, Status};
 
 use crate::access::Fresh;
 use crate::admission::{certificates, escalation};
@@ -65,11 +65,12 @@ pub(crate) async fn serve(
     api: &Arc<Api>,
     user: User,
     info: &Info,
+    fence: Option<Fence>,
     request: Request<Body>,
     notes: &Notes,
 ) -> Result<Response<Body>, Status> {
     match &info.target {
-        Target::Resource(path) => resource(api, user, path.clone(), info, request, notes).await,
+        Target::Resource(path) => resource(api, user, path.clone(), (info, fence), request, notes).await,
         Target::Other => other(api, &user, info, request, notes).await,
     }
 }
@@ -79,7 +80,7 @@ async fn resource(
     api: &Arc<Api>,
     user: User,
     path: ResourcePath,
-    info: &Info,
+    (info, fence): (&Info, Option<Fence>),
     request: Request<Body>,
     notes: &Notes,
 ) -> Result<Response<Body>, Status> {
@@ -102,6 +103,7 @@ async fn resource(
         return sub::images::token(api, &user, verb);
     }
     let mut call = understand(api, user, verb, path, query, request.headers())?;
+    call.fence = fence;
     if let Some(warning) = call.resource.manners.deprecation() {
         call.warn(warning);
     }
@@ -164,6 +166,7 @@ fn understand(
         content_type: content_type.to_owned(),
         options,
         query,
+        fence: None,
         policy: None,
         warnings: Mutex::default(),
         annotations: Mutex::default(),

@@ -10,6 +10,7 @@ use super::{Registry, failed, keys, view};
 use crate::admission::{self, Reservation, claims};
 use crate::call::Call;
 use crate::definitions;
+use crate::fence;
 use crate::watch_cache::Item;
 
 /// Why nothing was written.
@@ -40,6 +41,7 @@ pub(crate) async fn put(
     };
     let mut txn = Txn { preconditions: vec![condition], ops: vec![Op::Put(key.clone(), value.clone())] };
     move_claims(&mut txn, resource, old.map(|(_, object)| object), Some(new));
+    fence::raise(&mut txn, resource, old.map(|(_, object)| object), Some(new));
     reservation.join(&mut txn);
     let modified = commit(registry, call, txn, &key).await?;
     let created = old.map_or(modified, |(entry, _)| entry.created);
@@ -60,6 +62,7 @@ pub(crate) async fn remove(
         ops: vec![Op::Delete(entry.key.clone())],
     };
     move_claims(&mut txn, &call.resource, Some(old), None);
+    fence::raise(&mut txn, &call.resource, Some(old), None);
     commit(registry, call, txn, &entry.key).await
 }
 
@@ -79,13 +82,16 @@ fn move_claims(txn: &mut Txn, resource: &Resource, old: Option<&Object>, new: Op
     txn.ops.extend(before.into_keys().filter(|key| !after.contains_key(key)).map(Op::Delete));
 }
 
-async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result<Revision, WriteError> {
+async fn commit(registry: &Registry, call: &Call, mut txn: Txn, key: &Key) -> Result<Revision, WriteError> {
+    // First, so that of several conditions that fail it is the one that is named.
+    txn.preconditions.splice(0..0, call.fence.as_ref().map(fence::condition));
     if call.options.dry_run {
-        return rehearse(registry, &txn, key);
+        return rehearse(registry, call, &txn, key);
     }
-    let committed = registry.store.commit(txn).await.map_err(|error| match error {
-        Error::Conflict { key: failed, .. } if failed == *key => WriteError::Raced,
-        Error::Conflict { key: failed, .. } => WriteError::Claimed(failed),
+    let committing =
+        if keys::is_heartbeat(key) { registry.store.commit_patiently(txn) } else { registry.store.commit(txn) };
+    let committed = committing.await.map_err(|error| match error {
+        Error::Conflict { key: failed, .. } => conflict(call, key, failed),
         other => WriteError::Failed(failed(&other)),
     });
     if committed.is_ok() && definitions::is_definition(&call.resource) {
@@ -101,7 +107,7 @@ async fn commit(registry: &Registry, call: &Call, txn: Txn, key: &Key) -> Result
 }
 
 /// Checks a transaction's conditions without writing. The revision is the object's own, zero for a create.
-fn rehearse(registry: &Registry, txn: &Txn, key: &Key) -> Result<Revision, WriteError> {
+fn rehearse(registry: &Registry, call: &Call, txn: &Txn, key: &Key) -> Result<Revision, WriteError> {
     let mut revision = Revision::default();
     for condition in &txn.preconditions {
         let (Precondition::Absent(wanted) | Precondition::Modified(wanted, _)) = condition;
@@ -109,13 +115,24 @@ fn rehearse(registry: &Registry, txn: &Txn, key: &Key) -> Result<Revision, Write
         let holds = match condition {
             Precondition::Absent(_) => found.is_none(),
             Precondition::Modified(_, modified) => {
-                revision = *modified;
+                if wanted == key {
+                    revision = *modified;
+                }
                 found.is_some_and(|entry| entry.modified == *modified)
             }
         };
         if !holds {
-            return Err(if wanted == key { WriteError::Raced } else { WriteError::Claimed(wanted.clone()) });
+            return Err(conflict(call, key, wanted.clone()));
         }
     }
     Ok(revision)
+}
+
+/// Says what a failed condition means for the write of `key`.
+fn conflict(call: &Call, key: &Key, failed: Key) -> WriteError {
+    match &call.fence {
+        Some(fence) if *fence::condition(fence).key() == failed => WriteError::Failed(fence.fenced()),
+        _ if *key == failed => WriteError::Raced,
+        _ => WriteError::Claimed(failed),
+    }
 }
