@@ -81,6 +81,11 @@ impl History {
         self.window_bytes
     }
 
+    /// Returns everything that exists, in key order.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.by_key.values().map(|entry| &**entry)
+    }
+
     pub(crate) fn get(&self, key: &str) -> Option<&Arc<Entry>> {
         self.by_key.get(key)
     }

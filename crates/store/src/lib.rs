@@ -183,7 +183,10 @@ pub enum Error {
     /// The connection to the servers behind the engine broke: it may or may not have been written.
     #[error("{0}")]
     Uncertain(Arc<dyn std::error::Error + Send + Sync>),
-    /// The engine failed: disk full, I/O error, damaged file.
+    /// There is no space for more; nothing was written. Reads and deletions go on, and so does everything once there is.
+    #[error("{0}")]
+    Full(Arc<dyn std::error::Error + Send + Sync>),
+    /// The engine failed: I/O error, damaged file. Nothing more is written before it has been opened again.
     #[error("{0}")]
     Engine(Arc<dyn std::error::Error + Send + Sync>),
 }
@@ -196,6 +199,15 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `Conflict` if a precondition does not hold.
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>>;
+
+    /// Like [`Store::commit`], for what is in no hurry, such as a node's heartbeat: it may wait half a second for others to
+    /// share a sync of the disk with. It is durable when this completes, as everything is.
+    ///
+    /// # Errors
+    /// Like `commit`.
+    fn commit_patiently(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
+        self.commit(txn)
+    }
 
     /// Returns the newest state of one key.
     fn get(&self, key: &str) -> Result<Option<Entry>, Error>;
@@ -232,6 +244,17 @@ pub trait Store: Send + Sync + 'static {
 
     /// Returns the store's state for health checks and metrics.
     fn health(&self) -> Health;
+
+    /// Returns why writes are refused, as far as is known without trying; `None` while they are taken.
+    fn refusal(&self) -> Option<Error> {
+        None
+    }
+
+    /// Completes, with the reason, once nothing can be written any more before the store has been opened again: whoever
+    /// runs it should stop. Most engines do not break.
+    fn broken(&self) -> BoxFuture<'static, Error> {
+        Box::pin(std::future::pending())
+    }
 
     /// Forgets history before `revision`; live keys stay. Later reads and watches from before it fail with `Compacted`.
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>>;

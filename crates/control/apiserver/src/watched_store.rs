@@ -44,11 +44,19 @@ impl WatchedStore {
 
     /// Returns why the store cannot be relied on; `None` if it can.
     pub(crate) fn failure(&self) -> Option<String> {
-        self.failure.lock().clone()
+        self.inner.refusal().map(|refusal| chain(&refusal)).or_else(|| self.failure.lock().clone())
+    }
+
+    /// Notes what became of a commit.
+    fn committed(&self, result: Result<Revision, Error>) -> Result<Revision, Error> {
+        if result.is_ok() {
+            *self.failure.lock() = None;
+        }
+        self.note(result)
     }
 
     fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Err(failure @ (Error::Engine(_) | Error::Closed)) = &result {
+        if let Err(failure @ (Error::Full(_) | Error::Engine(_) | Error::Closed)) = &result {
             let cause = chain(failure);
             if self.failure.lock().replace(cause.clone()).is_none() {
                 error!(cause, "the store fails; the API server is not ready");
@@ -62,14 +70,16 @@ impl Store for WatchedStore {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
         async move {
             let began = Instant::now();
-            let result = self.note(self.inner.commit(txn).await);
+            let result = self.committed(self.inner.commit(txn).await);
             self.commits.observe(began.elapsed().as_secs_f64());
-            if result.is_ok() {
-                *self.failure.lock() = None;
-            }
             result
         }
         .boxed()
+    }
+
+    // Not observed: how long it waits for others says nothing about the disk.
+    fn commit_patiently(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
+        async move { self.committed(self.inner.commit_patiently(txn).await) }.boxed()
     }
 
     fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
@@ -104,6 +114,14 @@ impl Store for WatchedStore {
 
     fn health(&self) -> Health {
         self.inner.health()
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.inner.refusal()
+    }
+
+    fn broken(&self) -> BoxFuture<'static, Error> {
+        self.inner.broken()
     }
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {

@@ -4,13 +4,25 @@
 //!  commit() --> bounded channel --> writer thread: drain, check, one durable redb commit, publish, acknowledge all
 //!  get, list, watch ------------------------------> the published snapshot in memory; never the disk, never a lock
 //! ```
+//! | the disk says | the engine |
+//! | --- | --- |
+//! | no space | lets go of its reserve, opens the file again, forgets the past; deletions only, until there is space |
+//! | anything else | writes nothing any more; whoever runs it stops, and the next start recovers from the file |
+//! | something else than was written | refuses the file at start and names what is wrong; nothing is changed |
 
+mod bytes;
+mod disk;
+mod errors;
 mod log;
+mod offline;
+mod patience;
+mod record;
+mod rewrite;
+mod space;
 mod writer;
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -18,63 +30,35 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use wkube_base::Latest;
 
 use crate::hub::Hub;
+use crate::metrics::Commits;
+use crate::retention::Retention;
 use crate::{Entry, Error, Health, Listed, Range, Revision, Store, Txn, Watch};
-use log::{Damage, Log};
+use disk::{Disk, Files, private_file, sibling};
+use errors::{io_error, open_error};
+use log::{Loaded, Log};
+use patience::{PATIENCE, WaitingRoom};
+use space::Space;
 use writer::{Request, Writer};
+
+pub use errors::OpenError;
+pub use offline::{Inspection, Lock, create_from, inspect, rewrite_file};
 
 /// Writers beyond these wait in `commit`; four full batches, so that the thread never idles while anyone waits.
 const REQUESTS_WAITING_MAX: usize = 1024;
-
-/// Why the file could not be opened. Each message says what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process holds the lock.
-    #[error("{} is used by another running wkube; stop that one, or choose another data directory", .path.display())]
-    InUse {
-        /// The store's file.
-        path: PathBuf,
-    },
-    /// The content is not what was written.
-    #[error("{} is damaged; restore a copy of it, or move it away to start with an empty cluster", .path.display())]
-    Damaged {
-        /// The store's file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        damage: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A newer wkube wrote the file.
-    #[error("{} has schema version {found}, but this wkube knows versions up to {known}; use a newer wkube", .path.display())]
-    Schema {
-        /// The store's file.
-        path: PathBuf,
-        /// The version in the file.
-        found: u64,
-        /// The newest version known.
-        known: u64,
-    },
-    /// The operating system refused.
-    #[error("could not {step} {}; check that the directory exists, is writable, and has free space", .path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What was tried, such as `create`.
-        step: &'static str,
-        /// The system's reason.
-        #[source]
-        source: io::Error,
-    },
-}
 
 /// A store in one file. Dropping it finishes the commits that were already handed in.
 #[derive(Debug)]
 pub struct RedbStore {
     hub: Arc<Hub>,
-    path: PathBuf,
+    disk: Arc<dyn Disk>,
     /// `None` once dropping has begun.
     requests: Option<mpsc::Sender<Request>>,
+    patient: Arc<WaitingRoom>,
+    condition: Arc<Latest<Option<Error>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -84,33 +68,88 @@ impl RedbStore {
     /// # Errors
     /// `InUse` while another process has it open, `Damaged` if anything in it is not as it was written.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let lock = lock(path)?;
-        if !path.try_exists().map_err(io_error(path, "open"))? {
-            create(path)?;
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(io_error(parent, "create"))?;
         }
-        Self::start(path, Log::open(path).map_err(|damage| open_error(path, damage))?, Some(lock))
+        let lock = lock(path)?;
+        let files = Files::new(path);
+        if !path.try_exists().map_err(io_error(path, "open"))? {
+            offline::create(&files, crate::history::EMPTY, [])?;
+        }
+        let bytes = files.open().map_err(io_error(path, "open"))?;
+        let (log, loaded) = Log::open(bytes).map_err(open_error(path))?;
+        Self::start(Arc::new(files), path, log, loaded, Some(lock))
     }
 
-    fn start(path: &Path, log: Log, lock: Option<File>) -> Result<Self, OpenError> {
-        let loaded = log.load().map_err(|damage| open_error(path, damage))?;
-        let hub = Hub::new(loaded.history);
+    fn start(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        log: Log,
+        loaded: Loaded,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
+        let (hub, name) = (Hub::new(loaded.history), path.display().to_string());
         // Bounded: see `REQUESTS_WAITING_MAX`.
-        let (requests, waiting) = mpsc::channel(REQUESTS_WAITING_MAX);
-        let writer = Writer::new(hub.clone(), log, loaded.obsolete, waiting, lock);
+        let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
+        let (patient, condition) = (Arc::<WaitingRoom>::default(), Arc::new(Latest::new(None)));
+        let writer = Writer {
+            hub: hub.clone(),
+            space: space_on(&*disk, &name),
+            disk: disk.clone(),
+            name,
+            log: Some(log),
+            obsolete: loaded.obsolete,
+            requests,
+            sender: sender.downgrade(),
+            patient: patient.clone(),
+            retention: Retention::default(),
+            commits: Commits::default(),
+            opened: Instant::now(),
+            copying: None,
+            rewrite_failed_at: None,
+            #[cfg(test)]
+            rewritten: Vec::new(),
+            failed: None,
+            condition: condition.clone(),
+            lock,
+        };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(io_error(path, "start the writer of"))?;
-        Ok(Self { hub, path: path.to_owned(), requests: Some(requests), writer: Mutex::new(Some(thread)) })
+        Ok(Self { hub, disk, requests: Some(sender), patient, condition, writer: Mutex::new(Some(thread)) })
     }
 
     /// Hands a request to the writer and waits for its answer. If the caller goes away meanwhile, the request is
     /// carried out all the same.
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let requests = self.requests.as_ref().ok_or(Error::Closed)?;
-        requests.send(request(reply)).await.map_err(|_| Error::Closed)?;
+        self.send(request(reply)).await?;
         answer.await.map_err(|_| Error::Closed)
+    }
+
+    async fn send(&self, request: Request) -> Result<(), Error> {
+        let requests = self.requests.as_ref().ok_or(Error::Closed)?;
+        requests.send(request).await.map_err(|_| Error::Closed)
+    }
+
+    /// Commits with others who commit anyway, or when patience is over.
+    async fn commit_with_others(&self, txn: Txn) -> Result<Revision, Error> {
+        let (reply, mut answer) = oneshot::channel();
+        match self.patient.enter(txn, reply) {
+            Err((txn, reply)) => self.send(Request::Commit { txn, reply }).await?,
+            Ok(()) => match timeout(PATIENCE, &mut answer).await {
+                Ok(answer) => return answer.map_err(|_| Error::Closed)?,
+                Err(_) => self.send(Request::Wake).await?,
+            },
+        }
+        answer.await.map_err(|_| Error::Closed)?
+    }
+
+    /// Rewrites the file without its garbage, and completes when it is in use.
+    #[cfg(test)]
+    async fn rewrite(&self) {
+        self.ask(|reply| Request::Rewrite { reply }).await.expect("open");
     }
 }
 
@@ -127,6 +166,10 @@ impl Drop for RedbStore {
 impl Store for RedbStore {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
         async move { self.ask(|reply| Request::Commit { txn, reply }).await? }.boxed()
+    }
+
+    fn commit_patiently(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
+        self.commit_with_others(txn).boxed()
     }
 
     fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
@@ -150,7 +193,20 @@ impl Store for RedbStore {
     }
 
     fn health(&self) -> Health {
-        self.hub.health(fs::metadata(&self.path).map_or(0, |metadata| metadata.len()))
+        self.hub.health(self.disk.size())
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.condition.get()
+    }
+
+    fn broken(&self) -> BoxFuture<'static, Error> {
+        let condition = self.condition.clone();
+        async move {
+            let is_broken = |condition: &Option<Error>| matches!(condition, Some(Error::Engine(_)));
+            condition.wait_for(is_broken).await.unwrap_or(Error::Closed)
+        }
+        .boxed()
     }
 
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
@@ -171,9 +227,6 @@ impl Store for RedbStore {
 
 /// Takes the lock file beside `path`. redb locks its file too, but that does not cover the moment of creation.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(io_error(parent, "create"))?;
-    }
     let lock_path = sibling(path, "lock");
     let file = private_file(&lock_path).map_err(io_error(&lock_path, "create"))?;
     match file.try_lock() {
@@ -183,54 +236,23 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// Makes a new store under another name first: power lost in the middle would leave a file that redb refuses.
-fn create(path: &Path) -> Result<(), OpenError> {
-    let building = sibling(path, "new");
-    match fs::remove_file(&building) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            return Err(OpenError::Io { path: building, step: "remove", source });
-        }
-        _ => {}
+/// Holds space back. A disk that is full already is one from the start.
+fn space_on(disk: &dyn Disk, name: &str) -> Space {
+    let reserved = disk.reserve();
+    let mut space = Space::new(reserved.is_ok());
+    if reserved.is_err_and(|error| bytes::is_full(&error)) {
+        space.ran_out(std::time::Duration::ZERO, name);
     }
-    private_file(&building).map_err(io_error(&building, "create"))?;
-    Log::create(&building).map_err(|damage| open_error(&building, damage))?;
-    fs::rename(&building, path).map_err(io_error(path, "create"))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io_error(parent, "sync"))
-}
-
-/// Opens or creates a file that only its owner may read: the store holds Secrets.
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-fn sibling(path: &Path, extension: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
-fn io_error(path: &Path, step: &'static str) -> impl FnOnce(io::Error) -> OpenError {
-    let path = path.to_owned();
-    move |source| OpenError::Io { path, step, source }
-}
-
-fn open_error(path: &Path, damage: Damage) -> OpenError {
-    let path = path.to_owned();
-    match damage {
-        Damage::InUse => OpenError::InUse { path },
-        Damage::Schema { found } => OpenError::Schema { path, found, known: log::SCHEMA },
-        Damage::Io(source) => OpenError::Io { path, step: "open", source },
-        damage => OpenError::Damaged { path, damage: Box::new(damage) },
-    }
+    space
 }
 
 #[cfg(test)]
-mod power_tests;
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod simulated;
+#[cfg(test)]
+mod story_tests;
 #[cfg(test)]
 mod tests;

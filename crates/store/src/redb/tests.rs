@@ -1,82 +1,15 @@
 //! What the contract cannot ask of every engine: reopening, damage, locks, shared commits, failing disks.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use futures::future::join_all;
 use futures::task::noop_waker;
-use parking_lot::RwLock;
-use redb::backends::InMemoryBackend;
-use redb::{Database, StorageBackend};
 use tempfile::TempDir;
-use wkube_base::Rng;
 
+use super::crash_tests::{new_store, store_on};
 use super::*;
 use crate::Op;
-
-/// A disk in memory that counts its syncs, can be held up, and can fail.
-#[derive(Debug, Default)]
-struct Disk {
-    bytes: Option<InMemoryBackend>,
-    syncs: AtomicUsize,
-    gate: RwLock<()>,
-    full: AtomicBool,
-}
-
-#[derive(Debug, Clone)]
-struct Backend(Arc<Disk>);
-
-impl Backend {
-    fn bytes(&self) -> &InMemoryBackend {
-        self.0.bytes.as_ref().expect("made by `disk`")
-    }
-
-    fn check(&self) -> Result<(), io::Error> {
-        if self.0.full.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(())
-    }
-}
-
-impl StorageBackend for Backend {
-    fn len(&self) -> Result<u64, io::Error> {
-        self.bytes().len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        self.bytes().read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.check()?;
-        self.bytes().set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), io::Error> {
-        drop(self.0.gate.read());
-        self.check()?;
-        self.0.syncs.fetch_add(1, Ordering::SeqCst);
-        self.bytes().sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.check()?;
-        self.bytes().write(offset, data)
-    }
-}
-
-fn disk() -> Arc<Disk> {
-    Arc::new(Disk { bytes: Some(InMemoryBackend::new()), ..Disk::default() })
-}
-
-fn on(disk: &Arc<Disk>) -> RedbStore {
-    let database = Database::builder().create_with_backend(Backend(disk.clone())).expect("a new database");
-    let log = Log::of(database);
-    log.initialize().expect("writable");
-    RedbStore::start(Path::new("memory"), log, None).expect("starts")
-}
 
 fn opened(directory: &TempDir) -> RedbStore {
     RedbStore::open(&directory.path().join("store")).expect("opens")
@@ -88,6 +21,10 @@ fn directory() -> TempDir {
 
 async fn put(store: &RedbStore, key: &str, value: &str) -> Revision {
     store.commit(Txn::put(key.into(), value.to_owned())).await.expect("no conditions")
+}
+
+fn records(path: &Path) -> Vec<(u64, String)> {
+    Log::open(Files::new(path).open().expect("exists")).expect("opens").0.records()
 }
 
 fn everything(store: &RedbStore, at: Option<Revision>) -> Vec<Entry> {
@@ -136,7 +73,7 @@ async fn compaction_leaves_one_record_per_live_key_also_if_it_is_cut_off() {
     store.compact(newest).await.expect("in the window");
     drop(store);
     let path = directory.path().join("store");
-    let left = Log::open(&path).expect("opens").records();
+    let left = records(&path);
     assert!((2..700).contains(&left.len()), "{} records", left.len());
     let store = opened(&directory);
     for _ in 0..3 {
@@ -146,7 +83,7 @@ async fn compaction_leaves_one_record_per_live_key_also_if_it_is_cut_off() {
     put(&store, "c", "1").await;
     let expected = [(newest.0, "a"), (newest.0 + 3, "b"), (newest.0 + 4, "c")].map(|(at, key)| (at, key.to_owned()));
     drop(store);
-    assert_eq!(Log::open(&path).expect("opens").records(), expected);
+    assert_eq!(records(&path), expected);
 }
 
 #[tokio::test]
@@ -169,7 +106,7 @@ async fn a_new_store_is_private_and_leaves_no_scaffolding() {
     let mut names: Vec<_> = fs::read_dir(directory.path()).expect("readable").flatten().collect();
     names.sort_by_key(fs::DirEntry::file_name);
     let names: Vec<_> = names.iter().map(fs::DirEntry::file_name).collect();
-    assert_eq!(names, ["store", "store.lock"]);
+    assert_eq!(names, ["store", "store.lock", "store.reserve"]);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -185,25 +122,13 @@ fn reopen_as(directory: &TempDir, bytes: &[u8]) -> Result<Vec<Entry>, OpenError>
 }
 
 #[tokio::test]
-async fn damage_is_refused_or_harmless_but_never_believed() {
+async fn damage_is_refused_with_a_name_and_advice() {
     let directory = directory();
     let store = opened(&directory);
     join_all((0..40).map(|number| put(&store, ["a", "b", "c"][number % 3], "some value"))).await;
     let truth = everything(&store, None);
     drop(store);
     let good = fs::read(directory.path().join("store")).expect("readable");
-    let rng = Rng::seeded(3);
-    for _ in 0..40 {
-        let mut bad = good.clone();
-        // Most of a new file is free space; aim at what is used.
-        let used: Vec<usize> = (0..bad.len()).filter(|at| bad[*at] != 0).collect();
-        bad[used[rng.below(used.len())]] ^= 1 << rng.below(8);
-        match reopen_as(&directory, &bad) {
-            // Free pages keep old content, where a flip does no harm.
-            Ok(found) => assert_eq!(found, truth),
-            Err(error) => assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}"),
-        }
-    }
     let mut forged = good.clone();
     for at in 0..forged.len() - 10 {
         if &forged[at..at + 10] == b"some value" {
@@ -214,19 +139,18 @@ async fn damage_is_refused_or_harmless_but_never_believed() {
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     for cut in [0, 1, 100, 4096, good.len() / 2] {
         let error = reopen_as(&directory, &good[..cut]).expect_err("truncated");
-        assert!(matches!(error, OpenError::Damaged { .. }), "cut at {cut}: {error:?}");
+        assert!(matches!(error, OpenError::Damaged { .. } | OpenError::Foreign { .. }), "cut at {cut}: {error:?}");
         assert!(error.to_string().contains("move it away"), "{error}");
     }
     let error = reopen_as(&directory, b"this has never been a database").expect_err("not a database");
-    assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
     assert_eq!(reopen_as(&directory, &good).expect("undamaged"), truth);
 }
 
 #[tokio::test]
 async fn waiting_writers_share_commits() {
-    let disk = disk();
-    let store = on(&disk);
-    let syncs_before = disk.syncs.load(Ordering::SeqCst);
+    let (disk, store) = new_store();
+    let syncs_before = disk.syncs();
     let names: Vec<String> = (0..200).map(|number| format!("k{number}")).collect();
     let mut all = pin!(join_all(names.iter().map(|name| put(&store, name, "1"))));
     let gate = disk.gate.write();
@@ -236,26 +160,111 @@ async fn waiting_writers_share_commits() {
     drop(gate);
     let revisions = all.await;
     assert_eq!(revisions.iter().max(), Some(&Revision(201)));
-    let syncs = disk.syncs.load(Ordering::SeqCst) - syncs_before;
+    let syncs = disk.syncs() - syncs_before;
     assert!(syncs <= 8, "200 commits took {syncs} syncs");
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_writes_and_keeps_reading() {
-    let disk = disk();
-    let store = on(&disk);
-    let written = put(&store, "a", "1").await;
-    disk.full.store(true, Ordering::SeqCst);
-    let error = store.commit(Txn::put("a".into(), "2")).await.expect_err("the disk is full");
-    let Error::Engine(source) = &error else { panic!("{error:?}") };
-    let kind = source.downcast_ref::<io::Error>().map(io::Error::kind);
-    assert_eq!(kind, Some(io::ErrorKind::StorageFull));
-    disk.full.store(false, Ordering::SeqCst);
-    // Nobody knows what the failed sync left behind, so only reopening helps.
-    let error = store.commit(Txn::create("b".into(), "1")).await.expect_err("failed before");
-    assert!(matches!(error, Error::Engine(_)), "{error:?}");
-    assert_eq!(store.get("a").expect("readable").expect("exists").modified, written);
-    assert_eq!(store.revision(), written);
+async fn a_patient_commit_is_durable_when_it_is_acknowledged_and_shares_a_sync() {
+    let (disk, store) = new_store();
+    let before = disk.syncs();
+    let heartbeats: Vec<String> = (0..50).map(|number| format!("lease{number}")).collect();
+    let mut patient =
+        pin!(join_all(heartbeats.iter().map(|name| store.commit_patiently(Txn::put((&**name).into(), "1")))));
+    assert!(matches!(patient.as_mut().poll(&mut Context::from_waker(&noop_waker())), Poll::Pending));
+    put(&store, "a", "1").await;
+    let acknowledged = patient.await;
+    assert!(acknowledged.iter().all(Result::is_ok), "{acknowledged:?}");
+    assert!(disk.syncs() - before <= 6, "{} syncs for 51 commits", disk.syncs() - before);
+    let alone = store.commit_patiently(Txn::put("a".into(), "2")).await.expect("patience ends");
+    assert_eq!(store.get("a").expect("readable").expect("exists").modified, alone);
+    store.close().await.expect("closes");
+    assert_eq!(store_on(&disk).expect("opens").revision(), alone);
+}
+
+#[tokio::test]
+async fn a_file_is_rewritten_while_it_is_in_use() {
+    let directory = directory();
+    let store = opened(&directory);
+    let noise: String = (0..6_000_u32)
+        .map(|n| char::from(b'!' + u8::try_from(n.wrapping_mul(2_654_435_761) >> 26).expect("six bits")))
+        .collect();
+    for round in 0..600 {
+        put(&store, &format!("k{}", round % 20), &format!("{round}{noise}")).await;
+    }
+    store.compact(Revision(store.revision().0 - 5)).await.expect("in the window");
+    let before = store.health().bytes;
+    let writes = async {
+        for round in 0..200 {
+            put(&store, &format!("l{}", round % 20), &round.to_string()).await;
+        }
+    };
+    futures::join!(store.rewrite(), writes);
+    assert!(store.health().bytes < before / 2, "{} of {before}", store.health().bytes);
+    let last = put(&store, "last", "1").await;
+    let (truth, past) = (everything(&store, None), everything(&store, Some(Revision(last.0 - 3))));
+    drop(store);
+    let store = opened(&directory);
+    assert_eq!((everything(&store, None), everything(&store, Some(Revision(last.0 - 3)))), (truth, past));
+}
+
+#[tokio::test]
+async fn an_older_store_is_upgraded_and_a_newer_one_refused_untouched() {
+    let directory = directory();
+    let store = opened(&directory);
+    put(&store, "a", "1").await;
+    drop(store);
+    let path = directory.path().join("store");
+    let pretend = |version| Log::open(Files::new(&path).open().expect("exists")).expect("opens").0.pretend(version);
+    pretend(1);
+    assert_eq!(inspect(&path, &Lock::take(&path).expect("free")).expect("readable").schema, 1);
+    assert_eq!(everything(&opened(&directory), None).len(), 1);
+    assert_eq!(inspect(&path, &Lock::take(&path).expect("free")).expect("readable").schema, log::SCHEMA);
+    pretend(99);
+    let before = fs::read(&path).expect("readable");
+    let error = RedbStore::open(&path).expect_err("newer");
+    assert!(matches!(error, OpenError::Schema { found: 99, known: log::SCHEMA, .. }), "{error:?}");
+    assert!(error.to_string().contains("use a newer wkube"), "{error}");
+    assert_eq!(fs::read(&path).expect("readable"), before);
+}
+
+#[tokio::test]
+async fn the_database_of_another_program_is_refused_untouched() {
+    let directory = directory();
+    let path = directory.path().join("store");
+    let theirs: redb::TableDefinition<'_, u64, u64> = redb::TableDefinition::new("theirs");
+    let database = redb::Database::create(&path).expect("writable");
+    let txn = database.begin_write().expect("writable");
+    txn.open_table(theirs).expect("new").insert(1, 2).expect("writable");
+    txn.commit().expect("writable");
+    drop(database);
+    let before = fs::read(&path).expect("readable");
+    let error = RedbStore::open(&path).expect_err("not ours");
+    assert!(matches!(error, OpenError::Foreign { .. }), "{error:?}");
+    assert_eq!(fs::read(&path).expect("readable"), before);
+}
+
+#[tokio::test]
+async fn looking_at_a_store_changes_nothing_and_rewriting_it_keeps_everything() {
+    let directory = directory();
+    let store = opened(&directory);
+    for round in 0..300 {
+        put(&store, ["a", "b"][round % 2], &format!("{round} ").repeat(300)).await;
+    }
+    let (truth, revision) = (everything(&store, None), store.revision());
+    drop(store);
+    let path = directory.path().join("store");
+    let before = fs::read(&path).expect("readable");
+    let lock = Lock::take(&path).expect("free");
+    assert!(matches!(Lock::take(&path), Err(OpenError::InUse { .. })));
+    let found = inspect(&path, &lock).expect("whole");
+    assert_eq!((found.health.revision, found.health.keys, &found.listed.entries), (revision, 2, &truth));
+    assert_eq!(fs::read(&path).expect("readable"), before);
+    let smaller = rewrite_file(&path, &lock).expect("whole");
+    assert!(smaller.health.bytes < found.health.bytes && smaller.records == 2, "{smaller:?}");
+    drop(lock);
+    let store = opened(&directory);
+    assert_eq!((everything(&store, None), store.revision()), (truth, revision));
 }
 
 #[tokio::test]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tracing::{debug_span, error, warn};
+use tracing::{debug_span, error, info, warn};
+use wkube_base::Latest;
 
 use crate::history::{History, Location};
 use crate::hub::Hub;
@@ -18,7 +19,11 @@ use crate::metrics::Commits;
 use crate::retention::Retention;
 use crate::{Error, Revision, Txn};
 
-use super::log::{Batch, Log};
+use super::disk::{Disk, Replacing};
+use super::log::{Batch, Damage, Failure, Loaded, Log};
+use super::patience::WaitingRoom;
+use super::rewrite::{self, Copying};
+use super::space::Space;
 
 /// A batch ends at this many requests or bytes, so that nobody waits long behind others' work.
 const BATCH_REQUESTS_MAX: usize = 256;
@@ -30,9 +35,25 @@ const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
 /// What the thread is asked to do.
 pub(super) enum Request {
-    Commit { txn: Txn, reply: oneshot::Sender<Result<Revision, Error>> },
-    Compact { revision: Revision, reply: oneshot::Sender<Result<(), Error>> },
-    Close { reply: oneshot::Sender<()> },
+    Commit {
+        txn: Txn,
+        reply: oneshot::Sender<Result<Revision, Error>>,
+    },
+    Compact {
+        revision: Revision,
+        reply: oneshot::Sender<Result<(), Error>>,
+    },
+    /// Those in the waiting room have waited long enough.
+    Wake,
+    /// A smaller file is ready, up to where it was begun.
+    Copied(Result<Log, Failure>),
+    #[cfg(test)]
+    Rewrite {
+        reply: oneshot::Sender<()>,
+    },
+    Close {
+        reply: oneshot::Sender<()>,
+    },
 }
 
 /// Answers that wait for the disk.
@@ -53,33 +74,56 @@ impl Answer {
 
 /// The thread's state.
 pub(super) struct Writer {
-    hub: Arc<Hub>,
-    log: Log,
-    obsolete: Vec<Location>,
-    requests: mpsc::Receiver<Request>,
-    retention: Retention,
-    commits: Commits,
-    opened: Instant,
+    pub(super) hub: Arc<Hub>,
+    pub(super) disk: Arc<dyn Disk>,
+    /// The file's name, for messages.
+    pub(super) name: String,
+    /// `None` once the disk has failed.
+    pub(super) log: Option<Log>,
+    pub(super) obsolete: Vec<Location>,
+    pub(super) requests: mpsc::Receiver<Request>,
+    /// For the copier, who tells when he is done. Weak: he does not keep a store open that nobody uses.
+    pub(super) sender: mpsc::WeakSender<Request>,
+    pub(super) patient: Arc<WaitingRoom>,
+    pub(super) retention: Retention,
+    pub(super) commits: Commits,
+    pub(super) opened: Instant,
+    pub(super) space: Space,
+    pub(super) copying: Option<Copying>,
+    /// How large the file was when it could not be rewritten.
+    pub(super) rewrite_failed_at: Option<u64>,
+    #[cfg(test)]
+    pub(super) rewritten: Vec<oneshot::Sender<()>>,
     /// The first failure of the disk. After a failed fsync nobody knows what is on it, so nothing more is written until
     /// the file has been opened anew; reads go on.
-    failed: Option<Error>,
-    lock: Option<File>,
+    pub(super) failed: Option<Error>,
+    /// Why nothing is written, for everyone to see.
+    pub(super) condition: Arc<Latest<Option<Error>>>,
+    pub(super) lock: Option<File>,
+}
+
+/// The disk failed. It ends up before users.
+#[derive(Debug, thiserror::Error)]
+#[error("the disk failed under {file}; nothing more is written before it has been opened again")]
+struct Broken {
+    file: String,
+    #[source]
+    source: io::Error,
+}
+
+/// What a batch of requests leads to.
+#[derive(Default)]
+struct Outcome {
+    batch: Batch,
+    answers: Vec<Answer>,
+    copied: Option<Result<Log, Failure>>,
+    close: Option<oneshot::Sender<()>>,
 }
 
 impl Writer {
-    pub(super) fn new(
-        hub: Arc<Hub>,
-        log: Log,
-        obsolete: Vec<Location>,
-        requests: mpsc::Receiver<Request>,
-        lock: Option<File>,
-    ) -> Self {
-        let (retention, commits) = (Retention::default(), Commits::default());
-        Self { hub, log, obsolete, requests, retention, commits, opened: Instant::now(), failed: None, lock }
-    }
-
     /// Serves until closed or until the store is dropped, then releases the file.
     pub(super) fn run(mut self) {
+        self.report();
         let mut close = None;
         while close.is_none()
             && let Some(first) = self.requests.blocking_recv()
@@ -87,6 +131,9 @@ impl Writer {
             let requests = self.drain(first);
             close = self.serve(requests);
         }
+        // A copier that waits to tell is not heard any more.
+        self.requests.close();
+        self.abandon_copy();
         let Self { hub, log, lock, requests, .. } = self;
         // First nobody can read, then the file is free, then whoever closed learns it.
         hub.close();
@@ -100,7 +147,9 @@ impl Writer {
 
     fn drain(&mut self, first: Request) -> Vec<Request> {
         let mut bytes = first.weight();
-        let mut requests = vec![first];
+        let mut requests: Vec<Request> =
+            self.patient.leave().into_iter().map(|(txn, reply)| Request::Commit { txn, reply }).collect();
+        requests.push(first);
         while requests.len() < BATCH_REQUESTS_MAX && bytes < BATCH_BYTES_MAX {
             let Ok(next) = self.requests.try_recv() else { break };
             bytes += next.weight();
@@ -112,34 +161,51 @@ impl Writer {
     /// Carries out one batch and answers everyone in it, also those whose conditions failed: they were judged by writes
     /// that had not happened yet. Returns who asked to close, if anyone did.
     fn serve(&mut self, requests: Vec<Request>) -> Option<oneshot::Sender<()>> {
+        self.look_for_space();
         let mut next = History::clone(&self.hub.snapshot());
         let compacted_before = next.compacted();
-        let mut batch = Batch::default();
-        let mut answers = Vec::with_capacity(requests.len());
-        let mut close = None;
+        let mut outcome = Outcome { answers: Vec::with_capacity(requests.len()), ..Outcome::default() };
         for request in requests {
-            match request {
-                Request::Commit { txn, reply } => {
-                    let result = next.apply(&txn).map(|events| batch.events.extend(events));
-                    answers.push(Answer::Commit(reply, result.map(|()| next.revision())));
-                }
-                Request::Compact { revision, reply } => {
-                    let result = next.compact(revision).map(|obsolete| self.obsolete.extend(obsolete));
-                    answers.push(Answer::Compact(reply, result));
-                }
-                Request::Close { reply } => {
-                    close = Some(reply);
-                    break;
-                }
-            }
+            self.take(request, &mut next, &mut outcome);
         }
         self.retain(&mut next);
+        let Outcome { mut batch, answers, copied, close } = outcome;
         batch.compacted = Some(next.compacted()).filter(|compacted| *compacted > compacted_before);
-        self.write(next, batch, answers.len());
+        let is_compacted = batch.compacted.is_some();
+        let failure = self.write(next, batch, answers.len());
+        self.report();
         for answer in answers {
-            answer.send(self.failed.as_ref());
+            answer.send(failure.as_ref());
+        }
+        if let Some(copied) = copied {
+            self.swap(copied);
+        }
+        if is_compacted && close.is_none() {
+            self.rewrite_if_due();
         }
         close
+    }
+
+    fn take(&mut self, request: Request, next: &mut History, outcome: &mut Outcome) {
+        match request {
+            Request::Commit { txn, reply } => {
+                let refused = self.space.refusal(&txn).map_or(Ok(()), Err);
+                let result = refused.and_then(|()| next.apply(&txn)).map(|events| outcome.batch.events.extend(events));
+                outcome.answers.push(Answer::Commit(reply, result.map(|()| next.revision())));
+            }
+            Request::Compact { revision, reply } => {
+                let result = next.compact(revision).map(|obsolete| self.forget(obsolete));
+                outcome.answers.push(Answer::Compact(reply, result));
+            }
+            Request::Wake => {}
+            Request::Copied(copied) => outcome.copied = Some(copied),
+            #[cfg(test)]
+            Request::Rewrite { reply } => {
+                self.rewritten.push(reply);
+                self.rewrite();
+            }
+            Request::Close { reply } => outcome.close = Some(reply),
+        }
     }
 
     /// Forgets what is old enough.
@@ -147,32 +213,206 @@ impl Writer {
         if let Some(revision) = self.retention.due(self.opened.elapsed(), next)
             && let Ok(obsolete) = next.compact(revision)
         {
-            self.obsolete.extend(obsolete);
+            self.forget(obsolete);
         }
     }
 
-    fn write(&mut self, next: History, mut batch: Batch, requests: usize) {
-        if self.failed.is_some() || (batch.events.is_empty() && batch.compacted.is_none()) {
-            return;
+    /// Notes records that nobody can ask for any more; they are removed with the next commits.
+    fn forget(&mut self, obsolete: Vec<Location>) {
+        if let Some(copying) = &mut self.copying {
+            copying.obsolete.extend(obsolete.iter().cloned());
+        }
+        self.obsolete.extend(obsolete);
+    }
+
+    /// Writes and publishes. Returns why nothing was written, if nothing was.
+    fn write(&mut self, next: History, mut batch: Batch, requests: usize) -> Option<Error> {
+        let (None, Some(log)) = (&self.failed, &self.log) else { return self.failed.clone() };
+        if batch.events.is_empty() && batch.compacted.is_none() {
+            return None;
         }
         let kept = self.obsolete.len().saturating_sub(SWEEP_MAX);
         batch.obsolete = self.obsolete.split_off(kept);
         let _span = debug_span!("commit", requests, revision = next.revision().0).entered();
         let began = Instant::now();
-        let written = self.log.append(&batch);
+        let written = log.append(&batch);
         let took = began.elapsed();
         if took > SLOW_COMMIT {
             warn!(?took, requests, "the store's disk is slow; this delays every write");
         }
         match written {
-            Ok(()) => {
+            Ok(removed) => {
                 self.commits.count(requests, took.as_secs_f64(), &batch.events, batch.obsolete.len());
+                self.space.removed(removed);
+                self.hub.publish(next);
+                None
+            }
+            Err(Failure::Full(cause)) => self.make_room(next.revision(), &cause),
+            Err(Failure::Broken(cause)) => Some(self.fail(cause)),
+        }
+    }
+
+    /// Writes nothing any more.
+    fn fail(&mut self, source: io::Error) -> Error {
+        error!(file = self.name, error = %source, "the store's disk failed; nothing more is written until a restart");
+        self.abandon_copy();
+        self.log = None;
+        let error = Error::Engine(Arc::new(Broken { file: self.name.clone(), source }));
+        self.failed = Some(error.clone());
+        error
+    }
+
+    fn report(&self) {
+        let why = self.failed.as_ref().or(self.space.shortage());
+        if self.condition.get().is_some() != why.is_some() || self.failed.is_some() {
+            self.condition.update(|condition| *condition = why.cloned());
+        }
+    }
+}
+
+/// A full disk.
+impl Writer {
+    /// Holds space back again, if it can.
+    fn look_for_space(&mut self) {
+        let now = self.opened.elapsed();
+        if self.failed.is_none() && self.space.is_due(now) {
+            let was_short = self.space.shortage().is_some();
+            self.space.looked(now, self.disk.reserve().is_ok());
+            if was_short && self.space.shortage().is_none() {
+                info!(file = self.name, "there is space again");
+            }
+        }
+    }
+
+    /// Goes on after a write that found no space: lets go what was held back, opens the file again, and gives up the past,
+    /// so that deletions find room. Returns why the commit to `wanted` was not written, unless it was.
+    fn make_room(&mut self, wanted: Revision, cause: &io::Error) -> Option<Error> {
+        warn!(file = self.name, error = %cause, "no space is left; the past is given up, and nothing new is taken");
+        self.abandon_copy();
+        self.disk.release();
+        let shortage = self.space.ran_out(self.opened.elapsed(), &self.name);
+        let before = self.hub.snapshot().revision();
+        if let Err(broken) = self.reopen(wanted) {
+            return Some(self.fail(broken));
+        }
+        let was_written = wanted > before && self.hub.snapshot().revision() == wanted;
+        match self.give_up_past() {
+            Ok(()) => {}
+            // Not even that: what remains is to be deleted by somebody else.
+            Err(Failure::Full(_)) => {
+                if let Err(broken) = self.reopen(wanted) {
+                    return Some(self.fail(broken));
+                }
+            }
+            Err(Failure::Broken(broken)) => return Some(self.fail(broken)),
+        }
+        // If what is left fits into what was held back, the disk gets the rest.
+        self.rewrite();
+        (!was_written).then_some(shortage)
+    }
+
+    /// Opens the file again. It has what was published, or the commit to `wanted`, too; anything else is damage.
+    fn reopen(&mut self, wanted: Revision) -> Result<(), io::Error> {
+        // Only one may have it open.
+        self.log = None;
+        let opened = self.disk.open().map_err(Damage::Io).and_then(Log::open);
+        let (log, Loaded { history, obsolete, .. }) = opened.map_err(io::Error::other)?;
+        let (found, known) = (history.revision(), self.hub.snapshot().revision());
+        if found != known && found != wanted {
+            let what = format!("the file is at revision {}, but {} was acknowledged", found.0, known.0);
+            return Err(io::Error::other(what));
+        }
+        self.hub.publish(history);
+        (self.log, self.obsolete) = (Some(log), obsolete);
+        Ok(())
+    }
+
+    fn give_up_past(&mut self) -> Result<(), Failure> {
+        let mut next = History::clone(&self.hub.snapshot());
+        let obsolete = next.compact(next.revision()).unwrap_or_default();
+        self.forget(obsolete);
+        let mut batch = Batch { compacted: Some(next.compacted()), ..Batch::default() };
+        let mut next = Some(next);
+        while let Some(log) = &self.log {
+            let kept = self.obsolete.len().saturating_sub(SWEEP_MAX);
+            batch.obsolete = self.obsolete.split_off(kept);
+            let removed = log.append(&batch)?;
+            self.space.removed(removed);
+            if let Some(next) = next.take() {
                 self.hub.publish(next);
             }
-            Err(failure) => {
-                error!(%failure, "the store's disk failed; nothing more is written until a restart");
-                self.failed = Some(engine_error(failure));
+            if self.obsolete.is_empty() {
+                break;
             }
+            batch = Batch::default();
+        }
+        Ok(())
+    }
+}
+
+/// A smaller file.
+impl Writer {
+    fn rewrite_if_due(&mut self) {
+        let history = self.hub.snapshot();
+        let needed = (history.live_bytes() + history.window_bytes()) as u64;
+        if self.failed.is_none() && rewrite::is_due(self.disk.size(), needed, self.rewrite_failed_at) {
+            self.rewrite();
+        }
+    }
+
+    fn rewrite(&mut self) {
+        if self.copying.is_some() {
+            return;
+        }
+        let sender = self.sender.clone();
+        let done = move |copied| {
+            if let Some(sender) = sender.upgrade() {
+                let _ = sender.blocking_send(Request::Copied(copied));
+            }
+        };
+        match Copying::start(&self.disk, self.hub.snapshot(), done) {
+            Ok(copying) => self.copying = Some(copying),
+            Err(error) => warn!(file = self.name, %error, "a smaller file cannot be made"),
+        }
+    }
+
+    /// Puts a copy in the file's place.
+    fn swap(&mut self, copied: Result<Log, Failure>) {
+        // It may have been given up in the meantime.
+        let Some(copying) = self.copying.take() else { return };
+        let before = self.disk.size();
+        let finished = match copied {
+            Ok(log) => copying.finish(&log, &self.hub.snapshot()).map(|obsolete| (log, obsolete)),
+            Err(failure) => Err(failure),
+        };
+        match finished.map_err(|failure| Replacing::Refused(failure.into())).and_then(|copy| {
+            self.disk.replace()?;
+            Ok(copy)
+        }) {
+            Ok((log, obsolete)) => {
+                (self.log, self.obsolete, self.rewrite_failed_at) = (Some(log), obsolete, None);
+                if self.space.shortage().is_some() {
+                    self.space.looked(self.opened.elapsed(), self.disk.reserve().is_ok());
+                }
+                info!(file = self.name, before, after = self.disk.size(), "the file was rewritten without its garbage");
+            }
+            Err(Replacing::Refused(error)) => {
+                warn!(file = self.name, %error, "the file could not be rewritten without its garbage");
+                self.disk.discard();
+                self.rewrite_failed_at = Some(before);
+            }
+            Err(Replacing::Unknown(error)) => drop(self.fail(error)),
+        }
+        self.report();
+        #[cfg(test)]
+        for reply in self.rewritten.drain(..) {
+            let _ = reply.send(());
+        }
+    }
+
+    fn abandon_copy(&mut self) {
+        if let Some(copying) = self.copying.take() {
+            copying.abandon(&*self.disk);
         }
     }
 }
@@ -181,15 +421,7 @@ impl Request {
     fn weight(&self) -> usize {
         match self {
             Self::Commit { txn, .. } => txn.weight(),
-            Self::Compact { .. } | Self::Close { .. } => 0,
+            _ => 0,
         }
-    }
-}
-
-/// Keeps the operating system's error at the surface, so that callers can tell a full disk.
-fn engine_error(failure: redb::Error) -> Error {
-    match failure {
-        redb::Error::Io(source) => Error::Engine(Arc::new(source)),
-        other => Error::Engine(Arc::new(io::Error::other(other))),
     }
 }

@@ -38,6 +38,11 @@ pub(crate) fn place<'a>(resource: &Resource, key: &'a str) -> (&'a str, &'a str)
     }
 }
 
+/// Whether a key holds a node's heartbeat (`NamespaceNodeLease`), whose writes are in no hurry.
+pub(crate) fn is_heartbeat(key: &str) -> bool {
+    key.starts_with("/registry/coordination.k8s.io/leases/kube-node-lease/")
+}
+
 /// Returns the key of an object that knows its name.
 pub(crate) fn of(resource: &Resource, document: &Object) -> Key {
     object(resource, document.namespace(), document.name())

@@ -272,7 +272,9 @@ pub(crate) fn failed(error: &Error) -> Status {
             .retry_after(limits::STORE_RETRY_SECONDS),
         // No `Retry-After`: clients take it as leave to send a write again that may have happened.
         Error::Uncertain(_) => Status::new(504, "Timeout", format!("the write may or may not have happened: {error}")),
-        Error::Engine(_) => Status::internal(&format!("the store failed: {}", chain(error))),
+        // No `Retry-After` on either: it would not help before somebody has done something.
+        Error::Full(_) => Status::new(507, "InsufficientStorage", error.to_string()),
+        Error::Engine(_) => Status::unavailable(format!("the store failed: {}", chain(error))),
     }
 }
 

@@ -29,7 +29,7 @@ struct Disk {
 impl Store for Disk {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
         if self.is_full.load(Ordering::SeqCst) {
-            let full = Error::Engine(Arc::new(io::Error::from(io::ErrorKind::StorageFull)));
+            let full = Error::Full(Arc::new(io::Error::from(io::ErrorKind::StorageFull)));
             return async move { Err(full) }.boxed();
         }
         self.inner.commit(txn)
@@ -93,8 +93,8 @@ async fn a_full_disk_fails_writes_with_its_name_and_readiness_but_not_reads() {
     let read = |path: &'static str| call(&server, Request::get(path), String::new());
     disk.is_full.store(true, Ordering::SeqCst);
     let (code, body) = write("a").await;
-    assert_eq!(code, 500);
-    assert!(body.contains("InternalError") && body.contains("the store failed: no storage space"), "{body}");
+    assert_eq!(code, 507);
+    assert!(body.contains("InsufficientStorage") && body.contains("no storage space"), "{body}");
     let (code, body) = read("/readyz").await;
     assert_eq!(code, 500);
     assert!(body.contains("[-]etcd-readiness failed: reason withheld"), "{body}");
