@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{env, probes};
-use crate::kinds::doc::{at, list, number, text};
-use crate::kinds::rules::{PORT_RANGE, PROTOCOLS, check_amount, one_of, quantity};
+use super::{env, probes, resources};
+use crate::kinds::doc::{list, number, text};
+use crate::kinds::rules::{PORT_RANGE, PROTOCOLS, one_of};
 use crate::meta;
 use crate::status::FieldError;
 
@@ -47,7 +47,7 @@ pub(super) fn validate(container: &Value, path: &str, place: Place, volumes: &BT
     errors.extend(validate_ports(list(container, "ports"), &format!("{path}.ports")));
     errors.extend(env::validate(container, path));
     errors.extend(validate_mounts(list(container, "volumeMounts"), &format!("{path}.volumeMounts"), volumes));
-    errors.extend(validate_resources(container.get("resources"), &format!("{path}.resources")));
+    errors.extend(resources::validate(container.get("resources"), &format!("{path}.resources")));
     errors.extend(probes::validate(container, path, place));
     errors
 }
@@ -154,32 +154,4 @@ fn validate_mounts(mounts: &[Value], path: &str, volumes: &BTreeSet<&str>) -> Ve
         }
     }
     errors
-}
-
-fn validate_resources(resources: Option<&Value>, path: &str) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let Some(resources) = resources else { return errors };
-    for list in ["limits", "requests"] {
-        for (name, value) in resources.get(list).and_then(Value::as_object).into_iter().flatten() {
-            let path = format!("{path}.{list}[{name}]");
-            if !is_container_resource(name) {
-                let detail = "must be a standard resource type or fully qualified";
-                errors.push(FieldError::invalid(&path, name.as_str(), detail));
-            }
-            errors.extend(check_amount(value, &path));
-        }
-    }
-    for (name, request) in resources.get("requests").and_then(Value::as_object).into_iter().flatten() {
-        let limit = at(resources, "limits").and_then(|limits| limits.get(name)).and_then(quantity);
-        let (Some(request), Some(limit)) = (quantity(request), limit) else { continue };
-        if request > limit {
-            let detail = format!("must be less than or equal to {name} limit of {limit}");
-            errors.push(FieldError::invalid(format!("{path}.requests"), request.to_string(), &detail));
-        }
-    }
-    errors
-}
-
-fn is_container_resource(name: &str) -> bool {
-    matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-") || name.contains('/')
 }

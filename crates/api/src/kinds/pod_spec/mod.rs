@@ -6,6 +6,7 @@ mod defaults;
 mod env;
 mod extras;
 mod probes;
+mod resources;
 mod security;
 mod spread;
 mod validate;
@@ -14,6 +15,7 @@ mod volumes;
 pub(super) use affinity::check_node_selector;
 pub(super) use container::port_name;
 pub(super) use defaults::{default_pod_spec, requests_from_limits};
+pub(super) use resources::check_container_resource;
 pub(super) use validate::{Owner, validate_pod_spec, validate_template};
 
 #[cfg(test)]

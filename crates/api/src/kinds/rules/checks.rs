@@ -49,6 +49,42 @@ pub(in crate::kinds) fn check_amount(value: &Value, path: &str) -> Vec<FieldErro
     }
 }
 
+/// What there is of its own, by these names and as huge pages.
+const RESOURCES: [&str; 19] = [
+    "configmaps",
+    "cpu",
+    "ephemeral-storage",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
+];
+
+/// Returns what is wrong with the name of a resource (`validateResourceName`).
+pub(in crate::kinds) fn check_resource_name(name: &str, path: &str) -> Vec<FieldError> {
+    let problems = meta::qualified_name(name);
+    if !problems.is_empty() {
+        return FieldError::invalid_each(path, name, problems);
+    }
+    let is_huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+    if name.contains('/') || is_huge || RESOURCES.contains(&name) {
+        return Vec::new();
+    }
+    vec![FieldError::invalid(path, name, "must be a standard resource type or fully qualified")]
+}
+
 /// Returns an error if a text field that is set is none of the allowed ones.
 pub(in crate::kinds) fn one_of(value: &Value, path: &str, field: &str, allowed: &[&str]) -> Option<FieldError> {
     let actual = text(value, field);

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{check_amount, check_fixed, document, quantity, spec};
+use super::{check_amount, check_fixed, check_resource_name, document, quantity, spec};
 use crate::kinds::doc::{list, text};
-use crate::meta;
+use crate::kinds::pod_spec::check_container_resource;
 use crate::object::Object;
 use crate::quantity::Quantity;
 use crate::status::FieldError;
@@ -20,6 +20,10 @@ const SCOPES: [&str; 7] = [
     "Terminating",
     "VolumeAttributesClass",
 ];
+const LIMIT_TYPES: [&str; 3] = ["Container", "PersistentVolumeClaim", "Pod"];
+const BEYOND_SCOPE: &str = "unsupported scope applied to resource";
+/// What pods compute with, as quotas name it.
+const COMPUTE: [&str; 6] = ["cpu", "limits.cpu", "limits.memory", "memory", "requests.cpu", "requests.memory"];
 const COUNTS: [&str; 9] = [
     "configmaps",
     "persistentvolumeclaims",
@@ -59,8 +63,12 @@ pub(in crate::kinds) fn validate_quota(object: &Object, old: Option<&Object>) ->
     }
     let scopes: Vec<&str> = list(spec, "scopes").iter().filter_map(Value::as_str).collect();
     let shown = || Value::from(scopes.clone());
-    if scopes.iter().any(|scope| !SCOPES.contains(scope)) {
-        errors.push(FieldError::invalid("spec.scopes", shown(), "unsupported scope"));
+    for scope in &scopes {
+        if !SCOPES.contains(scope) {
+            errors.push(FieldError::invalid("spec.scopes", shown(), "unsupported scope"));
+        }
+        let beyond = counted(spec).filter(|name| !scope_fits(scope, name));
+        errors.extend(beyond.map(|_| FieldError::invalid("spec.scopes", shown(), BEYOND_SCOPE)));
     }
     let both = |a, b| scopes.contains(&a) && scopes.contains(&b);
     if both("BestEffort", "NotBestEffort") || both("Terminating", "NotTerminating") {
@@ -74,17 +82,37 @@ pub(in crate::kinds) fn validate_quota(object: &Object, old: Option<&Object>) ->
 }
 
 fn check_name(name: &str, path: &str) -> Vec<FieldError> {
-    let problems = meta::qualified_name(name);
-    let mut errors: Vec<FieldError> = problems.iter().map(|problem| FieldError::invalid(path, name, problem)).collect();
-    let is_standard = COUNTS.contains(&name)
-        || AMOUNTS.contains(&name)
-        || name.starts_with("hugepages-")
-        || name.starts_with("requests.hugepages-");
-    if errors.is_empty() && !name.contains('/') && !is_standard {
-        errors.push(FieldError::invalid(path, name, "must be a standard resource type or fully qualified"));
+    let mut errors = check_resource_name(name, path);
+    if !name.contains('/') && !is_standard(name) {
         errors.push(FieldError::invalid(path, name, "must be a standard resource for quota"));
     }
     errors
+}
+
+fn is_standard(name: &str) -> bool {
+    COUNTS.contains(&name)
+        || AMOUNTS.contains(&name)
+        || name.starts_with("hugepages-")
+        || name.starts_with("requests.hugepages-")
+}
+
+/// Returns the names of what is limited that scopes have a say in.
+fn counted(spec: &Value) -> impl Iterator<Item = &str> {
+    let names = spec.get("hard").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name.as_str());
+    names.filter(|name| is_standard(name))
+}
+
+/// Whether a scope tells objects apart by which this is counted (`IsResourceQuotaScopeValidForResource`).
+fn scope_fits(scope: &str, name: &str) -> bool {
+    let is_of_pods = COMPUTE.contains(&name) || name == "pods";
+    match scope {
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            is_of_pods
+        }
+        "BestEffort" => name == "pods",
+        "VolumeAttributesClass" => matches!(name, "persistentvolumeclaims" | "requests.storage"),
+        _ => true,
+    }
 }
 
 fn check_scope_selector(spec: &Value) -> Vec<FieldError> {
@@ -97,6 +125,8 @@ fn check_scope_selector(spec: &Value) -> Vec<FieldError> {
         if !SCOPES.contains(&scope) {
             errors.push(FieldError::invalid(format!("{PATH}.scopeName"), scope, "unsupported scope"));
         }
+        let beyond = counted(spec).filter(|name| !scope_fits(scope, name));
+        errors.extend(beyond.map(|_| FieldError::invalid(PATH, selector.clone(), BEYOND_SCOPE)));
         if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && operator != "Exists" {
             let detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
                           ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, \
@@ -130,6 +160,9 @@ pub(in crate::kinds) fn validate_limit_range(object: &Object, _old: Option<&Obje
         let kind = text(limit, "type");
         if kind.is_empty() {
             errors.push(FieldError::required(format!("{path}.type"), ""));
+        } else if !kind.contains('/') && !LIMIT_TYPES.contains(&kind) {
+            let detail = "must be a standard limit type or fully qualified";
+            errors.push(FieldError::invalid(format!("{path}.type"), kind, detail));
         }
         if !types.insert(kind) {
             errors.push(FieldError::duplicate(format!("{path}.type"), kind));
@@ -164,7 +197,12 @@ fn check_limit(limit: &Value, path: &str) -> Vec<FieldError> {
     let mut names = BTreeSet::new();
     for field in FIELDS {
         for (name, amount) in limit.get(field).and_then(Value::as_object).into_iter().flatten() {
-            errors.extend(check_amount(amount, &format!("{path}.{field}[{name}]")));
+            let path = format!("{path}.{field}[{name}]");
+            errors.extend(match text(limit, "type") {
+                "Pod" | "Container" => check_container_resource(name, &path),
+                _ => check_resource_name(name, &path),
+            });
+            errors.extend(check_amount(amount, &path));
             names.insert(name.as_str());
         }
     }

@@ -22,9 +22,9 @@ mod tests;
 pub(super) use access::{validate_role, validate_subjects};
 pub(super) use autoscaling::{default_behavior, validate_autoscaler};
 pub(super) use checks::{
-    CIDR, IP, NOT_NEGATIVE, PORT_RANGE, POSITIVE, PROTOCOLS, check_amount, check_fixed, check_immutable,
-    check_named, check_not_negative, check_selector, document, domain_prefixed_path, in_range, is_cidr, named, one_of,
-    parse_cidr, quantity, required, spec,
+    CIDR, IP, NOT_NEGATIVE, PORT_RANGE, POSITIVE, PROTOCOLS, check_amount, check_fixed, check_immutable, check_named,
+    check_not_negative, check_resource_name, check_selector, document, domain_prefixed_path, in_range, is_cidr, named,
+    one_of, parse_cidr, quantity, required, spec,
 };
 pub(super) use classes::{
     validate_attachment, validate_attributes_class, validate_csi_driver, validate_csi_node, validate_storage_capacity,

@@ -72,6 +72,35 @@ pub(in crate::kinds) fn validate_claim_spec(spec: &Value, path: &str) -> Vec<Fie
     }
     errors.extend(named(spec, path, "storageClassName", meta::dns1123_subdomain));
     errors.extend(one_of(spec, path, "volumeMode", &VOLUME_MODES));
+    errors.extend(check_data_source(spec, path));
+    errors
+}
+
+/// What a volume is filled from (`validateDataSource`).
+fn check_data_source(spec: &Value, path: &str) -> Vec<FieldError> {
+    let (source, reference) = (at(spec, "dataSource"), at(spec, "dataSourceRef"));
+    let mut errors = Vec::new();
+    for (field, value) in [("dataSource", source), ("dataSourceRef", reference)] {
+        let Some(value) = value else { continue };
+        let path = format!("{path}.{field}");
+        errors.extend(required(value, &path, &["name", "kind"]));
+        let kind = text(value, "kind");
+        if text(value, "apiGroup").is_empty() && kind != "PersistentVolumeClaim" {
+            errors.push(FieldError::invalid(
+                path,
+                kind,
+                "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+            ));
+        }
+    }
+    let differs = source.zip(reference).is_some_and(|(source, reference)| {
+        has(reference, "namespace")
+            || ["apiGroup", "kind", "name"].iter().any(|field| text(source, field) != text(reference, field))
+    });
+    if differs {
+        let shown = format!("{path}.dataSource");
+        errors.push(FieldError::invalid(path, shown, "must match dataSourceRef"));
+    }
     errors
 }
 

@@ -229,7 +229,24 @@ fn a_request_is_a_quantity_and_no_more_than_its_limit() {
             ".resources.limits[memory]: Invalid value: \"-1\": must be greater than or equal to 0",
             ".resources.requests[memory]: Invalid value: \"lots\": quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
             ".resources.requests[speed]: Invalid value: \"speed\": must be a standard resource type or fully qualified",
+            ".resources.requests[speed]: Invalid value: \"speed\": must be a standard resource for containers",
             ".resources.requests: Invalid value: \"2\": must be less than or equal to cpu limit of 1",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_shared_is_asked_for_as_it_is_used() {
+    check_container(
+        json!({"resources": {"limits": {"a.b/gpu": "2", "hugepages-2Mi": "4Mi"}, "requests": {"a.b/gpu": "2", "hugepages-2Mi": "4Mi"}}}),
+        &[".resources: Forbidden: HugePages require cpu or memory"],
+    );
+    check_container(
+        json!({"resources": {"limits": {"a.b/gpu": "2"}, "requests": {"a.b/gpu": "1500m", "a.b/fpga": "1"}}}),
+        &[
+            ".resources.requests[a.b/gpu]: Invalid value: \"1500m\": must be an integer",
+            ".resources.limits: Required value: Limit must be set for non overcommitable resources",
+            ".resources.requests: Invalid value: \"1500m\": must be equal to a.b/gpu limit of 2",
         ],
     );
 }

@@ -48,6 +48,31 @@ fn a_claim_has_modes_and_a_size() {
 }
 
 #[test]
+fn a_claim_is_filled_from_one_source() {
+    let filled = |source: Value, reference: Value| {
+        claim(|claim| {
+            claim["spec"]["dataSource"] = source;
+            claim["spec"]["dataSourceRef"] = reference;
+        })
+    };
+    let snapshot = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
+    check(validate_claim, filled(snapshot.clone(), snapshot.clone()), &[]);
+    check(
+        validate_claim,
+        filled(json!({"kind": "VolumeSnapshot"}), Value::Null),
+        &[
+            "spec.dataSource.name: Required value",
+            "spec.dataSource: Invalid value: \"VolumeSnapshot\": must be 'PersistentVolumeClaim' when referencing the default apiGroup",
+        ],
+    );
+    check(
+        validate_claim,
+        filled(snapshot, json!({"kind": "PersistentVolumeClaim", "name": "c"})),
+        &["spec: Invalid value: \"spec.dataSource\": must match dataSourceRef"],
+    );
+}
+
+#[test]
 fn a_bound_claim_may_only_change_its_size() {
     let grown = claim(|claim| claim["spec"]["resources"]["requests"]["storage"] = json!("2Gi"));
     check_update(validate_claim, grown.clone(), claim(|_| {}), &[]);
