@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use wkube_control::keyring;
 
 use crate::print::template::Template;
+
+/// The environment variable for `--token` of a server; `WKUBE_TOKEN` is what a node joins with.
+pub(crate) const SERVER_TOKEN: &str = "WKUBE_SERVER_TOKEN";
 
 /// Kubernetes for WebAssembly, in one binary.
 #[derive(Debug, Parser)]
@@ -179,15 +183,27 @@ pub(crate) struct StoreFlags {
     /// The key of that certificate
     #[arg(long, value_name = "FILE", requires = "etcd_certfile")]
     pub(crate) etcd_keyfile: Option<PathBuf>,
+    /// What servers that share an etcd have in common; it opens the cluster's keys [default: the file `token` in the data
+    /// directory, made by the first server]
+    #[arg(long, value_name = "TOKEN", env = SERVER_TOKEN, hide_env_values = true)]
+    pub(crate) token: Option<keyring::Token>,
+    /// A file that holds it
+    #[arg(long, value_name = "FILE", env = "WKUBE_SERVER_TOKEN_FILE", conflicts_with = "token")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Change it to the one in this file
+    #[arg(long, value_name = "FILE", requires = "store")]
+    pub(crate) new_token_file: Option<PathBuf>,
 }
 
 impl StoreFlags {
     /// Returns the same flags as words of a command line.
     pub(crate) fn words(&self) -> Vec<String> {
         let mut words = vec!["--etcd-prefix".to_owned(), self.etcd_prefix.clone()];
-        let files = [&self.etcd_cafile, &self.etcd_certfile, &self.etcd_keyfile];
+        let files =
+            [&self.etcd_cafile, &self.etcd_certfile, &self.etcd_keyfile, &self.token_file, &self.new_token_file];
         let files = files.map(|file| file.as_ref().map(|file| file.display().to_string()));
-        let names = ["--store", "--etcd-cafile", "--etcd-certfile", "--etcd-keyfile"];
+        let names =
+            ["--store", "--etcd-cafile", "--etcd-certfile", "--etcd-keyfile", "--token-file", "--new-token-file"];
         for (name, value) in names.into_iter().zip([self.store.clone()].into_iter().chain(files)) {
             words.extend(value.into_iter().flat_map(|value| [name.to_owned(), value]));
         }

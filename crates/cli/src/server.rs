@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use wkube_base::{Clock, Rng, Tasks};
+use wkube_control::keyring::Sharing;
 use wkube_control::{Control, Flags, Options, audit};
 use wkube_store::Store;
 
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: Server) -> Result<()> {
     Ok(())
 }
 
-fn operations(flags: &OperationFlags) -> Flags {
+fn flags(flags: &OperationFlags, sharing: Option<Sharing>) -> Flags {
     let audit = flags.audit_policy_file.clone().map(|policy| audit::Options {
         policy,
         path: flags.audit_log_path.clone(),
@@ -36,7 +37,7 @@ fn operations(flags: &OperationFlags) -> Flags {
         max_size: flags.audit_log_maxsize,
     });
     let token_auth_file = flags.token_auth_file.clone();
-    Flags { token_auth_file, audit, shutdown_delay: flags.shutdown_delay_duration }
+    Flags { token_auth_file, audit, shutdown_delay: flags.shutdown_delay_duration, sharing }
 }
 
 /// Returns a name for this process that no other has, as kube-controller-manager makes one.
@@ -68,7 +69,7 @@ impl Plane {
             clock: Clock::system(),
             rng: Rng::from_entropy(),
             names: Vec::new(),
-            flags: operations(&flags.operations),
+            flags: self::flags(&flags.operations, store::sharing(&flags.store)?),
         };
         let started = match &flags.store.store {
             // Others may share the store.

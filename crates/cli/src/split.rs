@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::Instant;
 use wkube_client::{Client, config};
 
-use crate::args::{ControlFlags, NodeFlags, Up};
+use crate::args::{ControlFlags, NodeFlags, SERVER_TOKEN, Up};
 use crate::node;
 use crate::print;
 use crate::print::steps::Steps;
@@ -37,7 +37,8 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     let kubeconfig = dir.join("kubeconfig");
     let control = ControlFlags { data_dir: Some(dir.clone()), ..args.control.clone() };
     free_of_predecessor(&[args.control.api, args.control.registry, args.node.gateway]).await;
-    let mut server = spawn(&server_arguments(&control))?;
+    let secret = control.store.token.as_ref().map(|token| (SERVER_TOKEN, token.secret()));
+    let mut server = spawn(&server_arguments(&control), secret)?;
     let client = api_ready(&kubeconfig, &mut server).await?;
     let ca = verbs::read_text(&client, "/cacerts").await.context("failed to read the cluster's CA certificate")?;
     let token = verbs::token::create(&client, &ca, TOKEN_TTL).await?;
@@ -45,7 +46,7 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     let node_dir = node::dir_in(&dir);
     let mut arguments = node_arguments(&args.node, &format!("https://{}", args.control.api), &name);
     arguments.extend(["--data-dir".to_owned(), node_dir.display().to_string(), "--token".to_owned(), token]);
-    let mut node = spawn(&arguments)?;
+    let mut node = spawn(&arguments, None)?;
     let working = async {
         node_ready(&client, &name).await?;
         up::apply_and_report(&client, documents, args.node.gateway, Steps::new()).await
@@ -112,11 +113,11 @@ struct Part {
     stdin: Option<ChildStdin>,
 }
 
-/// Starts this binary again.
-fn spawn(arguments: &[String]) -> Result<Part> {
+/// Starts this binary again. A secret goes into its environment: its arguments can be seen by everybody.
+fn spawn(arguments: &[String], secret: Option<(&str, &str)>) -> Result<Part> {
     let binary = std::env::current_exe().context("failed to find this program's file")?;
     let mut command = Command::new(binary);
-    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
+    command.args(arguments).envs(secret).stdin(Stdio::piped()).kill_on_drop(true);
     // Ctrl-C reaches the whole process group of a terminal; the children stop when we say so, in order.
     command.process_group(0);
     let mut child = command.spawn().with_context(|| format!("failed to start `wkube {}`", arguments[0]))?;

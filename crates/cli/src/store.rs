@@ -1,10 +1,11 @@
 //! Which store the control plane has: a file of its own, or an etcd that several servers share.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use wkube_control::keyring::{Sharing, Token};
 use wkube_store::etcd::{Credentials, EtcdOptions, EtcdStore, is_etcd};
 use wkube_store::{RedbStore, Store};
 
@@ -34,6 +35,19 @@ pub(crate) async fn open(flags: &StoreFlags, dir: &Path) -> Result<Arc<dyn Store
         credentials: credentials(env::var(USER).ok(), env::var(PASSWORD).ok())?,
     };
     Ok(Arc::new(EtcdStore::connect(&options).await?))
+}
+
+/// Returns how the server gets at the keys that it shares with others; `None` if the store is its own.
+///
+/// # Errors
+/// If there is no token in the file that should have one.
+pub(crate) fn sharing(flags: &StoreFlags) -> Result<Option<Sharing>> {
+    if flags.store.is_none() {
+        return Ok(None);
+    }
+    let read = |file: &Option<PathBuf>| file.as_deref().map(Token::from_file).transpose();
+    let token = flags.token.clone().map_or_else(|| read(&flags.token_file), |token| Ok(Some(token)))?;
+    Ok(Some(Sharing { token, new_token: read(&flags.new_token_file)? }))
 }
 
 fn credentials(user: Option<String>, password: Option<String>) -> Result<Option<Credentials>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use wkube_api::ObjectKey;
 use wkube_apiserver::auth::User;
-pub use wkube_apiserver::{ApiServer, Flags, Options, StartError, audit};
+pub use wkube_apiserver::{ApiServer, Flags, Options, StartError, audit, keyring};
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::election::Candidate;
 use wkube_client::{Client, Informers};

@@ -49,6 +49,7 @@ mod write_options;
 
 pub mod auth;
 mod files;
+pub mod keyring;
 pub mod kubeconfig;
 pub mod oci_registry;
 pub mod reach;

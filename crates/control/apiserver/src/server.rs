@@ -27,6 +27,7 @@ use crate::definitions;
 use crate::event_expiry;
 use crate::flow::{self, FlowControl};
 use crate::health::{Hook, Started};
+use crate::keyring;
 use crate::kubeconfig;
 use crate::legacy_tokens;
 use crate::limits;
@@ -73,6 +74,8 @@ pub struct Flags {
     pub audit: Option<audit::Options>,
     /// `--shutdown-delay-duration`: how long requests are still taken after the server has said that it goes.
     pub shutdown_delay: Duration,
+    /// How to get at the keys, where servers share the store; `None` where this one has the store for itself.
+    pub sharing: Option<keyring::Sharing>,
 }
 
 /// Why the server did not start.
@@ -98,6 +101,9 @@ pub enum StartError {
         #[source]
         source: TlsError,
     },
+    /// The keys that servers share cannot be had.
+    #[error("get the cluster's keys")]
+    Keys(#[source] keyring::Error),
     /// The image registry's files cannot be made or read.
     #[error("open the image registry in {}", .data_dir.display())]
     Images {
@@ -155,6 +161,9 @@ impl ApiServer {
         };
         let address = listener.local_addr().unwrap_or(listen);
         let registry_address = images_listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        if let Some(sharing) = &flags.sharing {
+            keyring::share(&*store, &data_dir, &clock, sharing).await.map_err(StartError::Keys)?;
+        }
         let tls_error = |source| StartError::Tls { data_dir: data_dir.clone(), source };
         let authority = Arc::new(CertificateAuthority::load_or_create(&data_dir, clock.clone()).map_err(tls_error)?);
         let serving = authority.serving(&certificate_names(address, names)).map_err(tls_error)?;

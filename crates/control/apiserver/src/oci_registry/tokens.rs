@@ -33,7 +33,7 @@ struct Payload {
 
 impl RegistryTokens {
     /// Loads the secret from `<directory>/token.key`, or makes it.
-    pub(super) fn open(directory: &Path, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path, clock: Clock) -> io::Result<Self> {
         let path = directory.join("token.key");
         let secret = match std::fs::read(&path) {
             Ok(secret) if secret.len() >= 32 => secret,
