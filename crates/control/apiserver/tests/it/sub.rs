@@ -1,6 +1,7 @@
 //! Subresources and reviews.
 
 use serde_json::json;
+use wkube_apiserver::auth::User;
 
 use super::{Server, pod};
 
@@ -174,4 +175,8 @@ async fn logs_and_proxied_requests_reach_the_pods_node() {
     assert_eq!(logs.headers["content-type"], "text/plain");
     let proxied = server.post(&format!("{PODS}/p:8080/proxy/a/b/?x=1"), json!({})).await;
     assert_eq!(proxied.body, json!("POST /proxy/default/p/8080/a/b/?x=1"));
+    // The gateway of another node passes requests on in this way.
+    let neighbour = User::known("system:node:m", ["system:nodes"]);
+    let proxied = server.as_user(neighbour, "POST", &format!("{PODS}/p:8080/proxy/"), json!({})).await;
+    assert_eq!(proxied.body, json!("POST /proxy/default/p/8080/"));
 }
