@@ -2,14 +2,16 @@
 
 use std::io;
 
+use futures::executor::block_on;
+use wkube_base::Rng;
+
 use super::crash_tests::{new_store, store_on};
 use super::simulated::{SimulatedDisk, Trouble};
 use super::*;
 use crate::linear::{Script, Session};
-use wkube_base::Rng;
 
-/// More than anybody does before the power is gone.
-const NO_END: usize = 1_000_000;
+/// More calls of each client than any cut waits for.
+const STEPS_MAX: usize = 1_000;
 
 #[test]
 fn clients_of_a_store_that_loses_power_are_told_one_story() {
@@ -21,7 +23,9 @@ fn clients_of_a_store_that_loses_power_are_told_one_story() {
         for _ in 0..4 {
             disk.trouble(Some(Trouble { after: 20 + rng.below(300), error: io::ErrorKind::Other, lasts: true }));
             if let Ok(store) = store_on(&disk) {
-                session.run(&store, NO_END);
+                session.run(&store, STEPS_MAX);
+                let dark = block_on(store.commit(Txn::put("dark".into(), "")));
+                assert!(dark.is_err(), "commits are acknowledged without reaching the disk");
             }
             let survival = [0.0, 0.1, 0.5, 0.9, 1.0][rng.below(5)];
             disk = SimulatedDisk::with(disk.after_cut(survival, &rng));
