@@ -5,6 +5,7 @@ mod documents;
 mod kube_operator;
 mod kube_runtime;
 mod layering;
+mod linearizability;
 mod simulation;
 mod two_nodes;
 mod wait;

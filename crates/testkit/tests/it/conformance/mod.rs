@@ -16,4 +16,4 @@ mod replication;
 mod running;
 mod scheduling;
 mod volumes;
-mod world;
+pub(crate) mod world;

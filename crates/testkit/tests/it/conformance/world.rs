@@ -16,7 +16,7 @@ use wkube_base::{Clock, Rng, Tasks};
 use wkube_control::{Control, Flags, Options};
 use wkube_node::Node;
 use wkube_node::resources::Machine;
-use wkube_store::MemoryStore;
+use wkube_store::{MemoryStore, Store};
 use wkube_testkit::fake_runtime::{FakeRuntime, Ledger};
 
 pub(crate) const JSON: &str = "application/json";
@@ -84,10 +84,15 @@ pub(crate) fn at(value: &Value, pointer: &str) -> String {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::over(Arc::new(MemoryStore::new())).await
+    }
+
+    /// Returns a world whose objects are in `store`.
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let tasks = Tasks::new();
         let options = Options {
-            store: Arc::new(MemoryStore::new()),
+            store,
             data_dir: dir.path().to_owned(),
             listen: ANY_PORT,
             registry_listen: None,
@@ -180,10 +185,19 @@ impl World {
 
     /// Opens a watch.
     pub(crate) async fn watch(&self, path: &str) -> Watch {
+        self.try_watch(path).await.unwrap_or_else(|| panic!("watch {path}"))
+    }
+
+    /// Opens a watch, unless the server refuses.
+    pub(crate) async fn try_watch(&self, path: &str) -> Option<Watch> {
         let request = Request::get(path).body(Full::default()).expect("a request");
         let response = self.admin.clone().oneshot(request).await.expect("never fails");
-        assert_eq!(response.status(), 200, "watch {path}");
-        Watch { body: response.into_body(), buffer: Vec::new() }
+        (response.status() == 200).then(|| Watch { body: response.into_body(), buffer: Vec::new() })
+    }
+
+    /// Ends everything without waiting for anything.
+    pub(crate) fn crash(&self) {
+        self.tasks.cancel();
     }
 
     pub(crate) async fn end(self) {
