@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Deserialize;
 
 use super::group_of;
+use super::plan::FOREGROUND;
 use crate::common::served::ServedKind;
 
 /// One object, as far as ownership is concerned.
@@ -38,6 +39,11 @@ impl Node {
     /// Whether the object carries this finalizer.
     pub(super) fn has_finalizer(&self, finalizer: &str) -> bool {
         self.meta.finalizers.iter().any(|known| known == finalizer)
+    }
+
+    /// Whether the object is on its way out, but stays until its dependents are gone.
+    pub(super) fn waits_for_dependents(&self) -> bool {
+        self.is_deleting() && self.has_finalizer(FOREGROUND)
     }
 
     /// Whether the object names this owner, and will not let it go before itself.
@@ -84,6 +90,24 @@ impl Graph {
     pub(super) fn dependents(&self, uid: &str) -> Vec<Arc<Node>> {
         let uids = self.dependents.get(uid).into_iter().flatten();
         uids.filter_map(|uid| self.nodes.get(uid)).cloned().collect()
+    }
+
+    /// Whether the object waits for itself: for dependents that wait for theirs, and so on round to it. The rings of
+    /// deletions under way are small, so they are walked each time.
+    pub(super) fn waits_in_circle(&self, uid: &str) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![uid.to_owned()]);
+        while let Some(owner) = next.pop() {
+            let holders = self.dependents(&owner).into_iter().filter(|dependent| dependent.blocks(&owner));
+            for holder in holders.filter(|holder| holder.waits_for_dependents()) {
+                if holder.meta.uid == uid {
+                    return true;
+                }
+                if seen.insert(holder.meta.uid.clone()) {
+                    next.push(holder.meta.uid.clone());
+                }
+            }
+        }
+        false
     }
 
     /// Takes in a complete list of a kind, and returns the uids to look at.

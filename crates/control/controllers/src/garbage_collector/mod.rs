@@ -26,7 +26,7 @@ use wkube_client::{Client, DeleteOptions, Error, Patch, Propagation, Revision};
 use crate::Context;
 use crate::common::served::{self, ServedKind};
 use graph::{Graph, Meta, Node};
-use plan::{Action, FOREGROUND, Observed, Owner};
+use plan::{Action, Observed, Owner};
 
 /// How often new kinds are looked for (`ResourceResyncTime`).
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(30);
@@ -151,18 +151,20 @@ impl Collector {
                 owners.push((reference.uid.clone(), self.owner(object, reference).await?));
             }
         }
-        let (dependents, is_complete) = {
-            let graph = self.shared.graph.lock();
-            (graph.dependents(&object.meta.uid), graph.is_complete())
-        };
-        Ok(plan::plan(&Observed { object, owners: &owners, dependents: &dependents, is_complete }))
+        let graph = self.shared.graph.lock();
+        let dependents = graph.dependents(&object.meta.uid);
+        let waits_in_circle = object.waits_for_dependents() && graph.waits_in_circle(&object.meta.uid);
+        let is_complete = graph.is_complete();
+        drop(graph);
+        let observed = Observed { object, owners: &owners, dependents: &dependents, waits_in_circle, is_complete };
+        Ok(plan::plan(&observed))
     }
 
     /// Finds out about an owner: from the graph, or from the server before anybody believes that it does not exist.
     async fn owner(&self, object: &Node, reference: &OwnerReference) -> Result<Owner, Error> {
         if let Some(known) = self.shared.graph.lock().get(&reference.uid) {
             return Ok(match is_reachable(object, reference, &known) {
-                true if known.is_deleting() && known.has_finalizer(FOREGROUND) => Owner::WaitsForUs,
+                true if known.waits_for_dependents() => Owner::WaitsForUs,
                 true => Owner::Solid,
                 // A namespaced owner of a cluster-scoped object, or one of another namespace, is no owner.
                 false => Owner::Absent,

@@ -4,6 +4,7 @@
 //! ```text
 //! owner gone (Background)      ─▶ dependents without any other owner are deleted
 //! owner going (Foreground)     ─▶ dependents that block it are deleted first, then its finalizer is removed
+//! owners going in a circle     ─▶ the one that notices goes first
 //! owner going (Orphan)         ─▶ dependents forget it, then its finalizer is removed
 //! owner unknown, server unsure ─▶ nothing
 //! ```
@@ -26,6 +27,8 @@ pub(super) struct Observed<'a> {
     /// What is known of each owner, by its uid.
     pub(super) owners: &'a [(String, Owner)],
     pub(super) dependents: &'a [Arc<Node>],
+    /// Whether the object waits for dependents that, in the end, wait for it.
+    pub(super) waits_in_circle: bool,
     /// Whether all dependents are known. If not, nobody can say that there are none.
     pub(super) is_complete: bool,
 }
@@ -91,8 +94,14 @@ fn orphan(observed: &Observed<'_>) -> Vec<Action> {
 
 /// Lets the object go if no dependent holds it any more. Those that do are looked at themselves: they see an owner that
 /// waits for them.
+///
+/// Owners that wait for each other in a circle would wait for ever. Kubernetes cuts it when it deletes a dependent whose
+/// own dependents wait already, by writing `blockOwnerDeletion: false`; that misses a circle of which every object was
+/// deleted by somebody. Here whoever finds itself in one lets go: a dependent that waits too holds it no longer.
 fn release(observed: &Observed<'_>) -> Vec<Action> {
-    let is_held = observed.dependents.iter().any(|dependent| dependent.blocks(&observed.object.meta.uid));
+    let holds = |dependent: &&Arc<Node>| dependent.blocks(&observed.object.meta.uid);
+    let counts = |dependent: &Arc<Node>| !(observed.waits_in_circle && dependent.waits_for_dependents());
+    let is_held = observed.dependents.iter().filter(holds).any(counts);
     if is_held || !observed.is_complete {
         return Vec::new();
     }

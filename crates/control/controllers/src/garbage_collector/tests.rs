@@ -52,7 +52,15 @@ fn check(object: Meta, owners: &[Owner], dependents: &[Meta], expected: &[&str])
     let named: Vec<(String, Owner)> =
         owners.iter().enumerate().map(|(index, owner)| (format!("owner{index}"), *owner)).collect();
     let dependents: Vec<Arc<Node>> = dependents.iter().cloned().map(node).map(Arc::new).collect();
-    let actions = plan(&Observed { object: &node(object), owners: &named, dependents: &dependents, is_complete: true });
+    let object = node(object);
+    let observed = Observed {
+        object: &object,
+        owners: &named,
+        dependents: &dependents,
+        waits_in_circle: false,
+        is_complete: true,
+    };
+    let actions = plan(&observed);
     assert_eq!(lines(&actions).lines().collect::<Vec<_>>(), expected);
 }
 
@@ -116,7 +124,8 @@ fn orphans_forget_their_owner_before_it_goes() {
 fn nobody_is_let_go_before_all_kinds_are_known() {
     for finalizer in [FOREGROUND, ORPHAN] {
         let object = node(going(thing("a", &[]), finalizer));
-        let blind = Observed { object: &object, owners: &[], dependents: &[], is_complete: false };
+        let blind =
+            Observed { object: &object, owners: &[], dependents: &[], waits_in_circle: false, is_complete: false };
         assert_eq!(plan(&blind), []);
     }
 }
@@ -160,15 +169,19 @@ struct World {
 
 impl World {
     fn arbitrary(rng: &Rng) -> Self {
-        let mut world = Self { graph: Graph::default(), alive: BTreeSet::new(), queue: BTreeSet::new() };
-        world.graph.watch(&kind());
-        let things: Vec<Meta> = (0..12)
+        let things = (0..12)
             .map(|index| {
                 let owners: Vec<String> =
                     (0..rng.below(3)).filter(|_| index > 0).map(|_| format!("t{}", rng.below(index.max(1)))).collect();
                 thing(&format!("t{index}"), &owners.iter().map(String::as_str).collect::<Vec<_>>())
             })
             .collect();
+        Self::of(things)
+    }
+
+    fn of(things: Vec<Meta>) -> Self {
+        let mut world = Self { graph: Graph::default(), alive: BTreeSet::new(), queue: BTreeSet::new() };
+        world.graph.watch(&kind());
         world.alive = things.iter().map(|thing| thing.uid.clone()).collect();
         world.queue = world.graph.replace(&kind(), things);
         world
@@ -177,14 +190,21 @@ impl World {
     fn look(&self, uid: &str) -> Vec<Action> {
         let Some(object) = self.graph.get(uid) else { return Vec::new() };
         let owner = |uid: &str| match self.graph.get(uid) {
-            Some(owner) if owner.is_deleting() && owner.has_finalizer(FOREGROUND) => Owner::WaitsForUs,
+            Some(owner) if owner.waits_for_dependents() => Owner::WaitsForUs,
             Some(_) => Owner::Solid,
             None => Owner::Absent,
         };
         let references = object.meta.owner_references.iter();
         let owners: Vec<_> = references.map(|reference| (reference.uid.clone(), owner(&reference.uid))).collect();
         let dependents = self.graph.dependents(uid);
-        plan(&Observed { object: &object, owners: &owners, dependents: &dependents, is_complete: true })
+        let waits_in_circle = self.graph.waits_in_circle(uid);
+        plan(&Observed {
+            object: &object,
+            owners: &owners,
+            dependents: &dependents,
+            waits_in_circle,
+            is_complete: true,
+        })
     }
 
     fn delete(&mut self, uid: &str, propagation: Propagation) {
@@ -281,4 +301,64 @@ fn exactly_those_go_that_no_living_owner_keeps() {
             assert_eq!(world.look(uid), [], "seed {seed}: rests");
         }
     }
+}
+
+/// Things of which each owns the next, and the last the first.
+fn circle(names: &[&str]) -> Vec<Meta> {
+    let owners = names.iter().cycle().skip(names.len() - 1);
+    names.iter().zip(owners).map(|(name, owner)| thing(name, &[owner])).collect()
+}
+
+#[test]
+fn who_waits_in_a_circle_is_found_and_nobody_else() {
+    let mut things = circle(&["a", "b", "c"]);
+    things.extend([thing("tail", &["c"]), thing("child", &["tail"])]);
+    let waiting = |names: &[&str]| {
+        let mark = |thing: &Meta| match names.contains(&thing.name.as_str()) {
+            true => going(thing.clone(), FOREGROUND),
+            false => thing.clone(),
+        };
+        let world = World::of(things.iter().map(mark).collect());
+        let found: Vec<&String> = world.alive.iter().filter(|uid| world.graph.waits_in_circle(uid)).collect();
+        found.into_iter().cloned().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(waiting(&["a", "b"]), "", "c is there and does not wait");
+    assert_eq!(waiting(&["a", "b", "c", "tail"]), "a b c");
+    assert_eq!(waiting(&["tail", "child"]), "");
+    things[0].owner_references[0].block_owner_deletion = None;
+    let free = World::of(things.iter().map(|thing| going(thing.clone(), FOREGROUND)).collect());
+    assert!(!free.graph.waits_in_circle("a"), "a holds nobody");
+}
+
+#[test]
+fn what_owns_itself_in_a_circle_goes_whoever_of_it_is_deleted() {
+    for seed in 0..300 {
+        let rng = Rng::seeded(seed);
+        let names = ["a", "b", "c", "d", "e"];
+        let mut things = circle(&names[..=rng.below(names.len())]);
+        for index in 0..rng.below(4) {
+            things.push(thing(&format!("child{index}"), &[names[0]]));
+        }
+        let count = things.len();
+        let mut world = World::of(things);
+        world.settle(&rng);
+        assert_eq!(world.alive.len(), count, "seed {seed}: a circle keeps itself");
+        let several = 1 + rng.below(3);
+        for name in names.iter().take(several) {
+            world.delete(name, Propagation::Foreground);
+        }
+        world.settle(&rng);
+        assert_eq!(world.alive, BTreeSet::new(), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_circle_still_waits_for_what_hangs_on_it() {
+    let mut things = circle(&["a", "b"]);
+    things.push(thing("held", &["a"]));
+    let mut world = World::of(things);
+    world.delete("a", Propagation::Foreground);
+    world.delete("b", Propagation::Foreground);
+    assert_eq!(world.look("a"), [], "held is there, and does not wait for anybody");
+    assert_eq!(lines(&world.look("b")), "b loses foregroundDeletion\n");
 }

@@ -87,6 +87,25 @@ async fn who_has_another_owner_stays_when_one_waits_for_its_dependents() {
 }
 
 #[tokio::test]
+async fn a_circle_of_owners_blocks_nobody() {
+    let world = World::new().await;
+    let names = ["pod1", "pod2", "pod3"];
+    let mut uids = Vec::new();
+    for name in names {
+        uids.push(world.post(PODS, &pod(name, &json!({}))).await.is(201).at("/metadata/uid"));
+    }
+    for (name, owner) in names.iter().zip([2, 0, 1]) {
+        let owner = json!({"apiVersion": "v1", "kind": "Pod", "name": names[owner], "uid": uids[owner],
+            "controller": true, "blockOwnerDeletion": true});
+        let change = json!({"metadata": {"ownerReferences": [owner]}});
+        world.patch(&format!("{PODS}/{name}"), &change).await.is(200);
+    }
+    world.delete(&format!("{PODS}/pod1?propagationPolicy=Foreground")).await.is(200);
+    world.until("all of them go", PODS, |answer| answer.names().is_empty()).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn the_pods_of_a_namespace_go_before_the_rest() {
     let world = World::new().await;
     world.namespace("ordered").await;
