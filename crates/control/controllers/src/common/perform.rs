@@ -51,25 +51,49 @@ where
 /// Makes `owner` the controller of an object that has none, after asking the server whether the owner is still itself
 /// and not being deleted: the cache may show an owner that has just been replaced by a namesake.
 pub(crate) async fn adopt<O: Kind, K: Kind>(client: &Client, owner: &O, child: &ObjectRef) -> Result<(), Error> {
+    adopt_with::<O, K>(client, owner, child, json!({})).await
+}
+
+/// As [`adopt`], with more to write into the object's metadata.
+pub(crate) async fn adopt_with<O: Kind, K: Kind>(
+    client: &Client,
+    owner: &O,
+    child: &ObjectRef,
+    mut metadata: Value,
+) -> Result<(), Error> {
     let live = Api::<O>::new(client).get(&owner.key()).await?;
     if live.uid() != owner.uid() || live.is_deleting() {
         return Ok(());
     }
-    let reference = meta::controller_ref(owner);
-    let body = json!({ "metadata": { "uid": child.uid, "ownerReferences": [reference] } });
-    patch_child::<K>(client, owner.namespace(), child, body).await
+    metadata["ownerReferences"] = json!([meta::controller_ref(owner)]);
+    patch_child::<K>(client, owner.namespace(), child, metadata).await
 }
 
 /// Removes `owner` from an object's owners.
 pub(crate) async fn release<O: Kind, K: Kind>(client: &Client, owner: &O, child: &ObjectRef) -> Result<(), Error> {
-    let reference = json!({ "$patch": "delete", "uid": owner.uid() });
-    let body = json!({ "metadata": { "uid": child.uid, "ownerReferences": [reference] } });
-    patch_child::<K>(client, owner.namespace(), child, body).await
+    release_with::<O, K>(client, owner, child, json!({})).await
 }
 
-async fn patch_child<K: Kind>(client: &Client, namespace: &str, child: &ObjectRef, body: Value) -> Result<(), Error> {
+/// As [`release`], with more to write into the object's metadata.
+pub(crate) async fn release_with<O: Kind, K: Kind>(
+    client: &Client,
+    owner: &O,
+    child: &ObjectRef,
+    mut metadata: Value,
+) -> Result<(), Error> {
+    metadata["ownerReferences"] = json!([{ "$patch": "delete", "uid": owner.uid() }]);
+    patch_child::<K>(client, owner.namespace(), child, metadata).await
+}
+
+async fn patch_child<K: Kind>(
+    client: &Client,
+    namespace: &str,
+    child: &ObjectRef,
+    mut metadata: Value,
+) -> Result<(), Error> {
     let key = ObjectKey::new(namespace, child.name.as_str());
-    match Api::<K>::new(client).patch(&key, &Patch::Strategic(body)).await {
+    metadata["uid"] = json!(child.uid);
+    match Api::<K>::new(client).patch(&key, &Patch::Strategic(json!({ "metadata": metadata }))).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_not_found() => Ok(()),
         Err(error) => Err(error),

@@ -23,7 +23,7 @@ use wkube_client::{
 };
 
 use crate::Context;
-use crate::common::{ObjectRef, children, meta, perform, pods};
+use crate::common::{ObjectRef, children, meta, perform, pods, selector};
 use ledger::TRACKING;
 use plan::{Action, Observed, Surplus};
 
@@ -70,18 +70,36 @@ pub(crate) fn start(context: &Context, tasks: &Tasks) {
         recorder: context.recorder("job-controller", tasks),
         clock: context.clock.clone(),
     };
-    Controller::new(reconciler, &context.rng).for_each(&jobs).watches(&pods, job_of).start(
-        &context.client,
-        &context.clock,
-        tasks,
-    );
+    let may_adopt = jobs.clone();
+    Controller::new(reconciler, &context.rng)
+        .for_each(&jobs)
+        .watches(&pods, jobs_of)
+        .watches(&pods, move |change| adopters(&may_adopt, change))
+        .start(&context.client, &context.clock, tasks);
 }
 
-/// Returns the Job that a pod belongs to, whether or not it still has to be counted.
-fn job_of(change: &Change<Pod>) -> Vec<ObjectKey> {
+/// Returns the Job that a pod belongs to, whether or not it still has to be counted, and the one that it belonged to.
+fn jobs_of(change: &Change<Pod>) -> Vec<ObjectKey> {
+    let job_of = |pod: &Pod| {
+        let owner = pod.controller_owner()?;
+        let is_job = owner.kind == Job::KIND && owner.api_version == Job::API_VERSION;
+        is_job.then(|| ObjectKey::new(pod.namespace(), owner.name.as_str()))
+    };
+    let mut jobs: Vec<ObjectKey> =
+        [Some(change.object()), change.before()].into_iter().flatten().filter_map(|pod| job_of(pod)).collect();
+    jobs.dedup();
+    jobs
+}
+
+/// Returns the Jobs that may adopt a pod that nobody controls.
+fn adopters(jobs: &Lister<Job>, change: &Change<Pod>) -> Vec<ObjectKey> {
     let pod = change.object();
-    let owner = pod.controller_owner().filter(|owner| owner.kind == Job::KIND && owner.api_version == Job::API_VERSION);
-    owner.map(|owner| ObjectKey::new(pod.namespace(), owner.name.as_str())).into_iter().collect()
+    if pod.controller_owner().is_some() || matches!(change, Change::Deleted(_)) {
+        return Vec::new();
+    }
+    let selector = |job: &Job| job.spec.as_ref().and_then(|spec| spec.selector.as_ref()).map(selector::of);
+    let selects = |job: &Job| selector(job).is_some_and(|selector| selector.matches_owned(pod.labels()));
+    jobs.matching(pod.namespace(), selects).iter().map(|job| job.key()).collect()
 }
 
 fn tracking_job(pod: &Pod) -> Option<ObjectKey> {
@@ -129,7 +147,15 @@ impl Reconciler {
         let mut deletions: Vec<BoxFuture<'_, Result<(), Error>>> = Vec::new();
         for action in actions {
             match action {
-                Action::Adopt(pod) => perform::adopt::<_, Pod>(client, job, &pod).await?,
+                // A pod of a Job is counted before it goes; one that is none any more is not.
+                Action::Adopt(pod) => {
+                    let tracked = json!({ "finalizers": [TRACKING] });
+                    perform::adopt_with::<_, Pod>(client, job, &pod, tracked).await?;
+                }
+                Action::Release(pod) => {
+                    let untracked = json!({ "$deleteFromPrimitiveList/finalizers": [TRACKING] });
+                    perform::release_with::<_, Pod>(client, job, &pod, untracked).await?;
+                }
                 Action::Create(index) => indexes.push(index),
                 Action::Delete(pod, why) => deletions.push(Box::pin(self.delete(client, job, pod, why))),
                 Action::DeleteJob => {

@@ -46,6 +46,8 @@ pub(super) struct Plan {
 pub(super) enum Action {
     /// Becomes the controller of a pod that has none.
     Adopt(ObjectRef),
+    /// Stops controlling a pod whose labels no longer match; it counts as nothing.
+    Release(ObjectRef),
     /// Creates a pod; of an Indexed Job, for this index.
     Create(Option<u32>),
     /// Deletes a pod.
@@ -67,6 +69,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Adopt(pod) => write!(f, "adopt {pod}: no controller, labels match"),
+            Self::Release(pod) => write!(f, "release {pod}: labels no longer match"),
             Self::Create(None) => write!(f, "create"),
             Self::Create(Some(index)) => write!(f, "create index {index}"),
             Self::Delete(pod, Surplus::Failed) => write!(f, "delete {pod}: the job has failed"),
@@ -83,6 +86,8 @@ struct Buckets<'a> {
     terminating: Vec<&'a Pod>,
     ended: Vec<&'a Pod>,
     adoptable: Vec<&'a Pod>,
+    /// Ours until the next look.
+    releasable: Vec<&'a Pod>,
 }
 
 /// Decides.
@@ -96,9 +101,11 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     if meta::is_deleting(&job.metadata) || finish::ended_at(job).is_some() {
         return wind_up(observed, &buckets, before);
     }
-    let adopt: Vec<Action> = buckets.adoptable.iter().map(|pod| Action::Adopt(ObjectRef::of(&pod.metadata))).collect();
-    if !adopt.is_empty() {
-        return Plan { actions: adopt, status: before, ..Plan::default() };
+    let adopt = buckets.adoptable.iter().map(|pod| Action::Adopt(ObjectRef::of(&pod.metadata)));
+    let release = buckets.releasable.iter().map(|pod| Action::Release(ObjectRef::of(&pod.metadata)));
+    let claims: Vec<Action> = adopt.chain(release).collect();
+    if !claims.is_empty() {
+        return Plan { actions: claims, status: before, ..Plan::default() };
     }
 
     let ledger = Ledger::of(job, &buckets.all);
@@ -267,7 +274,8 @@ fn classify<'a>(observed: &Observed<'a>) -> Buckets<'a> {
     let wanted = job.spec.as_ref().and_then(|spec| spec.selector.as_ref()).map(selector::of);
     let mut sorted: Vec<&Pod> = observed.pods.iter().map(Arc::as_ref).collect();
     sorted.sort_by_key(|pod| meta::name(&pod.metadata));
-    let (mut all, mut active, mut terminating, mut ended, mut adoptable) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut all, mut active, mut terminating, mut ended) = (vec![], vec![], vec![], vec![]);
+    let (mut adoptable, mut releasable) = (vec![], vec![]);
     for pod in sorted {
         let claim = wanted.as_ref().map(|wanted| Claim::judge(&job.metadata, wanted, &pod.metadata));
         let is_ours = meta::controller_of(&pod.metadata).is_some_and(|owner| owner.uid == meta::uid(&job.metadata));
@@ -277,7 +285,8 @@ fn classify<'a>(observed: &Observed<'a>) -> Buckets<'a> {
             {
                 adoptable.push(pod);
             }
-            // Labels of a pod of a Job do not change hands: whoever relabels it still has a pod of this Job.
+            Some(Claim::Releasable) => releasable.push(pod),
+            // Without a selector, which the server writes into every Job, the owner alone counts.
             _ if is_ours => {
                 all.push(pod);
                 let bucket = match (pods::is_terminal(pod), meta::is_deleting(&pod.metadata)) {
@@ -290,5 +299,5 @@ fn classify<'a>(observed: &Observed<'a>) -> Buckets<'a> {
             Some(_) | None => {}
         }
     }
-    Buckets { all, active, terminating, ended, adoptable }
+    Buckets { all, active, terminating, ended, adoptable, releasable }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::{Job, JobSpec, JobStatus, UncountedTerminatedPods};
+use k8s_openapi::api::batch::v1::{Job, JobCondition, JobSpec, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use wkube_base::Rng;
 
@@ -12,7 +12,7 @@ use super::ledger::TRACKING;
 use super::plan::{Action, Observed, Plan, Surplus, plan};
 use super::{COMPLETION_INDEX, build, pod_index};
 use crate::common::{meta, pods};
-use crate::testing::{PodBuilder, at, lines, metadata, pod, shuffle, template};
+use crate::testing::{PodBuilder, app_selector, at, lines, metadata, pod, shuffle, template};
 
 fn job(completions: i32, parallelism: i32) -> Job {
     let spec = JobSpec {
@@ -115,6 +115,42 @@ fn pods_of_other_controllers_and_orphans_are_not_ours() {
     let mut other = job(1, 1);
     other.metadata = metadata("other");
     check(&job(1, 1), &[pod("x").owned_by(meta::controller_ref(&other)), pod("y")], "create");
+}
+
+fn selecting(app: &str) -> Job {
+    let mut job = job(2, 2);
+    spec(&mut job).selector = Some(app_selector(app));
+    job
+}
+
+#[test]
+fn an_orphan_that_matches_is_adopted_before_anything_else_is_decided() {
+    let pods = [pod("orphan").labelled(&[("app", "work")]), pod("other").labelled(&[("app", "else")])];
+    check(&selecting("work"), &pods, "adopt orphan: no controller, labels match");
+    let gone =
+        [pod("a").labelled(&[("app", "work")]).phase("Failed"), pod("b").labelled(&[("app", "work")]).deleting()];
+    check(&selecting("work"), &gone, "create\ncreate");
+}
+
+#[test]
+fn a_pod_that_no_longer_matches_is_released_and_then_replaced() {
+    let stray = || own("stray").labelled(&[("app", "free")]).ready(0);
+    let mine = || own("mine").labelled(&[("app", "work")]).ready(0);
+    check(&selecting("work"), &[stray(), mine()], "release stray: labels no longer match");
+    let released = || pod("stray").labelled(&[("app", "free")]).ready(0);
+    check(&selecting("work"), &[released(), mine()], "create");
+}
+
+#[test]
+fn a_job_that_is_over_or_going_takes_nobody_in_and_lets_nobody_go() {
+    let pods = [own("stray").labelled(&[("app", "free")]), pod("orphan").labelled(&[("app", "work")])];
+    let mut going = selecting("work");
+    going.metadata.deletion_timestamp = Some(meta::time(at(1)));
+    check(&going, &pods, "");
+    let mut over = selecting("work");
+    let complete = JobCondition { type_: "Complete".to_owned(), status: "True".to_owned(), ..JobCondition::default() };
+    over.status = Some(JobStatus { conditions: Some(vec![complete]), ..JobStatus::default() });
+    check(&over, &pods, "");
 }
 
 #[test]
@@ -345,7 +381,7 @@ impl World {
                 return;
             }
             match action {
-                Action::Adopt(_) | Action::DeleteJob => unreachable!("not in this world"),
+                Action::Adopt(_) | Action::Release(_) | Action::DeleteJob => unreachable!("not in this world"),
                 Action::Create(index) => {
                     self.born += 1;
                     let mut pod = build(&self.job, index);

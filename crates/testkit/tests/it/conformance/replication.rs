@@ -141,6 +141,27 @@ async fn a_job_that_is_deleted_takes_its_pods_along() {
 }
 
 #[tokio::test]
+async fn a_job_adopts_a_matching_orphan_and_releases_a_pod_that_no_longer_matches() {
+    let world = World::new().await;
+    world.node("n").await;
+    world.post(JOBS, &job("adopter")).await.is(201);
+    let pods = world.until("its pods", &selected("adopter"), has(2)).await;
+    let path = format!("{PODS}/{}", pods.names()[0]);
+    let owned = "Job adopter";
+    assert_eq!(owner(&pods.body["items"][0]), owned);
+
+    world.patch(&path, &json!({"metadata": {"ownerReferences": null}})).await.is(200);
+    let adopted = world.until("it is adopted again", &path, is_owned_by(owned)).await;
+    assert_eq!(adopted.at("/metadata/finalizers/0"), "batch.kubernetes.io/job-tracking");
+
+    world.patch(&path, &json!({"metadata": {"labels": null}})).await.is(200);
+    let released = world.until("it is released", &path, is_owned_by(" ")).await;
+    assert_eq!(released.at("/metadata/finalizers"), "", "nobody counts it any more");
+    world.until("another takes its place", &selected("adopter"), has(2)).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_replica_set_adopts_a_matching_pod_and_releases_it_when_it_no_longer_matches() {
     let world = World::new().await;
     world.post(PODS, &labelled("orphan", "set")).await.is(201);
