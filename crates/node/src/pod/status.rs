@@ -74,14 +74,17 @@ fn say_reason_and_message(of: &mut Value) {
     }
 }
 
-/// Whether the pod's object says something else than `status` about what is this node's to say.
+/// Whether the pod's object says something else than `status` about what is this node's to say, or does not say yet
+/// which of its specs the node has seen.
 pub fn is_overruled(pod: &Pod, status: &PodStatus) -> bool {
     let own = |status: &PodStatus| -> BTreeSet<(String, String)> {
         let conditions = status.conditions.iter().flatten();
         let own = conditions.filter(|condition| OWN_CONDITIONS.contains(&condition.type_.as_str()));
         own.map(|condition| (condition.type_.clone(), condition.status.clone())).collect()
     };
-    pod.status.as_ref().is_none_or(|seen| seen.phase != status.phase || own(seen) != own(status))
+    pod.status.as_ref().is_none_or(|seen| {
+        seen.observed_generation != status.observed_generation || seen.phase != status.phase || own(seen) != own(status)
+    })
 }
 
 /// Returns `status.phase` (`kubelet_pods.go`, `getPhase`).

@@ -69,6 +69,24 @@ async fn the_generation_of_a_pod_starts_at_one_and_counts_changes_of_its_spec() 
 }
 
 #[tokio::test]
+async fn the_node_sees_the_last_of_five_hundred_quick_changes_of_a_pod() {
+    let world = World::new().await;
+    world.node("n").await;
+    running(&world, &pod("hasty", &json!({}))).await;
+    let path = format!("{PODS}/hasty");
+    for change in 0..500 {
+        let sooner = json!({"spec": {"activeDeadlineSeconds": 5000 - change}});
+        world.patch(&path, &sooner).await.is(200);
+    }
+    let is_seen = |answer: &Answer| answer.at("/status/observedGeneration") == "501";
+    let seen = world.until("the node has seen the last", &path, is_seen).await;
+    assert_eq!(seen.at("/metadata/generation"), "501");
+    let conditions = seen.body["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|one| one["type"] == "Ready" && one["observedGeneration"] == 501), "{conditions:?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_pod_does_not_choose_its_generation_and_its_deletion_is_one_more() {
     let world = World::new().await;
     world.node("n").await;
