@@ -27,11 +27,16 @@ const KUBE_APISERVER: [(Phase, &str, f64); 6] = [
 impl Table {
     #[allow(clippy::print_stdout)]
     pub fn print(&self) {
-        println!("| what | wkube | p50 / p99 | processor each | ÷ bare hyper+TLS | ÷ store alone | ÷ kube-apiserver |");
+        println!(
+            "| what | wkube | p50 / p99 | processor each (bare) | ÷ bare hyper+TLS | ÷ store alone | ÷ kube-apiserver |"
+        );
         println!("| --- | --- | --- | --- | --- | --- | --- |");
         for (phase, name, reference) in KUBE_APISERVER {
-            let of =
-                |value: fn(&Measured) -> f64| median(self.wkube.iter().map(|round| value(&round[&phase])).collect());
+            let median_of = |rounds: &[Round], value: fn(&Measured) -> f64| {
+                median(rounds.iter().map(|round| value(&round[&phase])).collect())
+            };
+            let of = |value| median_of(&self.wkube, value);
+            let processor = |measured: &Measured| measured.processor.as_secs_f64() * 1e6;
             let rate = of(|measured| measured.per_second);
             let bare =
                 self.wkube.iter().zip(&self.bare).map(|(ours, bare)| ours[&phase].per_second / bare[&phase].per_second);
@@ -39,10 +44,11 @@ impl Table {
             let store = self.wkube.iter().zip(&self.durable).map(|(ours, durable)| ours[&phase].per_second / durable);
             let store = if is_write { format!("{:.2}", median(store.collect())) } else { String::new() };
             println!(
-                "| {name} | {rate:.0}/s | {:.2} / {:.2} ms | {:.0} µs | {:.2} | {store} | {:.1} |",
+                "| {name} | {rate:.0}/s | {:.2} / {:.2} ms | {:.0} µs ({:.0}) | {:.2} | {store} | {:.1} |",
                 of(|measured| measured.p50.as_secs_f64() * 1e3),
                 of(|measured| measured.p99.as_secs_f64() * 1e3),
-                of(|measured| measured.processor.as_secs_f64() * 1e6),
+                of(processor),
+                median_of(&self.bare, processor),
                 median(bare.collect()),
                 rate / reference,
             );
