@@ -93,12 +93,13 @@ impl Check {
 /// `readyz` also looks at whether writes succeed, and whether the server is on its way in or out. A disk that is full
 /// does not make the server dead: reads go on, and a restart would not help.
 fn checks(api: &Api, path: &str) -> Vec<Check> {
-    let closed = matches!(api.registry.store.get("/health"), Err(wkube_store::Error::Closed));
+    // Reads go on whatever happens to a disk or a network. If they do not, only a restart helps.
+    let unreadable = api.registry.store.get("/health").err();
     let is_ready = path.starts_with("/readyz");
     let mut checks = vec![
         Check::new("ping", true, ""),
         Check::new("log", true, ""),
-        Check::new("etcd", !closed, "the store is closed"),
+        Check { name: "etcd", problem: unreadable.map(|error| error.to_string()) },
     ];
     if is_ready {
         checks.push(Check { name: "etcd-readiness", problem: api.store.failure() });

@@ -129,6 +129,15 @@ pub enum ConnectError {
         /// etcd's newest.
         newest: u64,
     },
+    /// etcd has forgotten what it had said, and has said other things since.
+    #[error(
+        "at revision {revision}, etcd has something else than before: it was restored from an older backup and written \
+         since; restart every server, so that nothing is left of what etcd does not know"
+    )]
+    Rewritten {
+        /// A revision that was used twice.
+        revision: u64,
+    },
 }
 
 impl EtcdStore {
@@ -275,6 +284,7 @@ async fn follow_size(shared: Arc<Shared>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake::Fake;
     use super::*;
 
     #[test]
@@ -291,6 +301,31 @@ mod tests {
         let options = EtcdOptions::new("etcd://127.0.0.1:1,[::1]:1");
         let error = EtcdStore::connect(&options).await.expect_err("nobody there").to_string();
         assert!(error.contains("127.0.0.1:1") && error.contains("[::1]:1"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_old_etcd_is_named_and_asked_for_nothing_more() {
+        let fake = Fake::start("3.3.25", 1).await;
+        let error = EtcdStore::connect(&EtcdOptions::new(format!("etcd://{}", fake.name))).await;
+        let error = error.expect_err("too old").to_string();
+        assert!(error.contains(&fake.name) && error.contains("3.3.25") && error.contains("upgrade it"), "{error}");
+        assert_eq!(*fake.asked.lock(), ["/etcdserverpb.Maintenance/Status"]);
+    }
+
+    #[tokio::test]
+    async fn members_of_two_clusters_are_named() {
+        let (one, other) = (Fake::start("3.5.17", 1).await, Fake::start("3.5.17", 2).await);
+        let options = EtcdOptions::new(format!("etcd://{},{}", one.name, other.name));
+        let error = EtcdStore::connect(&options).await.expect_err("two clusters").to_string();
+        assert!(error.contains(&one.name) && error.contains(&other.name), "{error}");
+    }
+
+    #[tokio::test]
+    async fn something_that_is_no_etcd_is_refused() {
+        let fake = Fake::start("3.5.17", 1).await;
+        let error = EtcdStore::connect(&EtcdOptions::new(format!("etcd://{}", fake.name))).await;
+        let error = error.expect_err("it knows no keys").to_string();
+        assert!(error.contains(&fake.name), "{error}");
     }
 
     #[tokio::test]

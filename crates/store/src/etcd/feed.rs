@@ -22,6 +22,7 @@ use super::client::{Client, Watching};
 use super::failure::{Failure, Kind};
 use super::layout::{Layout, revision, wire};
 use super::proto::{Event, EventType, RangeRequest, WatchCreateRequest, WatchResponse};
+use super::witness::Witness;
 use super::{ConnectError, Shared};
 
 /// A page of the first load.
@@ -140,10 +141,10 @@ fn check(watching: &Watching, answer: &WatchResponse) -> Result<(), Ended> {
 
 /// Feeds `shared` until the store is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut failures = 0;
+    let (mut failures, mut witness) = (0, Witness::default());
     loop {
         let began = shared.hub.snapshot().revision();
-        let Err(ended) = follow(&shared).await;
+        let Err(ended) = follow(&shared, &mut witness).await;
         shared.connected.update(|connected| *connected = false);
         match ended {
             Ended::Compacted(oldest) => {
@@ -167,12 +168,14 @@ async fn reload(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// Watches from where memory ends, until the watch ends.
-async fn follow(shared: &Shared) -> Result<Infallible, Ended> {
+async fn follow(shared: &Shared, witness: &mut Witness) -> Result<Infallible, Ended> {
     let seen = shared.hub.snapshot().revision();
     let newest = newest(&shared.client, &shared.layout).await?;
     if newest < seen {
-        shared.fail(&ConnectError::WentBack { seen: seen.0, newest: newest.0 });
-        std::future::pending::<()>().await;
+        return shared.fail(&ConnectError::WentBack { seen: seen.0, newest: newest.0 }).await;
+    }
+    if let Some(Revision(revision)) = witness.contradicted(&shared.client).await? {
+        return shared.fail(&ConnectError::Rewritten { revision }).await;
     }
     let mut watching = watch(&shared.client, &shared.layout, seen).await?;
     info!(revision = seen.0, "watching etcd");
@@ -183,6 +186,7 @@ async fn follow(shared: &Shared) -> Result<Infallible, Ended> {
             () = shared.stalled.notified() => return Err(watching.failure("the watch delivers nothing").into()),
         };
         check(&watching, &answer)?;
+        witness.note(&answer.events);
         shared.apply(answer.events);
     }
 }
@@ -208,13 +212,14 @@ impl Shared {
         self.hub.publish(next);
     }
 
-    /// Ends everything: what this process knows is not etcd's history any more.
-    fn fail(&self, error: &ConnectError) {
+    /// Ends everything: what this process knows is not etcd's history any more. Never completes.
+    async fn fail<T>(&self, error: &ConnectError) -> T {
         tracing::error!(%error, "the store is of no use any more");
         let error = Error::Engine(Arc::new(std::io::Error::other(error.to_string())));
         // The first failure counts.
         let _ = self.failed.set(error);
         self.hub.close();
+        std::future::pending().await
     }
 }
 

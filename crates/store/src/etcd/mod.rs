@@ -12,12 +12,15 @@ mod client;
 mod compactor;
 mod connect;
 mod failure;
+#[cfg(test)]
+mod fake;
 mod feed;
 mod freshness;
 mod layout;
 mod options;
 mod proto;
 mod transaction;
+mod witness;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -75,8 +78,13 @@ struct Shared {
 }
 
 impl Shared {
+    /// Fails for ever once etcd's history is not the one in memory any more.
+    fn works(&self) -> Result<(), Error> {
+        self.failed.get().cloned().map_or(Ok(()), Err)
+    }
+
     fn check(&self) -> Result<(), Error> {
-        self.failed.get().cloned().map_or(Ok(()), Err)?;
+        self.works()?;
         self.hub.check_open()
     }
 
@@ -123,14 +131,17 @@ impl Store for EtcdStore {
     }
 
     fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
+        self.shared.works()?;
         self.shared.hub.get(key)
     }
 
     fn list(&self, range: &Range) -> Result<Listed, Error> {
+        self.shared.works()?;
         self.shared.hub.list(range)
     }
 
     fn watch(&self, prefix: &str, after: Revision) -> Result<Watch, Error> {
+        self.shared.works()?;
         self.shared.hub.watch(prefix, after)
     }
 
