@@ -15,6 +15,8 @@ use wkube_base::{Rng, Tasks};
 use wkube_store::contract::Sentence;
 use wkube_store::{EtcdOptions, EtcdStore, Key, Range, Revision, Signal, Store, Txn, store_contract};
 
+mod cable;
+
 /// No sentence takes this long, on a laptop with three members.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -30,10 +32,16 @@ async fn main() -> ExitCode {
     for (name, sentence) in store_contract!(table) {
         failed += u32::from(!holds(name, in_one_process(sentence, place(name))).await);
     }
-    let among_several: [(&str, AmongSeveral); 4] = [
+    let among_several: [(&str, AmongSeveral); 6] = [
         ("what_one_server_wrote_the_other_reads", |place| Box::pin(what_one_server_wrote_the_other_reads(place))),
         ("servers_agree_on_the_order", |place| Box::pin(servers_agree_on_the_order(place))),
         ("a_new_server_knows_the_past", |place| Box::pin(a_new_server_knows_the_past(place))),
+        ("a_server_that_was_cut_off_misses_nothing", |place| {
+            Box::pin(cable::a_server_that_was_cut_off_misses_nothing(place))
+        }),
+        ("a_server_that_was_cut_off_too_long_begins_anew", |place| {
+            Box::pin(cable::a_server_that_was_cut_off_too_long_begins_anew(place))
+        }),
         ("strangers_keys_are_refused", |place| Box::pin(strangers_keys_are_refused(place))),
     ];
     for (name, sentence) in among_several {
@@ -66,11 +74,11 @@ async fn in_one_process(sentence: Sentence, place: EtcdOptions) {
     sentence(&store).await;
 }
 
-async fn connect(place: &EtcdOptions) -> EtcdStore {
+pub(crate) async fn connect(place: &EtcdOptions) -> EtcdStore {
     EtcdStore::connect(place).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn key(number: usize) -> Key {
+pub(crate) fn key(number: usize) -> Key {
     format!("/k/{number:04}").into()
 }
 
@@ -116,7 +124,7 @@ async fn servers_agree_on_the_order(place: EtcdOptions) {
     assert_eq!(stories[0], stories[1]);
 }
 
-fn put(number: usize, value: &'static str) -> Txn {
+pub(crate) fn put(number: usize, value: &'static str) -> Txn {
     Txn::put(key(number % 10), value)
 }
 
