@@ -36,9 +36,8 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn message(&self, fields: &Message, document: &mut Map<String, Value>) {
         for field in fields.values() {
-            let inner = named(self.schema, field);
             if field.shape == Shape::Embedded {
-                if let Some(inner) = inner {
+                if let Some(inner) = named(self.schema, field) {
                     self.message(inner, document);
                 }
                 continue;
@@ -51,7 +50,7 @@ impl Walk<'_> {
             };
             if is_empty && field.zero == Zero::Unset && !ALWAYS.contains(&(self.kind, field.name)) {
                 document.remove(field.name);
-            } else if let Some(inner) = inner {
+            } else if let Some(inner) = named(self.schema, field) {
                 self.below(inner, field.shape, value);
             }
         }
