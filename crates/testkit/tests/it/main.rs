@@ -2,6 +2,7 @@
 
 mod conformance;
 mod documents;
+mod elections;
 mod kube_operator;
 mod kube_runtime;
 mod layering;
