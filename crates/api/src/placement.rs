@@ -12,8 +12,7 @@ pub const NODE_NAME_FIELD: &str = "metadata.name";
 pub fn allows(pod: &PodSpec, node: &str, labels: &BTreeMap<String, String>) -> bool {
     let selected = pod.node_selector.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required =
-        affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
+    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
     // One term is enough. No term at all allows nothing.
     let matches = |term: &NodeSelectorTerm| matches_term(term, node, labels);
     selected && required.is_none_or(|required| required.node_selector_terms.iter().any(matches))
@@ -94,9 +93,7 @@ mod tests {
     fn selector_and_affinity_must_both_allow_a_node() {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
         let term = |key: &str| json!({"matchExpressions": [{"key": key, "operator": "Exists"}]});
-        let affinity = |terms| {
-            json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}})
-        };
+        let affinity = |terms| json!({"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}});
         assert!(allows(&spec(json!({})), "n", &labels));
         assert!(allows(&spec(json!({"nodeSelector": {"zone": "a"}})), "n", &labels));
         assert!(!allows(&spec(json!({"nodeSelector": {"zone": "b"}})), "n", &labels));

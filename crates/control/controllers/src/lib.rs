@@ -3,13 +3,14 @@
 //! ```text
 //! Deployment -> ReplicaSet -> Pods          deployment, replica_set
 //! ReplicationController -> Pods             replica_set
-//! CronJob -> Jobs -> Pods                    cron_job, job
+//! DaemonSet -> Pods, one per node           daemon_set
+//! CronJob -> Jobs -> Pods                   cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
 //! Endpoints by hand -> EndpointSlices       endpoint_slice_mirroring
 //! owners and namespaces that go             garbage_collector, namespace
 //! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
 //! what every namespace needs                service_account
-//! claims and volumes that are in use         storage_protection
+//! claims and volumes that are in use        storage_protection
 //! ```
 //! A folder is a controller: `plan.rs` decides and is pure, `mod.rs` is the shell that gathers and performs.
 
@@ -17,6 +18,7 @@ mod certificates;
 mod common;
 mod context;
 mod cron_job;
+mod daemon_set;
 mod deployment;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;

@@ -3,6 +3,8 @@
 pub(crate) mod children;
 pub(crate) mod claim;
 pub(crate) mod counts;
+pub(crate) mod hash;
+pub(crate) mod history;
 pub(crate) mod meta;
 pub(crate) mod perform;
 pub(crate) mod pods;

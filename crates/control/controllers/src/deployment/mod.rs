@@ -1,7 +1,6 @@
 //! The Deployment controller: rolls `ReplicaSets` from one template to the next.
 
 mod budget;
-mod hash;
 mod plan;
 mod revision;
 mod rolling;

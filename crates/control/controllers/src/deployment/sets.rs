@@ -7,12 +7,9 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::budget::Budget;
-use super::hash;
 use super::revision;
+use crate::common::hash::{self, TEMPLATE_HASH};
 use crate::common::meta;
-
-/// The label that keeps the pods of one template apart from those of another.
-pub(super) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// The Deployment's own sets.
 pub(super) struct Sets<'a> {

@@ -1,8 +1,7 @@
 //! `NodeAffinity`: which nodes a pod wants by their labels, as a must (`nodeSelector`, required affinity) or a wish.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{NodeAffinity, NodeSelectorRequirement, NodeSelectorTerm};
+use k8s_openapi::api::core::v1::NodeAffinity;
+use wkube_api::placement;
 
 use crate::framework::{Check, ClusterEvent, Filter, Rate, Reason, Score, Verdict, scale_to_max};
 use crate::pod::PodInfo;
@@ -41,7 +40,8 @@ impl Score for Affinity {
     fn prepare<'c>(&'c self, pod: &'c PodInfo, _cluster: &'c Snapshot) -> Option<Rate<'c>> {
         let preferred = affinity(pod)?.preferred_during_scheduling_ignored_during_execution.as_ref()?;
         Some(Box::new(move |node| {
-            let wishes = preferred.iter().filter(|wish| matches_term(&wish.preference, node));
+            let wishes =
+                preferred.iter().filter(|wish| placement::matches_term(&wish.preference, node.name(), node.labels()));
             wishes.map(|wish| i64::from(wish.weight)).sum()
         }))
     }
@@ -62,48 +62,9 @@ fn is_required(pod: &PodInfo) -> bool {
     selector.is_some_and(|selector| !selector.is_empty()) || required.is_some()
 }
 
-/// Whether a pod's node selector and required affinity allow a node
-/// (`component-helpers/scheduling/corev1/nodeaffinity`).
+/// Whether a pod's node selector and required affinity allow a node.
 pub(crate) fn allows(pod: &PodInfo, node: &NodeInfo) -> bool {
-    let selector = pod.spec().and_then(|spec| spec.node_selector.as_ref());
-    if !selector.into_iter().flatten().all(|(key, value)| node.labels().get(key) == Some(value)) {
-        return false;
-    }
-    let required =
-        affinity(pod).and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    // One term is enough. No term at all allows nothing.
-    required.is_none_or(|required| required.node_selector_terms.iter().any(|term| matches_term(term, node)))
-}
-
-/// Whether all of a term's requirements hold. A term without any matches nothing.
-fn matches_term(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
-    let labels = term.match_expressions.as_deref().unwrap_or_default();
-    let fields = term.match_fields.as_deref().unwrap_or_default();
-    if labels.is_empty() && fields.is_empty() {
-        return false;
-    }
-    // The only field that may be named.
-    let name = BTreeMap::from([("metadata.name".to_owned(), node.name().to_owned())]);
-    labels.iter().all(|requirement| holds(requirement, node.labels()))
-        && fields.iter().all(|requirement| holds(requirement, &name))
-}
-
-fn holds(requirement: &NodeSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let values = requirement.values.as_deref().unwrap_or_default();
-    let label = labels.get(&requirement.key);
-    let compared = |holds: fn(&i64, &i64) -> bool| {
-        let limit = values.first().and_then(|value| value.parse().ok());
-        label.and_then(|label| label.parse().ok()).zip(limit).is_some_and(|(label, limit)| holds(&label, &limit))
-    };
-    match requirement.operator.as_str() {
-        "In" => label.is_some_and(|label| values.contains(label)),
-        "NotIn" => label.is_none_or(|label| !values.contains(label)),
-        "Exists" => label.is_some(),
-        "DoesNotExist" => label.is_none(),
-        "Gt" => compared(i64::gt),
-        "Lt" => compared(i64::lt),
-        _ => false,
-    }
+    pod.spec().is_none_or(|spec| placement::allows(spec, node.name(), node.labels()))
 }
 
 #[cfg(test)]

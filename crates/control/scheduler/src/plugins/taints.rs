@@ -1,7 +1,8 @@
 //! `TaintToleration`: a node's taints keep pods away that do not tolerate them. A node that is not ready carries
 //! `node.kubernetes.io/not-ready`, so this rule also keeps pods off dead nodes.
 
-use k8s_openapi::api::core::v1::{Taint, Toleration};
+use k8s_openapi::api::core::v1::Taint;
+use wkube_api::placement::tolerates_taint;
 
 use crate::framework::{Check, ClusterEvent, Filter, Rate, Reason, Score, Verdict, scale_reversed};
 use crate::plugins::unschedulable;
@@ -58,34 +59,6 @@ pub(crate) fn admits(pod: &PodInfo, node: &NodeInfo) -> bool {
         matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute") && taint.key != unschedulable::TAINT
     };
     node.taints().iter().filter(forbidding).all(|taint| tolerates_taint(pod.tolerations(), taint))
-}
-
-fn tolerates_taint(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerates(tolerations, &taint.key, taint.value.as_deref().unwrap_or_default(), &taint.effect)
-}
-
-/// Whether one of the tolerations covers a taint (`component-helpers/scheduling/corev1/helpers.go`).
-pub(crate) fn tolerates(tolerations: &[Toleration], key: &str, value: &str, effect: &str) -> bool {
-    tolerations.iter().any(|toleration| {
-        let stated = |field: &Option<String>| field.clone().unwrap_or_default();
-        let (own_key, own_effect) = (stated(&toleration.key), stated(&toleration.effect));
-        if !own_effect.is_empty() && own_effect != effect || !own_key.is_empty() && own_key != key {
-            return false;
-        }
-        let own_value = stated(&toleration.value);
-        match toleration.operator.as_deref().unwrap_or_default() {
-            // An empty key with Exists tolerates everything.
-            "Exists" => true,
-            "" | "Equal" => !own_key.is_empty() && own_value == value,
-            "Gt" => compare(value, &own_value, i64::gt),
-            "Lt" => compare(value, &own_value, i64::lt),
-            _ => false,
-        }
-    })
-}
-
-fn compare(taint: &str, toleration: &str, holds: fn(&i64, &i64) -> bool) -> bool {
-    taint.parse().ok().zip(toleration.parse().ok()).is_some_and(|(taint, toleration)| holds(&taint, &toleration))
 }
 
 #[cfg(test)]

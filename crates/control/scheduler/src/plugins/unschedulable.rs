@@ -1,7 +1,8 @@
 //! `NodeUnschedulable`: nothing new goes to a cordoned node.
 
+use wkube_api::placement::tolerates;
+
 use crate::framework::{Check, ClusterEvent, Filter, Reason, Verdict};
-use crate::plugins::taints::tolerates;
 use crate::pod::PodInfo;
 use crate::snapshot::Snapshot;
 

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod custom_kinds;
+mod daemons;
 mod discovery;
 mod garbage;
 mod life;

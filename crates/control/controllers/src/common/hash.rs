@@ -3,14 +3,15 @@
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::Value;
 
-use super::sets::TEMPLATE_HASH;
+/// The label that tells the pods and sets of one template from those of another (`DefaultDeploymentUniqueLabelKey`).
+pub(crate) const TEMPLATE_HASH: &str = "pod-template-hash";
 
 /// Kubernetes' letters for hashes: no vowels, so that no words appear (`apimachinery/pkg/util/rand.SafeEncodeString`).
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Returns the template as a document in which equal templates are equal: without the hash label, and without fields that
 /// say nothing (null, or an empty list), which servers and clients write or leave out as they like.
-pub(super) fn canonical(template: &PodTemplateSpec) -> Value {
+pub(crate) fn canonical(template: &PodTemplateSpec) -> Value {
     let mut document = serde_json::to_value(template).unwrap_or_default();
     if let Some(labels) = document.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
         labels.remove(TEMPLATE_HASH);
@@ -25,7 +26,7 @@ pub(super) fn canonical(template: &PodTemplateSpec) -> Value {
 
 /// Returns the value of the label `pod-template-hash`: FNV-1a over the canonical template and the number of collisions,
 /// in decimal, in safe letters. The bytes differ from Kubernetes' (a Go dump), the form does not.
-pub(super) fn pod_template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
+pub(crate) fn pod_template_hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
     let mut hash = fnv32a(FNV_OFFSET, canonical(template).to_string().as_bytes());
     if let Some(collisions) = collisions {
         hash = fnv32a(hash, &collisions.to_le_bytes());
