@@ -4,6 +4,7 @@
 //! Deployment -> ReplicaSet -> Pods          deployment, replica_set
 //! ReplicationController -> Pods             replica_set
 //! DaemonSet -> Pods, one per node           daemon_set
+//! StatefulSet -> Pods with numbers, claims  stateful_set
 //! CronJob -> Jobs -> Pods                   cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
 //! Endpoints by hand -> EndpointSlices       endpoint_slice_mirroring
@@ -29,6 +30,7 @@ mod node_lifecycle;
 mod pod_gc;
 mod replica_set;
 mod service_account;
+mod stateful_set;
 mod storage_protection;
 
 #[cfg(test)]

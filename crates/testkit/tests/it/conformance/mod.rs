@@ -16,5 +16,6 @@ mod policies;
 mod replication;
 mod running;
 mod scheduling;
+mod stateful;
 mod volumes;
 pub(crate) mod world;
