@@ -69,6 +69,7 @@ pub fn start(context: &Context, tasks: &Tasks) {
         crate::replica_set::start_replication,
         crate::daemon_set::start,
         crate::stateful_set::start,
+        crate::disruption::start,
         crate::endpoint_slice::start,
         crate::endpoint_slice_mirroring::start,
         crate::job::start,

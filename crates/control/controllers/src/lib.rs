@@ -8,6 +8,7 @@
 //! CronJob -> Jobs -> Pods                   cron_job, job
 //! Service + Pods -> EndpointSlices          endpoint_slice
 //! Endpoints by hand -> EndpointSlices       endpoint_slice_mirroring
+//! what evictions may take of pods           disruption
 //! owners and namespaces that go             garbage_collector, namespace
 //! nodes that come, fall silent and go       node_lifecycle, pod_gc, certificates
 //! what every namespace needs                service_account
@@ -21,6 +22,7 @@ mod context;
 mod cron_job;
 mod daemon_set;
 mod deployment;
+mod disruption;
 mod endpoint_slice;
 mod endpoint_slice_mirroring;
 mod garbage_collector;

@@ -2,6 +2,7 @@
 //! `docs/conformance.md` names, for each of them, the test here or elsewhere that checks the same.
 
 mod accounts;
+mod budgets;
 mod custom_kinds;
 mod daemons;
 mod discovery;
