@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt as _;
@@ -123,7 +124,8 @@ async fn follow(registry: &Registry) -> Option<Error> {
         let unfinished = tidy(registry, &resource).await;
         failures = if unfinished { failures + 1 } else { 0 };
         // Objects with finalizers go when others have done their part; their watch is not ours, so we look again.
-        let again = Backoff::RECONNECT.after(failures.max(1));
+        // Progress comes with every write of anything, and must not put that off.
+        let mut again = pin!(tokio::time::sleep(Backoff::RECONNECT.after(failures.max(1))));
         loop {
             tokio::select! {
                 biased;
@@ -132,7 +134,7 @@ async fn follow(registry: &Registry) -> Option<Error> {
                     Ok(Signal::Progress(_)) => {}
                     Err(error) => return Some(error),
                 },
-                () = tokio::time::sleep(again), if unfinished => break,
+                () = &mut again, if unfinished => break,
             }
         }
     }

@@ -27,17 +27,20 @@ pub(super) async fn check(backend: &Backend) -> (Available, Seen) {
         Err(why) => {
             (Available::failed(&backend.uri(&path), &why), Seen { is_available: false, ..Seen::clone(&before) })
         }
-        Ok(resources) => {
+        // What answers is there, even if nobody can read its list; discovery goes on with what it said before.
+        Ok(list) => {
+            let resources = serde_json::from_slice(&list).ok().or_else(|| before.resources.clone());
             // A backend need not describe itself.
             let index = get(backend, "/openapi/v3").await.unwrap_or_default();
+            let index: Value = serde_json::from_slice(&index).unwrap_or_default();
             let place = &index["paths"][format!("apis/{}/{}", backend.group, backend.version)];
             let openapi = place["serverRelativeURL"].as_str().map(str::to_owned);
-            (Available::passed(), Seen { is_available: true, resources: Some(resources), openapi })
+            (Available::passed(), Seen { is_available: true, resources, openapi })
         }
     }
 }
 
-async fn get(backend: &Backend, path: &str) -> Result<Value, String> {
+async fn get(backend: &Backend, path: &str) -> Result<BytesMut, String> {
     let asking = async {
         let client =
             backend.client.as_ref().ok_or_else(|| backend.connector.as_ref().err().cloned().unwrap_or_default())?;
@@ -56,7 +59,7 @@ async fn get(backend: &Backend, path: &str) -> Result<Value, String> {
             }
             read.extend_from_slice(&data);
         }
-        serde_json::from_slice(&read).map_err(|error| error.to_string())
+        Ok(read)
     };
     timeout(TIMEOUT, asking).await.unwrap_or_else(|_| Err("context deadline exceeded".to_owned()))
 }

@@ -1,5 +1,6 @@
 //! Keeps the backends in step with the `APIService`s, and their conditions with what they do.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,13 +67,15 @@ async fn follow(api: &Api) -> Option<Error> {
         let slices = if has_backends(api) { registry.objects(&slices, "").await } else { Vec::new() };
         let judging = api.apiservices.backends.load_full();
         join_all(judging.iter().map(|backend| judge(registry, &row, backend, &services, &slices))).await;
+        // One wait for all signals: progress comes with every write of anything, and must not put it off.
+        let mut again = pin!(tokio::time::sleep(AGAIN));
         loop {
             let signal = tokio::select! {
                 biased;
                 signal = own.next() => signal?,
                 signal = behind.next(), if has_backends(api) => signal?,
                 _ = kinds.changed() => break,
-                () = tokio::time::sleep(AGAIN), if has_backends(api) => break,
+                () = &mut again, if has_backends(api) => break,
             };
             match signal {
                 Ok(Signal::Event(_)) => break,

@@ -49,14 +49,14 @@ impl Merge {
         !self.0.iter().any(|one| one.group == row.group && one.version == row.version)
     }
 
-    /// Adds the backends to aggregated discovery. One that does not answer is shown as it was, and as stale.
+    /// Adds the backends to aggregated discovery. One that does not say what it serves is shown as it was, and as stale.
     pub(crate) fn add_aggregated(&self, mut document: Value, root: Root) -> Value {
         if root == Root::Api {
             return document;
         }
         let Some(items) = document["items"].as_array_mut() else { return document };
         for one in &self.0 {
-            let freshness = if one.is_available { "Current" } else { "Stale" };
+            let freshness = if one.is_available && one.resources.is_some() { "Current" } else { "Stale" };
             let mut entry = json!({"version": one.version, "freshness": freshness});
             if let Some(resources) = &one.resources {
                 entry["resources"] = aggregated(resources, &one.group, &one.version).into();
@@ -202,7 +202,7 @@ mod tests {
                 }],
             }]})
         );
-        assert_eq!(group["versions"][1], json!({"version": "v2", "freshness": "Current"}));
+        assert_eq!(group["versions"][1], json!({"version": "v2", "freshness": "Stale"}));
     }
 
     #[test]

@@ -140,6 +140,17 @@ async fn a_backend_that_is_no_api_server_fails_its_check() {
 }
 
 #[tokio::test]
+async fn a_backend_whose_list_nobody_can_read_is_asked_all_the_same() {
+    let (server, _backend) = registered(|_| Reply::Text(200, "x", "y", "hello".to_owned())).await;
+    until(&server, "v1.wardle.io", "True", "Passed").await;
+    assert_eq!(server.call("GET", FLUNDERS, None).await.code, 200);
+    let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let all = accepting(&server, "/apis", v2).await;
+    let group = all.body["items"].as_array().into_iter().flatten().find(|one| one["metadata"]["name"] == "wardle.io");
+    assert_eq!(group.expect("the group")["versions"][0]["freshness"], "Stale");
+}
+
+#[tokio::test]
 async fn what_this_server_serves_is_there_as_local() {
     let server = Server::new().await;
     let seen = until(&server, "v1.apps", "True", "Local").await;
