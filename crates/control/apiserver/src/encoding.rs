@@ -1,6 +1,8 @@
 //! How objects are kept as bytes: JSON with `kind`, `apiVersion` and `metadata` first and without a resourceVersion, which
 //! is unknown before the commit and is spliced in when the bytes are read.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
@@ -9,6 +11,9 @@ use wkube_store::Revision;
 
 /// Where the metadata's content starts. Nothing before it is free text: `kind` and `apiVersion` are names.
 const METADATA: &[u8] = b"\"metadata\":{";
+
+/// The buffer that a longer document leaves behind is cut to this by the next one.
+const SCRATCH_MAX: usize = 64 * 1024;
 
 /// Whether spliced bytes keep their `kind` and `apiVersion`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,9 +24,17 @@ pub(crate) enum TypeMeta {
     Drop,
 }
 
-/// Returns the bytes to store.
+/// Returns the bytes to store: in a buffer of just their length, for they stay in memory as long as the object exists.
 pub(crate) fn encode(object: &Object) -> Bytes {
-    Bytes::from(serde_json::to_vec(&Stored(object)).expect("a JSON document serializes"))
+    thread_local! {
+        static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        scratch.shrink_to(SCRATCH_MAX);
+        serde_json::to_writer(&mut *scratch, &Stored(object)).expect("a JSON document serializes");
+        Bytes::copy_from_slice(scratch)
+    })
 }
 
 /// Returns the stored document with its resourceVersion, or `None` if the bytes are damaged.
