@@ -53,8 +53,8 @@ fn check_port(port: &Value, needs_name: bool, path: &str) -> Vec<FieldError> {
     errors
 }
 
-/// The protocol below, and the one above.
-fn check_protocols(port: &Value, path: &str) -> Vec<FieldError> {
+/// Returns what is wrong with the protocol below a port, and the one above.
+pub(in crate::kinds) fn check_protocols(port: &Value, path: &str) -> Vec<FieldError> {
     let (protocol, protocol_path) = (text(port, "protocol"), format!("{path}.protocol"));
     let mut errors = Vec::new();
     if protocol.is_empty() {

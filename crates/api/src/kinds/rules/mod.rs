@@ -31,7 +31,7 @@ pub(super) use classes::{
     validate_storage_class,
 };
 pub(super) use cluster::{validate_api_service, validate_ip_address, validate_service_cidr};
-pub(super) use endpoints::{check_address, validate_endpoints, validate_slice};
+pub(super) use endpoints::{check_address, check_protocols, validate_endpoints, validate_slice};
 pub(super) use events::{Shape, validate_event};
 pub(super) use flow_control::{validate_flow_schema, validate_priority_level};
 pub(super) use ingress::validate_ingress;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::addresses::{self, is_external, is_headless};
 use crate::kinds::doc::{at, has, list, number, strings, text};
 use crate::kinds::pod_spec::port_name;
-use crate::kinds::rules::{CIDR, PORT_RANGE, PROTOCOLS, check_address, in_range, is_cidr, one_of, spec as spec_of};
+use crate::kinds::rules::{
+    CIDR, PORT_RANGE, check_address, check_protocols, in_range, is_cidr, one_of, spec as spec_of,
+};
 use crate::meta;
 use crate::object::Object;
 use crate::status::FieldError;
@@ -104,23 +106,13 @@ fn check_name<'a>(name: &'a str, is_needed: bool, names: &mut BTreeSet<&'a str>,
 
 fn check_port(port: &Value, path: &str) -> Vec<FieldError> {
     let mut errors: Vec<FieldError> = in_range(port, path, "port", 1..=65535, PORT_RANGE).into_iter().collect();
-    let protocol = text(port, "protocol");
-    if !PROTOCOLS.contains(&protocol) {
-        errors.push(FieldError::not_supported(format!("{path}.protocol"), protocol, &PROTOCOLS));
-    }
+    errors.extend(check_protocols(port, path));
     match port.get("targetPort") {
         Some(Value::String(target)) => {
             errors.extend(FieldError::invalid_each(&format!("{path}.targetPort"), target, port_name(target)));
         }
         Some(_) => errors.extend(in_range(port, path, "targetPort", 1..=65535, PORT_RANGE)),
         None => {}
-    }
-    if let Some(protocol) = port.get("appProtocol").and_then(Value::as_str) {
-        errors.extend(FieldError::invalid_each(
-            &format!("{path}.appProtocol"),
-            protocol,
-            meta::qualified_name(protocol),
-        ));
     }
     errors
 }

@@ -231,7 +231,7 @@ fn a_second_family_may_come_and_go() {
 #[test]
 fn clients_stick_to_a_pod_for_at_most_a_day() {
     let check = |spec: Value, expected: &[&str]| {
-        check_errors(&Service, &with(json!({"clusterIP": "None"}), spec), None, expected)
+        check_errors(&Service, &with(json!({"clusterIP": "None"}), spec), None, expected);
     };
     check(json!({"sessionAffinity": "ClientIP"}), &[]);
     check(

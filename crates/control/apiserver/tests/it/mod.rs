@@ -14,6 +14,7 @@ mod front;
 mod hostile;
 mod https;
 mod list;
+mod manifests;
 mod metrics_api;
 mod mutating_policies;
 mod operations;
