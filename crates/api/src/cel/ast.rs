@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::functions::Overload;
+use super::types::Type;
 
 /// One expression.
 #[derive(Debug, Clone)]
@@ -64,6 +65,21 @@ pub(super) enum Literal {
     Double(f64),
     Text(Arc<str>),
     Bytes(Arc<[u8]>),
+}
+
+impl Literal {
+    /// Returns its type.
+    pub(super) fn of(&self) -> Type {
+        match self {
+            Self::Null => Type::Null,
+            Self::Bool(_) => Type::Bool,
+            Self::Int(_) => Type::Int,
+            Self::Uint(_) => Type::Uint,
+            Self::Double(_) => Type::Double,
+            Self::Text(_) => Type::String,
+            Self::Bytes(_) => Type::Bytes,
+        }
+    }
 }
 
 /// What a selection asks for.

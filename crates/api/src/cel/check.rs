@@ -75,7 +75,7 @@ impl Checker<'_> {
             return of;
         }
         match &mut node.expr {
-            Expr::Literal(literal) => literal_type(literal),
+            Expr::Literal(literal) => literal.of(),
             Expr::Ident(name) => {
                 let text = || format!("undeclared reference to '{name}' (in container '')");
                 self.variable(name).unwrap_or_else(|| self.wrong(at, text()))
@@ -385,17 +385,5 @@ fn struct_field(name: &str, field: &str) -> Option<Type> {
         ("JSONPatch", "value") => Some(Type::Dyn),
         ("JSONPatch", _) => None,
         _ => (name == "Object" || name.starts_with("Object.")).then_some(Type::Dyn),
-    }
-}
-
-fn literal_type(literal: &Literal) -> Type {
-    match literal {
-        Literal::Null => Type::Null,
-        Literal::Bool(_) => Type::Bool,
-        Literal::Int(_) => Type::Int,
-        Literal::Uint(_) => Type::Uint,
-        Literal::Double(_) => Type::Double,
-        Literal::Text(_) => Type::String,
-        Literal::Bytes(_) => Type::Bytes,
     }
 }

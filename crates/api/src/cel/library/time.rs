@@ -1,7 +1,9 @@
-//! Points and spans of time. Zones are `UTC` or an offset such as `+02:00`: names of places change their meaning with the
-//! machine's database, and the same rule must give the same answer on every machine.
+//! Points and spans of time. Zones are `UTC`, an offset such as `+02:00`, or the name of a place, as this program was built
+//! to know it: the same rule must give the same answer on every machine.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::{PoisonError, RwLock};
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::{Offset, TimeZone};
@@ -46,12 +48,30 @@ pub(super) static FUNCTIONS: &[Overload] = &[
 fn part<'a>(args: &[Val<'a>], of: fn(&Zoned) -> i64) -> Result<Val<'a>, EvalError> {
     let Val::Timestamp(time) = &args[0] else { return Err(EvalError::no_overload()) };
     let zone = match args.get(1).and_then(Val::as_str) {
-        None | Some("" | "UTC") => TimeZone::UTC,
-        Some(name) => {
-            TimeZone::fixed(offset(name).ok_or_else(|| EvalError::failed(format!("unknown time zone {name}")))?)
-        }
+        None => TimeZone::UTC,
+        Some(name) => zone(name).ok_or_else(|| EvalError::failed(format!("unknown time zone {name}")))?,
     };
     Ok(Val::Int(of(&time.to_zoned(zone))))
+}
+
+/// Returns what Go's `time.LoadLocation` returns on a machine whose own time is UTC, or the zone of an offset.
+fn zone(name: &str) -> Option<TimeZone> {
+    match name {
+        "" | "UTC" | "Local" => Some(TimeZone::UTC),
+        _ if name.contains(':') => offset(name).map(TimeZone::fixed),
+        _ => place(name),
+    }
+}
+
+/// Returns the zone of a place. Each is read once, for a rule may ask thousands of times; there are some six hundred.
+fn place(name: &str) -> Option<TimeZone> {
+    static READ: RwLock<BTreeMap<String, TimeZone>> = RwLock::new(BTreeMap::new());
+    if let Some(zone) = READ.read().unwrap_or_else(PoisonError::into_inner).get(name) {
+        return Some(zone.clone());
+    }
+    let zone = crate::cron::zone(name)?;
+    READ.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), zone.clone());
+    Some(zone)
 }
 
 fn offset(text: &str) -> Option<Offset> {

@@ -321,10 +321,17 @@ fn times_are_reckoned_with() {
         "timestamp('2024-02-29T10:20:30Z').getDayOfYear() == 59",
         "timestamp('2024-02-29T10:20:30Z').getHours('+02:00') == 12",
         "timestamp('2024-02-29T10:20:30Z').getHours('-02:00') == 8",
+        "timestamp('2024-02-29T10:20:30Z').getHours('America/New_York') == 5",
+        "timestamp('2024-07-29T10:20:30Z').getHours('America/New_York') == 6",
+        "timestamp('2024-02-29T23:20:30Z').getDate('Asia/Kathmandu') == 1",
+        "timestamp('2024-02-29T10:20:30Z').getHours('Local') == 10",
         "timestamp('2024-02-29T10:20:30.5Z').getMilliseconds() == 500",
         "duration('-1.5h') == duration('-90m')",
         "duration('100ms') < duration('1s')",
         "int(timestamp('1970-01-01T00:01:00Z')) == 60",
     ]);
-    fail_with(&[("timestamp('2024-02-29T10:20:30Z').getHours('Mars/Olympus')", "unknown time zone")]);
+    for zone in ["Mars/Olympus", "america/new_york", "../etc/passwd", "25:00"] {
+        let text = format!("timestamp('2024-02-29T10:20:30Z').getHours('{zone}')");
+        fail_with(&[(text.as_str(), &*format!("unknown time zone {zone}"))]);
+    }
 }

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::conditions;
 use crate::kinds::doc::{flag, list, text};
 use crate::object::{Object, format_time};
 
@@ -54,20 +55,11 @@ pub(super) fn write_condition(
     message: &str,
     now: Timestamp,
 ) {
-    let status = if holds { "True" } else { "False" };
-    let mut conditions =
-        definition.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    let old = conditions.iter().position(|one| text(one, "type") == kind);
-    let since = old.map(|at| &conditions[at]).filter(|old| text(old, "status") == status);
-    let since = since.map_or_else(|| format_time(now), |old| text(old, "lastTransitionTime").to_owned());
-    let new = json!({
-        "type": kind, "status": status, "lastTransitionTime": since, "reason": reason, "message": message,
+    let condition = json!({
+        "type": kind, "status": if holds { "True" } else { "False" }, "lastTransitionTime": format_time(now),
+        "reason": reason, "message": message,
     });
-    match old {
-        Some(at) => conditions[at] = new,
-        None => conditions.push(new),
-    }
-    definition.set(&["status", "conditions"], conditions);
+    conditions::set(definition, condition);
 }
 
 /// Which names a definition may call its own.

@@ -2,8 +2,9 @@
 //! `plugin/policy/validating/metrics`).
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use wkube_api::Status;
 use wkube_base::metrics::{Counter, Family, Histogram, Kind, Text};
 

@@ -27,14 +27,12 @@ impl Available {
         Self { holds: false, reason: "FailedDiscoveryCheck", message }
     }
 
-    /// Returns the condition; it keeps its time as long as it says the same.
-    pub(super) fn condition(&self, old: Option<&Value>, now: &str) -> Value {
+    /// Returns the condition.
+    pub(super) fn condition(&self, now: &str) -> Value {
         let status = if self.holds { "True" } else { "False" };
-        let before = old.filter(|old| old["status"] == status);
-        let since = before.and_then(|old| old["lastTransitionTime"].as_str()).unwrap_or(now);
         json!({
             "type": "Available", "status": status, "reason": self.reason, "message": self.message,
-            "lastTransitionTime": since,
+            "lastTransitionTime": now,
         })
     }
 }
@@ -104,12 +102,5 @@ mod tests {
     #[test]
     fn an_external_name_has_no_endpoints_and_needs_none() {
         check(Some(service(&json!({"type": "ExternalName", "externalName": "a.b"}))), &[], None);
-    }
-
-    #[test]
-    fn a_condition_keeps_its_time_as_long_as_it_says_the_same() {
-        let since = |old: &Value| Available::passed().condition(Some(old), "now")["lastTransitionTime"].clone();
-        assert_eq!(since(&json!({"status": "True", "lastTransitionTime": "then"})), "then");
-        assert_eq!(since(&json!({"status": "False", "lastTransitionTime": "then"})), "now");
     }
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use futures::stream::select_all;
-use serde_json::Value;
 use tracing::warn;
-use wkube_api::{Object, ObjectKey, Resource, Status};
+use wkube_api::{Object, ObjectKey, Resource, Status, conditions};
 use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
@@ -145,10 +144,7 @@ async fn write(registry: &Registry, row: &Arc<Resource>, name: &str, found: &Ava
     let call = Call::own(row, "", name);
     let with_condition = |old: &Object| {
         let mut new = old.clone();
-        let conditions = old.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-        let (before, mut rest): (Vec<_>, Vec<_>) = conditions.into_iter().partition(|one| one["type"] == "Available");
-        rest.push(found.condition(before.first(), &now));
-        new.set(&["status", "conditions"], rest);
+        conditions::set(&mut new, found.condition(&now));
         Ok(new)
     };
     update::change(registry, &call, Part::Status, Origin::Server, with_condition).await.map(drop)

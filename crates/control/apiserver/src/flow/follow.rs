@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::warn;
 use wkube_api::object::format_time;
-use wkube_api::{Object, Resource};
+use wkube_api::{Object, Resource, conditions};
 use wkube_base::Tasks;
 use wkube_store::{Error, Signal};
 
@@ -114,19 +114,13 @@ fn condition(schema: &Object, level: &str, is_there: bool, now: Timestamp) -> Op
             ),
         )
     };
-    let conditions =
-        schema.at(&["status", "conditions"]).and_then(|found| found.as_array().cloned()).unwrap_or_default();
-    let found = conditions.iter().find(|one| one["type"] == "Dangling");
-    if found.is_some_and(|found| found["status"] == status && found["message"] == *message) {
-        return None;
-    }
-    let time = found.filter(|found| found["status"] == status).map(|found| found["lastTransitionTime"].clone());
-    let time = time.unwrap_or_else(|| format_time(now).into());
+    let mut new = schema.clone();
     let dangling = json!({
-        "type": "Dangling", "status": status, "lastTransitionTime": time, "reason": reason, "message": message,
+        "type": "Dangling", "status": status, "lastTransitionTime": format_time(now), "reason": reason,
+        "message": message,
     });
-    let others = conditions.into_iter().filter(|one| one["type"] != "Dangling");
-    Some(json!({"conditions": others.chain([dangling]).collect::<Vec<_>>()}))
+    conditions::set(&mut new, dangling);
+    new.0.remove("status").filter(|status| schema.0.get("status") != Some(status))
 }
 
 #[cfg(test)]

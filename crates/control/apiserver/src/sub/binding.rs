@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
-use wkube_api::{Object, Resource, Status};
+use serde_json::json;
+use wkube_api::{Object, Resource, Status, conditions};
 
 use crate::Api;
 use crate::admission::{self, Operation};
@@ -64,25 +64,17 @@ fn bound(pods: &Resource, pod: &Object, binding: &Object, now: &str) -> Result<O
             new.set(&["metadata", "labels", key], value);
         }
     }
-    set_condition(
+    conditions::set(
         &mut new,
         json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
     );
     Ok(new)
 }
 
-/// Replaces the condition of the same type, or adds it.
-pub(super) fn set_condition(object: &mut Object, condition: Value) {
-    let mut conditions = object.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-    match conditions.iter_mut().find(|old| old["type"] == condition["type"]) {
-        Some(old) => *old = condition,
-        None => conditions.push(condition),
-    }
-    object.set(&["status", "conditions"], conditions);
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn check(pod: Value, binding: Value) -> Result<Object, String> {

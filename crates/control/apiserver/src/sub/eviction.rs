@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use wkube_api::selector::LabelSelector;
-use wkube_api::{Object, ObjectKey, Status};
+use wkube_api::{Object, ObjectKey, Status, conditions};
 
 use super::binding;
 use crate::Api;
@@ -110,7 +110,7 @@ fn spend(budget: &Object, pod: &str, ready: bool, now: &str) -> Result<Object, S
 
 fn disrupted(pod: &Object, now: &str) -> Object {
     let mut marked = pod.clone();
-    binding::set_condition(
+    conditions::set(
         &mut marked,
         json!({
             "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",

@@ -1,8 +1,7 @@
 //! Asks one webhook.
 
-use std::time::Instant;
-
 use bytes::Bytes;
+use tokio::time::Instant;
 use tracing::warn;
 use wkube_api::{Object, Resource, Status};
 
