@@ -51,7 +51,9 @@ impl Hub {
         let woken = topics.note(&known, &history);
         self.current.store(Arc::new(history));
         drop(topics);
-        woken.iter().for_each(|topic| topic.wake());
+        for topic in &woken {
+            topic.wake();
+        }
         self.newest.update(|revision| *revision = newest);
     }
 

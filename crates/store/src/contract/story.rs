@@ -84,16 +84,16 @@ pub async fn a_watch_goes_on_from_wherever_it_broke_off(store: &dyn Store) {
     }
     delete(store, "p/1").await;
     let end = store.revision();
-    let mut whole = store.watch("p/", start).expect("in the window");
-    let story = events_until(&mut whole, end).await;
-    assert_eq!(story.len(), 13);
+    let mut watch = store.watch("p/", start).expect("in the window");
+    let whole = events_until(&mut watch, end).await;
+    assert_eq!(whole.len(), 13);
     for from in start.0..=end.0 {
         // Something to wait for, also for those who begin at the end.
         let end = put(store, "p/end", "1").await;
         let mut watch = store.watch("p/", Revision(from)).expect("in the window");
         let told = events_until(&mut watch, end).await;
         let told = told.into_iter().filter(|event| &*event.key != "p/end");
-        let rest = story.iter().filter(|event| event.revision.0 > from).cloned();
+        let rest = whole.iter().filter(|event| event.revision.0 > from).cloned();
         assert_eq!(told.collect::<Vec<_>>(), rest.collect::<Vec<_>>(), "from {from}");
     }
 }

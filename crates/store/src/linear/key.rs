@@ -80,15 +80,15 @@ pub fn next(state: &Option<Held>, (op, outcome): &Step) -> Option<Option<Held>> 
             (wanted && later).then(|| written(*revision))
         }
         Outcome::Refused(_) if wanted => None,
-        Outcome::Refused(None) => Some(*state),
         Outcome::Refused(Some(now)) => observe(*state, Outcome::Saw(*now)),
         Outcome::Unknown if wanted => Some(written(None)),
-        Outcome::Unknown => Some(*state),
+        Outcome::Refused(None) | Outcome::Unknown => Some(*state),
         Outcome::Saw(_) => None,
     }
 }
 
 /// Compares the state with what was seen of it, which tells its revision.
+#[expect(clippy::option_option, reason = "outer: whether it can be, inner: whether the key exists")]
 fn observe(state: Option<Held>, outcome: Outcome) -> Option<Option<Held>> {
     match (state, outcome) {
         (_, Outcome::Unknown) => Some(state),
