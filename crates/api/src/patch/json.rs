@@ -284,9 +284,9 @@ impl Place<'_> {
             Holder::Object(map) => drop(map.insert(self.key, value)),
             Holder::List(list) if self.key == "-" => list.push(value),
             Holder::List(list) => {
-                let place = index(&self.key, list.len() + 1).map_err(|why| match why.starts_with("strconv") {
-                    true => format!("value was not a proper array index: '{}': {why}", self.key),
-                    false => why,
+                let place = index(&self.key, list.len() + 1).map_err(|why| {
+                    let is_number = !why.starts_with("strconv");
+                    if is_number { why } else { format!("value was not a proper array index: '{}': {why}", self.key) }
                 })?;
                 list.insert(place, value);
             }
