@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Server(Server),
     /// Start a node that joins a control plane
     Node(Node),
+    /// Look after the file in which a control plane keeps its objects
+    Store(StoreCommand),
     /// Manage the tokens with which nodes join
     #[command(subcommand)]
     Token(Token),
@@ -106,7 +108,7 @@ impl Command {
             Self::Scale(args) => Some(&mut args.connection),
             Self::Run(args) => Some(&mut args.connection),
             Self::Push(args) => Some(&mut args.connection),
-            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Completion { .. } => None,
+            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Store(_) | Self::Completion { .. } => None,
         }
     }
 
@@ -122,12 +124,60 @@ impl Command {
             Self::Up(_)
             | Self::Server(_)
             | Self::Node(_)
+            | Self::Store(_)
             | Self::Token(_)
             | Self::Push(_)
             | Self::Version(_)
             | Self::Completion { .. } => None,
         }
     }
+}
+
+/// What is done to a store.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The exit code is 0 if all is well, 2 if a file is refused (damaged, cut off, from a newer wkube, or \
+                        not wkube's), 3 while a server uses the store, and 1 for everything else."
+)]
+pub(crate) struct StoreCommand {
+    /// The data directory of the server [default: ~/.wkube]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// How the result is printed
+    #[arg(short, long, global = true, value_enum, default_value_t = StoreOutput::Text)]
+    pub(crate) output: StoreOutput,
+    #[command(subcommand)]
+    pub(crate) action: StoreAction,
+}
+
+/// How `wkube store` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StoreOutput {
+    /// A sentence.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// What `wkube store` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreAction {
+    /// Print revision, keys and sizes
+    Status,
+    /// Verify every page and every record; nothing is changed
+    Check,
+    /// Write everything that exists into a new file, also while a server uses the store
+    Backup {
+        /// The file; it must not exist
+        file: PathBuf,
+    },
+    /// Make a store of a backup, in a data directory that has none; all clients list again
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
+    /// Make the file as small as it can be
+    Compact,
 }
 
 /// Where a client command finds the cluster.

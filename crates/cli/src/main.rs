@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&error);
-            ExitCode::FAILURE
+            ExitCode::from(verbs::store::exit_code(&error))
         }
     }
 }
@@ -70,6 +70,7 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Up(args) => up::run(args).await,
         Command::Server(args) => server::run(args).await,
         Command::Node(args) => node::run(args).await,
+        Command::Store(args) => verbs::store::run(args).await,
         Command::Token(args) => verbs::token::run(args).await,
         Command::Apply(args) => verbs::apply::run(args).await,
         Command::Get(args) => verbs::get::run(args).await,

@@ -12,7 +12,7 @@ use wkube_store::{RedbStore, Store};
 use crate::args::StoreFlags;
 
 /// The store's file in the data directory.
-const FILE: &str = "store.redb";
+pub(crate) const FILE: &str = "store.redb";
 /// In the environment, where other users of the machine do not see them.
 const USER: &str = "WKUBE_ETCD_USER";
 const PASSWORD: &str = "WKUBE_ETCD_PASSWORD";

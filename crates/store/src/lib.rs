@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
+pub mod backup;
 mod history;
 mod hub;
 mod metrics;

@@ -9,6 +9,7 @@ pub(crate) mod preflight;
 pub(crate) mod push;
 pub(crate) mod run;
 pub(crate) mod scale;
+pub(crate) mod store;
 pub(crate) mod token;
 pub(crate) mod version;
 

@@ -39,6 +39,7 @@ mod router;
 mod server;
 mod service;
 mod stall;
+mod store_backup;
 mod streams;
 mod sub;
 mod table;

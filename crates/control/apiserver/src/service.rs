@@ -24,7 +24,7 @@ use crate::render::{self, Frames};
 use crate::respond::{self, Body, BoxError};
 use crate::router::{Query, ResourcePath, Target, Verb};
 use crate::write_options::WriteOptions;
-use crate::{Api, discovery, health, limits, metrics, metrics_api, openid, streams, sub};
+use crate::{Api, discovery, health, limits, metrics, metrics_api, openid, store_backup, streams, sub};
 
 /// The server's router as a tower service with a fixed identity: how components in this process reach the API.
 #[derive(Clone)]
@@ -307,6 +307,7 @@ async fn other(
         "/healthz" | "/livez" | "/readyz" => Ok(health::answer(api, trimmed, query)),
         "/version" => Ok(respond::json(200, &health::version())),
         "/metrics" => Ok(respond::response(200, metrics::CONTENT_TYPE, respond::full(metrics::text(api)))),
+        "/wkube/store/backup" => store_backup::answer(api),
         _ if trimmed.starts_with("/healthz/") || trimmed.starts_with("/livez/") || trimmed.starts_with("/readyz/") => {
             health::one(api, trimmed)
         }
