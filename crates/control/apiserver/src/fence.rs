@@ -84,7 +84,7 @@ mod tests {
     fn ops(old: Option<&Object>, new: Option<&Object>) -> Vec<Op> {
         let leases = kinds::find("coordination.k8s.io", "v1", "leases").expect("a built-in kind");
         let mut txn = Txn::default();
-        raise(&mut txn, &leases, old, new);
+        raise(&mut txn, leases, old, new);
         txn.ops
     }
 
@@ -120,7 +120,7 @@ mod tests {
         }
         let mut txn = Txn::default();
         let pods = kinds::find("", "v1", "pods").expect("a built-in kind");
-        raise(&mut txn, &pods, None, Some(&lease(NAMESPACE, json!({}))));
+        raise(&mut txn, pods, None, Some(&lease(NAMESPACE, json!({}))));
         assert_eq!(txn.ops, []);
     }
 

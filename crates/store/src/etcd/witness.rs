@@ -20,8 +20,8 @@ impl Witness {
     /// Remembers the last value among `events`. Deletions and empty values look alike in different histories.
     pub(super) fn note(&mut self, events: &[Event]) {
         let put = |event: &&Event| event.r#type() == EventType::Put;
-        let values = events.iter().filter(put).filter_map(|event| event.kv.as_ref());
-        if let Some(kv) = values.filter(|kv| !kv.value.is_empty()).next_back() {
+        let mut values = events.iter().filter(put).filter_map(|event| event.kv.as_ref());
+        if let Some(kv) = values.rfind(|kv| !kv.value.is_empty()) {
             self.seen = Some(kv.clone());
         }
     }

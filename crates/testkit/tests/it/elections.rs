@@ -112,7 +112,7 @@ impl Process {
         applied.expect("a Deployment is taken");
     }
 
-    /// Returns how many ReplicaSets and pods there are.
+    /// Returns how many `ReplicaSet`s and pods there are.
     fn made(&self) -> (usize, usize) {
         let admin = self.admin();
         self.runtime.block_on(made(&admin))

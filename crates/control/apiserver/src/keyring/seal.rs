@@ -27,7 +27,7 @@ struct Sealed {
     salt: String,
     iterations: NonZeroU32,
     nonce: String,
-    sealed: String,
+    content: String,
 }
 
 /// Why something cannot be opened.
@@ -59,7 +59,7 @@ pub(super) fn seal(content: &[u8], token: &Token, iterations: NonZeroU32) -> Vec
         salt: STANDARD.encode(salt),
         iterations,
         nonce: STANDARD.encode(nonce),
-        sealed: STANDARD.encode(sealed),
+        content: STANDARD.encode(sealed),
     };
     serde_json::to_vec(&sealed).expect("a struct of text and numbers is JSON")
 }
@@ -71,7 +71,7 @@ pub(super) fn open(sealed: &[u8], token: &Token) -> Result<Vec<u8>, Closed> {
         return Err(Closed::Format);
     }
     let bytes = |text: &str| STANDARD.decode(text).map_err(|_| Closed::Format);
-    let (salt, nonce, mut content) = (bytes(&stored.salt)?, bytes(&stored.nonce)?, bytes(&stored.sealed)?);
+    let (salt, nonce, mut content) = (bytes(&stored.salt)?, bytes(&stored.nonce)?, bytes(&stored.content)?);
     let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| Closed::Format)?;
     let key = key(token, &salt, stored.iterations);
     let opened = key.open_in_place(nonce, Aad::from(FORMAT.as_bytes()), &mut content);
@@ -130,11 +130,11 @@ mod tests {
     #[test]
     fn another_form_is_told_from_another_token() {
         let ours = token("0123456789abcdef");
-        let forms = ["", "{}", r#"{"format":"wkube keys 2","salt":"","iterations":1,"nonce":"","sealed":""}"#];
+        let forms = ["", "{}", r#"{"format":"wkube keys 2","salt":"","iterations":1,"nonce":"","content":""}"#];
         for form in forms {
             assert_eq!(open(form.as_bytes(), &ours), Err(Closed::Format), "{form}");
         }
-        let slow = format!(r#"{{"format":"{FORMAT}","salt":"","iterations":4000000000,"nonce":"","sealed":""}}"#);
+        let slow = format!(r#"{{"format":"{FORMAT}","salt":"","iterations":4000000000,"nonce":"","content":""}}"#);
         assert_eq!(open(slow.as_bytes(), &ours), Err(Closed::Format));
     }
 }
