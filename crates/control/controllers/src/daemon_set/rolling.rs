@@ -91,10 +91,9 @@ fn surge(world: &World<'_>, surge_max: usize) -> Vec<Action> {
     let (mut surging, mut needed, mut candidates, mut replaced) = (0, Vec::new(), Vec::new(), Vec::new());
     for node in world.places() {
         match sort(world, node) {
-            OnNode::Crowded => surging += 1,
             OnNode::Sorted { old: None, .. } => {}
             OnNode::Sorted { new: Some(new), old: Some(old) } if world.is_available(new) => replaced.push(old),
-            OnNode::Sorted { new: Some(_), old: Some(_) } => surging += 1,
+            OnNode::Crowded | OnNode::Sorted { new: Some(_), old: Some(_) } => surging += 1,
             // A node that takes no new pods keeps its old one.
             OnNode::Sorted { new: None, old: Some(_) } if !world.desired().any(|desired| desired == node) => {}
             OnNode::Sorted { new: None, old: Some(old) } if world.is_available(old) => candidates.push(node),

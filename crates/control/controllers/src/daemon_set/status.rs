@@ -21,7 +21,7 @@ pub(super) fn of(world: &World<'_>, before: DaemonSetStatus) -> DaemonSetStatus 
     DaemonSetStatus {
         desired_number_scheduled: desired,
         current_number_scheduled: count(counting()),
-        number_misscheduled: count(world.places().into_iter().filter(|node| misplaced(&node))),
+        number_misscheduled: count(world.places().into_iter().filter(|node| misplaced(node))),
         number_ready: count(counting().filter(|pod| pods::is_ready(pod))),
         updated_number_scheduled: nonzero(count(counting().filter(|pod| world.is_updated(pod)))),
         number_available: nonzero(available),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::{
     ControllerRevision, DaemonSet, DaemonSetSpec, DaemonSetUpdateStrategy, RollingUpdateDaemonSet,
 };
-use k8s_openapi::api::core::v1::{Node, NodeSpec, Pod, PodSpec, Taint, Toleration};
+use k8s_openapi::api::core::v1::{Node, NodeSpec, Pod, Taint, Toleration};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use wkube_base::Rng;
 
@@ -228,7 +228,7 @@ fn the_pod_of_a_node_may_go_nowhere_else_and_tolerates_what_daemons_do() {
     assert_eq!(nodes::target(&built), Some("n7"));
     assert_eq!(meta::labels(&built.metadata)[POD_HASH], "abc");
     assert_eq!(built.metadata.generate_name.as_deref(), Some("agent-"));
-    let tolerations = built.spec.unwrap_or_else(PodSpec::default).tolerations.unwrap_or_default();
+    let tolerations = built.spec.unwrap_or_default().tolerations.unwrap_or_default();
     assert_eq!(tolerations.len(), 6);
     assert!(tolerations.iter().all(|toleration| toleration.operator.as_deref() == Some("Exists")));
 }

@@ -314,9 +314,9 @@ fn who_waits_in_a_circle_is_found_and_nobody_else() {
     let mut things = circle(&["a", "b", "c"]);
     things.extend([thing("tail", &["c"]), thing("child", &["tail"])]);
     let waiting = |names: &[&str]| {
-        let mark = |thing: &Meta| match names.contains(&thing.name.as_str()) {
-            true => going(thing.clone(), FOREGROUND),
-            false => thing.clone(),
+        let mark = |thing: &Meta| {
+            let waits = names.contains(&thing.name.as_str());
+            if waits { going(thing.clone(), FOREGROUND) } else { thing.clone() }
         };
         let world = World::of(things.iter().map(mark).collect());
         let found: Vec<&String> = world.alive.iter().filter(|uid| world.graph.waits_in_circle(uid)).collect();

@@ -48,7 +48,7 @@ fn build(set: &StatefulSet, template: &PersistentVolumeClaim, ordinal: i32) -> P
 pub(super) fn are_stale(set: &StatefulSet, claims: &Claims, ordinal: i32) -> bool {
     of_pod(set, claims, ordinal).any(|claim| {
         let owners = claim.metadata.owner_references.iter().flatten();
-        meta::is_deleting(&claim.metadata) || owners.into_iter().any(|owner| is_pod(owner))
+        meta::is_deleting(&claim.metadata) || owners.into_iter().any(is_pod)
     })
 }
 

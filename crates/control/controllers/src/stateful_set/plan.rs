@@ -118,24 +118,14 @@ impl<'a> World<'a> {
         self.replicas.iter().filter_map(|(_, pod)| *pod).chain(self.condemned.iter().map(|(_, pod)| *pod))
     }
 
-    /// Returns the name of a pod's revision.
-    pub(super) fn revision_of<'p>(&self, pod: &'p Pod) -> Option<&'p str> {
-        revision_of(pod)
-    }
-
     /// Whether a pod is of the newest template.
     pub(super) fn is_updated(&self, pod: &Pod) -> bool {
         revision_of(pod).is_some_and(|revision| self.updated.contains(revision))
     }
 
-    /// Whether a pod runs and is ready.
-    pub(super) fn is_ready(&self, pod: &Pod) -> bool {
-        pods::phase(pod) == "Running" && pods::is_ready(pod)
-    }
-
     /// Whether a pod has been ready for long enough.
     pub(super) fn is_available(&self, pod: &Pod) -> bool {
-        self.is_ready(pod) && self.available_at(pod).is_some_and(|at| at <= self.now)
+        is_ready(pod) && self.available_at(pod).is_some_and(|at| at <= self.now)
     }
 
     fn available_at(&self, pod: &Pod) -> Option<Timestamp> {
@@ -178,8 +168,14 @@ fn desired(set: &StatefulSet) -> i32 {
     set.spec.replicas.unwrap_or(1).max(0)
 }
 
-fn revision_of(pod: &Pod) -> Option<&str> {
+/// Returns the name of a pod's revision.
+pub(super) fn revision_of(pod: &Pod) -> Option<&str> {
     meta::labels(&pod.metadata).get(POD_HASH).map(String::as_str)
+}
+
+/// Whether a pod runs and is ready.
+pub(super) fn is_ready(pod: &Pod) -> bool {
+    pods::phase(pod) == "Running" && pods::is_ready(pod)
 }
 
 /// Decides.
@@ -300,10 +296,9 @@ fn replica(
             return false;
         }
         actions.extend(claims::missing(set, claims, ordinal));
-        let made = match place < world.partition() {
-            true => identity::build(set, current, world.current, ordinal),
-            false => identity::build(set, &set.spec.template, world.update, ordinal),
-        };
+        let (template, revision) =
+            if place < world.partition() { (current, world.current) } else { (&set.spec.template, world.update) };
+        let made = identity::build(set, template, revision, ordinal);
         actions.push(Action::Create(Box::new(made)));
         return false;
     };

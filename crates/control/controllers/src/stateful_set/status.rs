@@ -3,7 +3,7 @@
 use k8s_openapi::api::apps::v1::StatefulSetStatus;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::plan::World;
+use super::plan::{World, is_ready, revision_of};
 use crate::common::counts::{count, nonzero};
 use crate::common::{meta, pods};
 
@@ -11,10 +11,10 @@ use crate::common::{meta, pods};
 pub(super) fn of(world: &World<'_>, before: StatefulSetStatus) -> StatefulSetStatus {
     let created = || world.pods().filter(|pod| !pods::phase(pod).is_empty());
     let staying = || created().filter(|pod| !meta::is_deleting(&pod.metadata));
-    let is_current = |pod: &&Pod| world.revision_of(pod) == Some(world.current);
+    let is_current = |pod: &&Pod| revision_of(pod) == Some(world.current);
     let mut status = StatefulSetStatus {
         replicas: count(created()),
-        ready_replicas: nonzero(count(created().filter(|pod| world.is_ready(pod)))),
+        ready_replicas: nonzero(count(created().filter(|pod| is_ready(pod)))),
         available_replicas: Some(count(created().filter(|pod| world.is_available(pod)))),
         current_replicas: nonzero(count(staying().filter(is_current))),
         updated_replicas: nonzero(count(staying().filter(|pod| world.is_updated(pod)))),

@@ -126,8 +126,9 @@ fn the_oldest_beyond_the_limit_go_unless_they_are_used() {
     let workload = Workload::of("a:4");
     let history = History::read(&workload.keeper(), &revisions);
     let named = |image: &str| meta::name(&noted(image, 0).metadata).to_owned();
-    let forget =
-        |images: &[&str]| images.iter().map(|image| format!("forget revision {}\n", named(image))).collect::<String>();
+    let forget = |images: &[&str]| {
+        lines(&images.iter().map(|image| format!("forget revision {}", named(image))).collect::<Vec<_>>())
+    };
     assert_eq!(lines(&history.surplus(Some(2), |_| false)), forget(&["a:1"]));
     assert_eq!(lines(&history.surplus(Some(0), |_| false)), forget(&["a:1", "a:2", "a:3"]));
     assert_eq!(lines(&history.surplus(Some(0), |revision| revision.revision == Some(2))), forget(&["a:1", "a:3"]));
