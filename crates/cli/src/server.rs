@@ -23,9 +23,9 @@ pub(crate) async fn run(args: Server) -> Result<()> {
     let stop_requested = stop::requested(if args.obey_stdin { Stdin::FromParent } else { Stdin::Ignored })?;
     let tasks = Tasks::new();
     let plane = Plane::start(&args.control, &dir, &tasks, Steps::new()).await?;
-    stop_requested.await;
+    let ended = plane.until(stop_requested).await;
     plane.stop(&tasks).await;
-    Ok(())
+    ended
 }
 
 fn flags(flags: &OperationFlags, sharing: Option<Sharing>) -> Flags {
@@ -79,6 +79,19 @@ impl Plane {
         let control = started.context("failed to start the control plane")?;
         step.done(&format!("control plane ready  https://{}", control.server().address()));
         Ok(Self { control, store })
+    }
+
+    /// Completes when somebody asks to stop, or with the reason why the store cannot go on: a disk that failed is read again
+    /// by the next start, and nothing is gained by waiting.
+    pub(crate) fn until<F: Future<Output = ()>>(&self, stop_requested: F) -> impl Future<Output = Result<()>> + use<F> {
+        let broken = self.store.broken();
+        async move {
+            tokio::select! {
+                biased;
+                () = stop_requested => Ok(()),
+                error = broken => Err(error).context("the store cannot go on; start again to recover from its file"),
+            }
+        }
     }
 
     /// Stops everything and closes the store. Whoever asks `/readyz` learns it first.

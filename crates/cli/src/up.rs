@@ -23,10 +23,11 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     let documents = manifest::read(&args.filenames)?;
     let dir = crate::data_dir::prepare(args.control.data_dir.as_deref(), "server")?;
     let stop_requested = stop::requested(Stdin::Ignored)?;
-    tokio::pin!(stop_requested);
     let tasks = Tasks::new();
     let steps = Steps::new();
     let plane = Plane::start(&args.control, &dir, &tasks, steps).await?;
+    let end = plane.until(stop_requested);
+    tokio::pin!(end);
     let name = node::name(&args.node);
     let plan = Plan {
         client: plane.control.node(&name),
@@ -46,28 +47,30 @@ pub(crate) async fn run(args: Up) -> Result<()> {
     let applying = apply_and_report(&admin, documents, running.gateway.address(), steps);
     let applied = tokio::select! {
         biased;
-        () = &mut stop_requested => Ok(true),
-        applied = applying => applied.map(|()| false),
+        ended = &mut end => Ok(Some(ended)),
+        applied = applying => applied.map(|()| None),
     };
     // A manifest that the server refuses leaves the cluster running: the user can fix it and apply again.
-    let is_stopped = match applied {
-        Ok(is_stopped) => is_stopped,
+    let ended = match applied {
+        Ok(ended) => ended,
         Err(error) => {
             print::error(&error);
-            false
+            None
         }
     };
-    if !is_stopped {
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
         print::line("running; Ctrl-C stops it, and the next `wkube up` goes on where it was");
-        stop_requested.await;
-    }
+        end.await
+    };
     let step = steps.begin("stopping");
     plane.control.server().drain().await;
     plane.control.stop_components();
     running.node.stop(GUESTS_STOP_DEADLINE).await;
     plane.stop(&tasks).await;
     step.done("stopped");
-    Ok(())
+    ended
 }
 
 /// Applies what was given on the command line, waits for it, and prints the URLs of its services.
