@@ -158,6 +158,13 @@ fn json_keeps_every_kind_of_value() {
 }
 
 #[test]
+fn a_number_is_the_same_after_any_number_of_readings() {
+    // Found by the fuzzer: a reader that rounds in haste makes another number of this one each time.
+    let text = r#"{"a":8.888880888888889e+47}"#;
+    assert_eq!(json(text.as_bytes()).unwrap().0.to_string(), text);
+}
+
+#[test]
 fn broken_json_names_the_place() {
     for text in ["", "{", "{\"a\": }", "{} {}", "{\"a\": 1e999}"] {
         let Err(Error::Syntax(message)) = json(text.as_bytes()) else { panic!("{text} is no JSON") };
