@@ -94,7 +94,10 @@ async fn options_that_make_no_sense_are_invalid() {
     let message = "PatchOptions.meta.k8s.io \"\" is invalid: [force: Forbidden: may not be specified for non-apply patch, \
                    dryRun: Unsupported value: [\"Some\"]: supported values: \"All\"]";
     assert_eq!((refused.code, refused.at("message")), (422, message.to_owned()));
-    assert_eq!((refused.at("details.kind"), refused.at("details.group")), ("PatchOptions".into(), "meta.k8s.io".into()));
+    assert_eq!(
+        (refused.at("details.kind"), refused.at("details.group")),
+        ("PatchOptions".into(), "meta.k8s.io".into())
+    );
     assert_eq!(server.get(&format!("{path}?dryRun=Some&fieldValidation=Some")).await.code, 200, "a read has none");
 }
 

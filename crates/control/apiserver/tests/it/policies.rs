@@ -50,7 +50,8 @@ async fn a_policy_refuses_from_the_request_after_its_binding() {
     let text = "configmaps \"a\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: failed expression: request.operation == 'DELETE' || object.data.size() < 2";
     assert_eq!((refused.code, refused.at("reason").as_str(), refused.at("message").as_str()), (422, "Invalid", text));
     let metrics = server.get("/metrics").await;
-    let checked = r#"policy_check_total{policy="p",policy_binding="b",error_type="no_error",enforcement_action="deny"}"#;
+    let checked =
+        r#"policy_check_total{policy="p",policy_binding="b",error_type="no_error",enforcement_action="deny"}"#;
     assert!(metrics.body.as_str().expect("text").contains(checked));
     assert_eq!(server.post(MAPS, map("a", json!({"a": "1"}))).await.code, 201);
     let grown = server.put(&format!("{MAPS}/a"), map("a", json!({"a": "1", "b": "2"}))).await;
