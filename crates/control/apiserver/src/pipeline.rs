@@ -134,7 +134,7 @@ impl Notes {
 
     /// Notes what the client sent.
     pub(crate) fn sent(&self, content_type: &str, bytes: &Bytes) {
-        if let Some(record) = self.audit.as_ref().filter(|record| record.wants_request() && !bytes.is_empty()) {
+        if let Some(record) = self.audit.as_ref().filter(|_| !bytes.is_empty()) {
             record.request(Payload { content_type: content_type.to_owned(), bytes: bytes.clone() });
         }
     }

@@ -112,11 +112,6 @@ impl Record {
         Self { audit, verdict, known: Mutex::new(Known { event, ..Known::default() }) }
     }
 
-    /// Whether what the client sends is logged.
-    pub(crate) fn wants_request(&self) -> bool {
-        self.verdict.level >= Level::Request
-    }
-
     /// Whether what the client gets is logged.
     pub(crate) fn wants_response(&self) -> bool {
         self.verdict.level >= Level::RequestResponse
@@ -136,7 +131,7 @@ impl Record {
         }
     }
 
-    /// Notes what the client sent.
+    /// Notes what the client sent. At the lowest level only what it is called is logged.
     pub(crate) fn request(&self, payload: Payload) {
         self.known.lock().request = Some(payload);
     }
@@ -181,6 +176,7 @@ impl Record {
             known: event,
             request,
             response,
+            shows_request: self.verdict.level >= Level::Request,
             omit_managed_fields: self.verdict.omit_managed_fields,
         });
     }
@@ -191,6 +187,7 @@ pub(super) struct Event {
     known: Map<String, Value>,
     request: Option<Payload>,
     response: Option<Payload>,
+    shows_request: bool,
     omit_managed_fields: bool,
 }
 
@@ -208,6 +205,9 @@ impl Event {
             };
             if field == "requestObject" {
                 complete_reference(&mut self.known, &document);
+                if !self.shows_request {
+                    continue;
+                }
             }
             self.known.insert(field.to_owned(), document);
         }

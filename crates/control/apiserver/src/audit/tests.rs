@@ -104,7 +104,8 @@ async fn metadata_holds_no_objects_and_none_holds_nothing() {
     let logged = logged("[{level: None, users: [quiet]}, {level: Metadata}]");
     assert!(logged.begin(&User::known("quiet", [""; 0]), &[]).is_none());
     let record = logged.begin(&User::known("jane", [""; 0]), &[]).expect("logged");
-    assert!(!record.wants_request() && !record.wants_response());
+    assert!(!record.wants_response());
+    record.request(json_payload(&json!({"metadata": {"name": "s"}, "data": {"password": "hidden"}})));
     record.status(403, "secrets is forbidden", "Forbidden");
     record.complete();
     let lines = logged.lines().await;
@@ -112,6 +113,11 @@ async fn metadata_holds_no_objects_and_none_holds_nothing() {
     assert_eq!(stages, ["RequestReceived", "ResponseComplete"]);
     let status = json!({"metadata": {}, "status": "Failure", "message": "secrets is forbidden", "reason": "Forbidden", "code": 403});
     assert_eq!(lines[1]["responseStatus"], status);
+    assert_eq!(
+        (&lines[1]["objectRef"]["name"], lines[1].get("requestObject")),
+        (&json!("s"), None),
+        "a name, no secret"
+    );
 }
 
 #[tokio::test]
