@@ -85,8 +85,9 @@ mod tests {
             authority.ca_pem().as_bytes()
         );
         let certificate = decoded(&config["users"][0]["user"]["client-certificate-data"]);
-        let user = user_of_certificate(&CertificateDer::from_pem_slice(&certificate).expect("PEM"));
-        assert_eq!(user, Some(User::known(ADMIN, [MASTERS])));
+        let certificate = CertificateDer::from_pem_slice(&certificate).expect("PEM");
+        let user = user_of_certificate(&certificate).expect("a user");
+        assert_eq!((user.name, user.groups), (ADMIN.to_owned(), User::known(ADMIN, [MASTERS]).groups));
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;

@@ -33,6 +33,8 @@ pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub const ANONYMOUS: &str = "system:anonymous";
 /// The group of node agents; their names are `system:node:<node>`.
 pub const NODES: &str = "system:nodes";
+/// What `extra` calls the credential by which we know somebody: a token's `JTI=…`, a certificate's `X509SHA256=…`.
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// Who asks. As a request extension: who the transport says it is (a verified client certificate, or a component in
 /// this process).

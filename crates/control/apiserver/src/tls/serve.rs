@@ -7,9 +7,10 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use sha2::{Digest as _, Sha256};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::auth::User;
+use crate::auth::{CREDENTIAL_ID, User};
 
 use super::ca::{self, Identity, TlsError};
 
@@ -56,9 +57,12 @@ pub fn peer_user(connection: &ServerConnection) -> Option<User> {
 }
 
 /// Returns whom a verified certificate names: the common name is the user, the organizations are the groups
-/// (`authentication/request/x509`). `None` without a name.
+/// (`authentication/request/x509`), and its digest says by which credential. `None` without a name.
 pub fn user_of_certificate(der: &[u8]) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let (name, groups) = ca::subject_of(certificate.subject());
-    name.filter(|name| !name.is_empty()).map(|name| User::known(name, groups))
+    let mut user = User::known(name.filter(|name| !name.is_empty())?, groups);
+    let digest = hex::encode(Sha256::digest(der));
+    user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={digest}")]);
+    Some(user)
 }
