@@ -17,6 +17,7 @@ use crate::logs::Logs;
 use crate::objects::Fetcher;
 use crate::pod::live::Live;
 use crate::pod::phase::Note;
+use crate::pod::spec::{self, Place};
 use crate::runtime::Runtime;
 use crate::status_writer::Statuses;
 
@@ -63,7 +64,11 @@ impl Context {
 }
 
 fn container_path(pod: &Pod, container: &str) -> String {
-    let init = pod.spec.as_ref().and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-    let list = if init.iter().any(|spec| spec.name == container) { "initContainers" } else { "containers" };
+    let place = spec::containers(pod).find(|(spec, _)| spec.name == container).map(|(_, place)| place);
+    let list = match place {
+        Some(Place::Init) => "initContainers",
+        Some(Place::Ephemeral) => "ephemeralContainers",
+        Some(Place::Main) | None => "containers",
+    };
     format!("spec.{list}{{{container}}}")
 }

@@ -239,7 +239,7 @@ pub fn resource(
     sources: &Sources,
 ) -> Result<String, Error> {
     let named = selector.container_name.as_deref().and_then(|name| spec::container(pod, name));
-    let resources = named.unwrap_or(container).resources.as_ref();
+    let resources = named.as_deref().unwrap_or(container).resources.as_ref();
     let unsupported = || Error::Resource(selector.resource.clone());
     let (set, name) = selector.resource.split_once('.').ok_or_else(unsupported)?;
     let is_known = ["cpu", "memory", "ephemeral-storage"].contains(&name) || name.starts_with("hugepages-");

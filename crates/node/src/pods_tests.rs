@@ -527,6 +527,33 @@ async fn logs_are_served_or_the_reason_why_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ephemeral_container_joins_the_pod_is_told_and_is_found_by_name() {
+    let world = World::new();
+    let mut spec = one("i:v1", "Always");
+    world.pods.apply(&pod("p", &spec));
+    world.until("running", World::is_running).await;
+    let env = json!([{ "name": "LOOK", "value": "around" }]);
+    spec["ephemeralContainers"] = json!([{ "name": "e", "image": "tool:v1", "args": ["$(LOOK)"], "env": env, "tty": true,
+        "stdin": true, "targetContainerName": "c" }]);
+    world.pods.apply(&pod("p", &spec));
+    let state = |world: &World| world.server.latest("p")["ephemeralContainerStatuses"][0]["state"].clone();
+    world.until("it runs", |world| state(world)["running"].is_object()).await;
+    assert!(world.is_running(), "and the other one still does");
+    let (guest, uid) = (world.guest(1), "uid-p");
+    assert_eq!((guest.spec.image.id.as_str(), &guest.spec.args[1..]), ("tool:v1@sha256:0", &["around".to_owned()][..]));
+    assert!(guest.take_stdin().is_some() && world.pods.context().live.attached(uid, "e").is_some());
+    guest.spec.output.write(Stream::Stdout, b"seen\n");
+    assert_eq!(get(&world, "/containerLogs/n/p/e").await, (200, "seen\n".to_owned()));
+    guest.end(5);
+    world.until("it has ended", |world| state(world)["terminated"]["exitCode"] == 5).await;
+    assert_eq!(get(&world, "/containerLogs/n/p/e").await, (200, "seen\n".to_owned()), "its log stays");
+    world.pods.apply(&pod("p", &spec));
+    world.guest(0).end(1);
+    world.until("the other one starts again", |world| world.runtime.0.lock().len() == 3).await;
+    assert_eq!(world.guest(2).spec.image.id, "i:v1@sha256:0", "an ephemeral container runs once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_container_counts_as_started_after_its_hook() {
     let world = World::new();
     let hook = json!({ "postStart": { "sleep": { "seconds": 5 } } });

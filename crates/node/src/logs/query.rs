@@ -99,8 +99,8 @@ fn at_least(name: &str, value: &str, least: u8) -> String {
 /// # Errors
 /// The kubelet's sentence when there is none.
 pub fn attempt_of(pod: &str, status: &PodStatus, container: &str, previous: bool) -> Result<u32, String> {
-    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
-    let Some(status) = all.into_iter().find(|status| status.name == container) else {
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let Some(status) = lists.into_iter().flatten().flatten().find(|status| status.name == container) else {
         return Err(format!("container \"{container}\" in pod \"{pod}\" is not available"));
     };
     let last = status.last_state.as_ref().and_then(|state| state.terminated.as_ref());

@@ -298,6 +298,10 @@ impl Attempt {
     }
 
     fn ports(&self) -> Ports {
+        if spec::is_ephemeral(&self.pod, &self.container.name) {
+            // What looks at a pod must not answer for it.
+            return Ports::These(Vec::new());
+        }
         let declared = self.container.ports.as_deref().unwrap_or_default();
         if declared.is_empty() {
             return Ports::Any;

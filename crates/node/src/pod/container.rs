@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self, ContainerStateTerminated, ContainerStatus};
 
 use super::backoff::CrashLoop;
-use super::spec::RestartPolicy;
+use super::spec::{Place, RestartPolicy};
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,18 @@ pub enum Role {
     Sidecar,
     /// A container of `spec.containers`.
     App,
+    /// Added to the pod while it lives, to look at it: runs once, and nothing depends on it.
+    Ephemeral,
+}
+
+impl Role {
+    /// Whether the app containers wait for it.
+    pub fn is_init(self) -> bool {
+        match self {
+            Self::Init | Self::Sidecar => true,
+            Self::App | Self::Ephemeral => false,
+        }
+    }
 }
 
 /// How a container ended.
@@ -119,17 +131,19 @@ pub struct Container {
 
 impl Container {
     /// Returns a container that has never run.
-    pub fn new(spec: &v1::Container, is_init: bool, pod_policy: RestartPolicy) -> Self {
+    pub fn new(spec: &v1::Container, place: Place, pod_policy: RestartPolicy) -> Self {
         let own = spec.restart_policy.as_deref();
-        let role = match (is_init, own) {
-            (true, Some("Always")) => Role::Sidecar,
-            (true, _) => Role::Init,
-            (false, _) => Role::App,
+        let role = match (place, own) {
+            (Place::Init, Some("Always")) => Role::Sidecar,
+            (Place::Init, _) => Role::Init,
+            (Place::Main, _) => Role::App,
+            (Place::Ephemeral, _) => Role::Ephemeral,
         };
         let policy = own.map_or(pod_policy, |own| RestartPolicy::parse(Some(own)));
         let policy = match (role, policy) {
             // An init container that succeeded is done, whatever the pod's policy.
             (Role::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
+            (Role::Ephemeral, _) => RestartPolicy::Never,
             (_, policy) => policy,
         };
         Self {
@@ -189,7 +203,8 @@ impl Container {
         }
     }
 
-    /// Whether the container is ready for traffic; an init container is when it has done its work.
+    /// Whether the container is ready for traffic; an init container is when it has done its work. An ephemeral one never
+    /// is.
     pub fn is_ready(&self) -> bool {
         match (self.role, &self.state) {
             (Role::Init, State::Exited(ended)) => ended.code == 0,

@@ -11,7 +11,7 @@ use wkube_base::Backoff;
 use super::backoff::{go_duration, later};
 use super::container::{Container, Ended, Role, State, Why};
 use super::phase::{ContainerEvent, Effect, Note, ProbeKind, Report, StartFailure, Verdict};
-use super::spec;
+use super::spec::{self, Place};
 
 /// How long a failed pull is called `ErrImagePull` before it is called `ImagePullBackOff`.
 pub(crate) const PULL_ERROR_SHOWN: Duration = Duration::from_secs(2);
@@ -25,7 +25,7 @@ pub struct Life {
     pub ip: Option<IpAddr>,
     /// `status.startTime`.
     pub started_at: Timestamp,
-    /// Init containers in order, then the app containers.
+    /// Init containers in order, then the app containers, then the ephemeral ones.
     pub containers: Vec<Container>,
 }
 
@@ -44,8 +44,8 @@ impl Life {
         let policy = spec::restart_policy(&pod);
         let status = pod.status.as_ref();
         let containers = spec::containers(&pod)
-            .map(|(spec, is_init)| {
-                let mut container = Container::new(spec, is_init, policy);
+            .map(|(spec, place)| {
+                let mut container = Container::new(&spec, place, policy);
                 if let Some(old) = status.and_then(|status| old_status(status, &spec.name)) {
                     container.remember(old, now);
                 }
@@ -64,19 +64,25 @@ impl Life {
 
     /// Whether every init container lets the app containers start.
     pub fn is_initialized(&self) -> bool {
-        self.containers.iter().filter(|container| container.role != Role::App).all(Container::lets_next_start)
+        self.containers.iter().filter(|container| container.role.is_init()).all(Container::lets_next_start)
     }
 
-    /// Starts whatever may start now.
+    /// Starts whatever may start now. Ephemeral containers come first: they are there to look at a pod that does not get
+    /// past its init containers, too (`kuberuntime_manager.go`, `SyncPod`).
     pub(crate) fn advance(&mut self, now: Timestamp, effects: &mut Vec<Effect>) -> Progress {
-        for index in 0..self.containers.len() {
+        let (ephemeral, others): (Vec<usize>, Vec<usize>) =
+            (0..self.containers.len()).partition(|index| self.containers[*index].role == Role::Ephemeral);
+        for index in ephemeral {
+            self.try_start(index, now, effects);
+        }
+        for index in others {
             self.try_start(index, now, effects);
             let container = &self.containers[index];
             let failed_for_good = container.ended().is_some_and(|ended| ended.code != 0);
             if container.role == Role::Init && failed_for_good {
                 return Progress::Finished;
             }
-            if container.role != Role::App && !container.lets_next_start() {
+            if container.role.is_init() && !container.lets_next_start() {
                 return Progress::Continues;
             }
         }
@@ -134,7 +140,7 @@ impl Life {
                 if matches!(container.state, State::Up { .. }) {
                     return false;
                 }
-                container.started(image_id, spec::container(&pod, &container.name), now, effects);
+                container.started(image_id, spec::container(&pod, &container.name).as_deref(), now, effects);
             }
             ContainerEvent::StartFailed { failure, .. } => container.start_failed(failure, now, effects),
             ContainerEvent::Exited { ended, .. } => container.exited(ended, keeps_running, &full_name, now, effects),
@@ -172,7 +178,7 @@ impl Life {
             (ProbeKind::Startup | ProbeKind::Liveness, Verdict::Failure) => {
                 let word = if kind == ProbeKind::Startup { "startup" } else { "liveness" };
                 let message = format!("Container {name} failed {word} probe, will be restarted");
-                container.ask_to_stop(later(now, probe_grace(&pod, spec, kind)), &message, effects);
+                container.ask_to_stop(later(now, probe_grace(&pod, &spec, kind)), &message, effects);
             }
         }
         if (started_now, ready_now) != (started, ready) {
@@ -181,9 +187,20 @@ impl Life {
         }
     }
 
+    /// Takes the newest object, with the ephemeral containers that it has got since.
+    pub(crate) fn adopt(&mut self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let policy = spec::restart_policy(pod);
+        for (spec, place) in spec::containers(pod).filter(|(_, place)| *place == Place::Ephemeral) {
+            if self.containers.iter().all(|container| container.name != spec.name) {
+                self.containers.push(Container::new(&spec, place, policy));
+            }
+        }
+        std::mem::replace(&mut self.pod, Arc::clone(pod))
+    }
+
     /// Takes the newest object; a container whose image changed is stopped, to start again with the new one.
     pub(crate) fn replace_pod(&mut self, pod: &Arc<Pod>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let old = std::mem::replace(&mut self.pod, Arc::clone(pod));
+        let old = self.adopt(pod);
         for container in &mut self.containers {
             let image = |pod: &Pod| spec::container(pod, &container.name).and_then(|spec| spec.image.clone());
             if image(&old) != image(pod) && matches!(container.state, State::Up { .. }) {
@@ -334,5 +351,6 @@ fn probe_grace(pod: &Pod, container: &ContainerSpec, kind: ProbeKind) -> Duratio
 fn old_status<'a>(status: &'a PodStatus, name: &str) -> Option<&'a k8s_openapi::api::core::v1::ContainerStatus> {
     let init = status.init_container_statuses.as_deref().unwrap_or_default();
     let app = status.container_statuses.as_deref().unwrap_or_default();
-    init.iter().chain(app).find(|status| status.name == name)
+    let ephemeral = status.ephemeral_container_statuses.as_deref().unwrap_or_default();
+    init.iter().chain(app).chain(ephemeral).find(|status| status.name == name)
 }

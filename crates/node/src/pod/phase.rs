@@ -179,7 +179,9 @@ impl Setup {
             return stop(self.life, grace, kill, now, effects);
         }
         match input {
-            Input::Desired(pod) => self.life.pod = pod,
+            Input::Desired(pod) => {
+                self.life.adopt(&pod);
+            }
             Input::Prepared { ip } => {
                 self.life.ip = Some(ip);
                 return Running { life: self.life }.go_on(now, effects);

@@ -10,6 +10,9 @@ use super::super::container::Ended;
 use super::super::status::status_of;
 use super::*;
 
+#[path = "ephemeral_tests.rs"]
+mod ephemeral;
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }

@@ -305,7 +305,7 @@ impl Running {
                 continue;
             }
             let Some(container) = super::spec::container(pod, &key.0) else { continue };
-            let Some(probe) = probe_of(container, key.2) else { continue };
+            let Some(probe) = probe_of(&container, key.2) else { continue };
             let subject = Subject {
                 uid: super::spec::uid(pod).to_owned(),
                 container: key.0.clone(),
@@ -313,7 +313,7 @@ impl Running {
                 pods: prober.pods.clone(),
                 live: prober.live.clone(),
             };
-            let runner = keep_asking(key.clone(), probe.clone(), Check::of(probe, container), subject, prober.clone());
+            let runner = keep_asking(key.clone(), probe.clone(), Check::of(probe, &container), subject, prober.clone());
             self.0.insert(key, Aborting(prober.tasks.spawn("probe", runner)));
         }
     }

@@ -1,15 +1,27 @@
 //! Questions that the node asks about a pod's spec, with Kubernetes' defaults in one place.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use wkube_api::quantity::Quantity;
 
 use super::backoff::later;
 
 /// Kubernetes' default grace period.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Which list of a pod's spec a container stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// `initContainers`.
+    Init,
+    /// `containers`.
+    Main,
+    /// `ephemeralContainers`.
+    Ephemeral,
+}
 
 /// What `spec.restartPolicy` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,17 +97,55 @@ pub fn active_deadline(pod: &Pod, started_at: Timestamp) -> Option<Timestamp> {
     Some(later(started_at, seconds_of(seconds)))
 }
 
-/// Returns the containers, init containers first, with whether each is one.
-pub fn containers(pod: &Pod) -> impl Iterator<Item = (&Container, bool)> {
+/// Returns the containers with where each stands: init containers, then the main ones, then ephemeral ones.
+pub fn containers(pod: &Pod) -> impl Iterator<Item = (Cow<'_, Container>, Place)> {
     let spec: Option<&PodSpec> = pod.spec.as_ref();
     let init = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
-    let app = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    init.iter().map(|container| (container, true)).chain(app.iter().map(|container| (container, false)))
+    let main = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let init = init.iter().map(|container| (Cow::Borrowed(container), Place::Init));
+    let main = main.iter().map(|container| (Cow::Borrowed(container), Place::Main));
+    let ephemeral = ephemeral(pod).iter().map(|container| (Cow::Owned(plain(container)), Place::Ephemeral));
+    init.chain(main).chain(ephemeral)
 }
 
 /// Returns the spec of one container.
-pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
+pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<Cow<'a, Container>> {
     containers(pod).map(|(container, _)| container).find(|container| container.name == name)
+}
+
+/// Whether a container of this name was added to the running pod.
+pub fn is_ephemeral(pod: &Pod, name: &str) -> bool {
+    ephemeral(pod).iter().any(|container| container.name == name)
+}
+
+fn ephemeral(pod: &Pod) -> &[EphemeralContainer] {
+    pod.spec.as_ref().and_then(|spec| spec.ephemeral_containers.as_deref()).unwrap_or_default()
+}
+
+/// Returns an ephemeral container as an ordinary one (`EphemeralContainerCommon` in `pkg/apis/core`). What it may not
+/// have is left out: ports, probes, hooks, resources, a restart policy. `targetContainerName` asks for the processes of
+/// another container; a guest has none that others could see.
+fn plain(container: &EphemeralContainer) -> Container {
+    let container = container.clone();
+    Container {
+        name: container.name,
+        image: container.image,
+        image_pull_policy: container.image_pull_policy,
+        command: container.command,
+        args: container.args,
+        working_dir: container.working_dir,
+        env: container.env,
+        env_from: container.env_from,
+        volume_mounts: container.volume_mounts,
+        volume_devices: container.volume_devices,
+        security_context: container.security_context,
+        stdin: container.stdin,
+        stdin_once: container.stdin_once,
+        tty: container.tty,
+        termination_message_path: container.termination_message_path,
+        termination_message_policy: container.termination_message_policy,
+        ..Container::default()
+    }
 }
 
 /// Returns one of a container's limits, such as `cpu`; `None` if it has none that can be read.

@@ -31,17 +31,19 @@ pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodSt
     }
     let word = phase_word(phase);
     let (reason, message) = reason_of(phase);
-    let (init, app): (Vec<_>, Vec<_>) = life.containers.iter().partition(|container| container.role != Role::App);
-    let statuses = |containers: Vec<&Container>| -> Option<Vec<ContainerStatus>> {
-        (!containers.is_empty()).then(|| containers.into_iter().map(|c| container_status(c, phase, now)).collect())
+    let statuses = |is_meant: fn(Role) -> bool| -> Option<Vec<ContainerStatus>> {
+        let meant = life.containers.iter().filter(|container| is_meant(container.role));
+        let statuses: Vec<_> = meant.map(|container| container_status(container, phase, now)).collect();
+        (!statuses.is_empty()).then_some(statuses)
     };
     PodStatus {
         phase: Some(word.to_owned()),
         reason,
         message,
         conditions: Some(conditions(phase, word, previous, now)),
-        init_container_statuses: statuses(init),
-        container_statuses: statuses(app),
+        init_container_statuses: statuses(Role::is_init),
+        container_statuses: statuses(|role| role == Role::App),
+        ephemeral_container_statuses: statuses(|role| role == Role::Ephemeral),
         host_ip: host_ip.map(|ip| ip.to_string()),
         host_ips: host_ip.map(|ip| vec![HostIP { ip: ip.to_string() }]),
         pod_ip: life.ip.map(|ip| ip.to_string()),
@@ -95,7 +97,8 @@ fn phase_word(phase: &Phase) -> &'static str {
         Phase::Stopped(stopped) => {
             let forced = matches!(stopped.ending, Ending::Killed(Kill::DeadlineExceeded | Kill::Rejected { .. }));
             let succeeded = |container: &Container| container.ended().is_some_and(|ended| ended.code == 0);
-            let mut counted = life.containers.iter().filter(|container| container.role != Role::Sidecar);
+            let mut counted =
+                life.containers.iter().filter(|container| matches!(container.role, Role::Init | Role::App));
             if !forced && counted.all(succeeded) { "Succeeded" } else { "Failed" }
         }
         Phase::Running(_) | Phase::Stopping(_) => {
@@ -197,7 +200,7 @@ fn initialized(phase: &Phase, word: &str) -> Result<(), Problem> {
     if word == "Succeeded" || (!matches!(phase, Phase::Setup(_)) && is_initialized(life)) {
         return Ok(());
     }
-    let waiting = names(life, |container| container.role != Role::App && !container.lets_next_start());
+    let waiting = names(life, |container| container.role.is_init() && !container.lets_next_start());
     if waiting.is_empty() {
         return Ok(());
     }
@@ -211,7 +214,8 @@ fn containers_ready(phase: &Phase, word: &str) -> Result<(), Problem> {
         "Failed" => return Err(Problem::new("PodFailed", None)),
         _ => {}
     }
-    let unready = names(phase.life(), |container| container.role != Role::Init && !container.is_ready());
+    let is_counted = |role| matches!(role, Role::Sidecar | Role::App);
+    let unready = names(phase.life(), |container| is_counted(container.role) && !container.is_ready());
     if unready.is_empty() {
         return Ok(());
     }
@@ -247,12 +251,15 @@ fn names(life: &Life, is_meant: impl Fn(&Container) -> bool) -> String {
 fn container_status(container: &Container, phase: &Phase, now: Timestamp) -> ContainerStatus {
     let life = phase.life();
     let spec = spec::container(&life.pod, &container.name);
+    let spec = spec.as_deref();
     let has_run = !container.image_id.is_empty();
     let is_up = matches!(container.state, State::Up { .. });
     let is_started = match (&container.state, container.role) {
-        (State::Up { started, .. }, _) => *started,
+        // Nobody probes it, so nobody says (`prober_manager.go`, `UpdatePodStatus`).
+        (_, Role::Ephemeral) => None,
+        (State::Up { started, .. }, _) => Some(*started),
         // `started` of a finished init container stays false, as the kubelet writes it.
-        (State::Pending | State::Starting | State::Waiting { .. } | State::Exited(_), _) => false,
+        (State::Pending | State::Starting | State::Waiting { .. } | State::Exited(_), _) => Some(false),
     };
     ContainerStatus {
         name: container.name.clone(),
@@ -260,7 +267,7 @@ fn container_status(container: &Container, phase: &Phase, now: Timestamp) -> Con
         image_id: container.image_id.clone(),
         container_id: (has_run || is_up).then(|| container_id(&life.pod, container, 0)),
         ready: container.is_ready(),
-        started: Some(is_started),
+        started: is_started,
         restart_count: i32::try_from(container.restarts).unwrap_or(i32::MAX),
         state: Some(state_of(container, phase, now)),
         last_state: Some(ContainerState {
@@ -302,8 +309,8 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
             }
             Why::ErrImagePull { message } => waiting("ErrImagePull", Some(message.clone())),
             Why::ImagePullBackOff { message } => {
-                let image = spec::container(&life.pod, &container.name).and_then(|spec| spec.image.as_deref());
-                let image = image.unwrap_or_default();
+                let spec = spec::container(&life.pod, &container.name);
+                let image = spec.as_ref().and_then(|spec| spec.image.as_deref()).unwrap_or_default();
                 waiting(
                     "ImagePullBackOff",
                     Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {message}")),
@@ -316,7 +323,7 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
 
 /// Before anything of a pod with init containers is done, everything is "initializing".
 fn first_wait(container: &Container, life: &Life) -> &'static str {
-    let has_init = life.containers.iter().any(|container| container.role != Role::App);
+    let has_init = life.containers.iter().any(|container| container.role.is_init());
     let is_its_turn = container.state == State::Starting || is_initialized(life);
     if has_init && !is_its_turn { "PodInitializing" } else { "ContainerCreating" }
 }

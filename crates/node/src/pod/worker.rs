@@ -296,7 +296,7 @@ impl Worker {
         let attempt = Attempt {
             context: self.context.clone(),
             pod: Arc::clone(&life.pod),
-            container: container.clone(),
+            container: container.into_owned(),
             number: attempt,
             ip,
             stop: stopping,
