@@ -115,9 +115,17 @@ impl PodBuilder {
         self
     }
 
-    pub(crate) fn phase(mut self, phase: &str) -> Self {
-        self.0["status"]["phase"] = json!(phase);
+    pub(crate) fn phase(self, phase: &str) -> Self {
+        self.status("phase", json!(phase))
+    }
+
+    pub(crate) fn status(mut self, field: &str, value: Value) -> Self {
+        self.0["status"][field] = value;
         self
+    }
+
+    pub(crate) fn priority(self, priority: i32) -> Self {
+        self.spec("priority", json!(priority))
     }
 
     pub(crate) fn build(&self) -> Arc<Pod> {

@@ -13,6 +13,9 @@ use crate::resources::{Resources, pod_requests, pod_requests_stated};
 /// The scheduler's name in `spec.schedulerName`; pods that name another are left alone.
 pub const SCHEDULER_NAME: &str = "default-scheduler";
 
+/// The reason of the condition `DisruptionTarget` of pods that a scheduler made go.
+pub const PREEMPTED: &str = "PreemptionByScheduler";
+
 /// A pod with what its spec means for scheduling.
 #[derive(Debug, Clone)]
 pub struct PodInfo {
@@ -141,6 +144,27 @@ impl PodInfo {
         self.spec()?.node_name.as_deref().filter(|name| !name.is_empty())
     }
 
+    /// Whether the pod may make others go.
+    pub fn may_preempt(&self) -> bool {
+        self.spec().and_then(|spec| spec.preemption_policy.as_deref()) != Some("Never")
+    }
+
+    /// Whether the pod is on its way out because a scheduler preempted it.
+    pub fn is_preempted(&self) -> bool {
+        let conditions = self.pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        self.pod.is_deleting()
+            && conditions.iter().any(|condition| {
+                condition.type_ == "DisruptionTarget"
+                    && condition.status == "True"
+                    && condition.reason.as_deref() == Some(PREEMPTED)
+            })
+    }
+
+    /// Returns the node that its status says is kept for it.
+    pub fn nominated_node(&self) -> Option<&str> {
+        nominated_node(&self.pod)
+    }
+
     /// Returns its tolerations.
     pub fn tolerations(&self) -> &[Toleration] {
         self.spec().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default()
@@ -164,6 +188,11 @@ impl PodInfo {
     pub fn schedules_like(&self, other: &Self) -> bool {
         self.uid() == other.uid() && self.pod.spec == other.pod.spec && self.pod.labels() == other.pod.labels()
     }
+}
+
+/// Returns `status.nominatedNodeName`.
+pub(crate) fn nominated_node(pod: &Pod) -> Option<&str> {
+    pod.status.as_ref()?.nominated_node_name.as_deref().filter(|name| !name.is_empty())
 }
 
 fn host_ports(spec: &PodSpec) -> Vec<HostPort> {

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::framework::{Check, Profile, Reason, SCORE_MAX, Verdict};
 use crate::pod::PodInfo;
 use crate::snapshot::{NodeInfo, NodeName, Snapshot};
+use crate::trial::Trial;
 
 /// Why no node does. Prints as the message that kubectl shows, such as
 /// `0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s).`
@@ -13,6 +14,8 @@ use crate::snapshot::{NodeInfo, NodeName, Snapshot};
 pub struct Unschedulable {
     /// Who turned the pod away on each node, and why.
     pub nodes: BTreeMap<NodeName, Rejection>,
+    /// Why making other pods go did not help; empty if it did, or was not tried.
+    pub preemption: String,
 }
 
 /// Why one node does not do.
@@ -46,13 +49,15 @@ impl fmt::Display for Unschedulable {
         }
         let mut texts: Vec<String> = counts.into_iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         texts.sort();
-        write!(f, "0/{} nodes are available: {}.", self.nodes.len(), texts.join(", "))
+        write!(f, "0/{} nodes are available: {}.", self.nodes.len(), texts.join(", "))?;
+        if self.preemption.is_empty() { Ok(()) } else { write!(f, " preemption: {}", self.preemption) }
     }
 }
 
 impl std::error::Error for Unschedulable {}
 
-/// Decides where a pod goes. Among equally good nodes `tie` picks one, given how many there are.
+/// Decides where a pod goes: to the node that is kept for it if that does now, else to the best. Among equally good nodes
+/// `tie` picks one, given how many there are.
 ///
 /// # Errors
 /// If no node does.
@@ -63,6 +68,10 @@ pub fn schedule(
     tie: &mut dyn FnMut(usize) -> usize,
 ) -> Result<NodeName, Unschedulable> {
     let feasible = feasible(pod, cluster, profile)?;
+    let kept = cluster.nomination(pod.uid());
+    if let Some(kept) = kept.filter(|kept| feasible.iter().any(|node| node.name() == kept.0)) {
+        return Ok(kept.clone());
+    }
     let best = match feasible.as_slice() {
         [only] => only,
         several => best_of(several, pod, cluster, profile, tie),
@@ -70,26 +79,40 @@ pub fn schedule(
     Ok(NodeName(best.name().to_owned()))
 }
 
-/// Returns the nodes that pass every filter; at least one.
+/// Returns the nodes that pass every filter, also with the pods that room is kept for; at least one.
 fn feasible<'s>(pod: &PodInfo, cluster: &'s Snapshot, profile: &Profile) -> Result<Vec<&'s NodeInfo>, Unschedulable> {
-    let checks: Vec<_> = profile
-        .filters
-        .iter()
+    let checks = checks(pod, cluster, profile);
+    let mut crowded = cluster.has_nominations().then(|| Trial::new(pod, cluster, profile));
+    let mut fitting = Vec::new();
+    let mut rejected = BTreeMap::new();
+    for node in cluster.nodes() {
+        let name = NodeName(node.name().to_owned());
+        let objection = objection(&checks, node).or_else(|| crowded.as_mut()?.objection_when_crowded(&name));
+        match objection {
+            None => fitting.push(node),
+            Some(rejection) => drop(rejected.insert(name, rejection)),
+        }
+    }
+    if fitting.is_empty() { Err(Unschedulable { nodes: rejected, preemption: String::new() }) } else { Ok(fitting) }
+}
+
+/// A filter's name, and how it judges a node.
+type NamedCheck<'c> = (&'static str, Box<dyn Fn(&NodeInfo) -> Verdict + 'c>);
+
+/// Lets the filters look at the pod and the cluster.
+pub(crate) fn checks<'c>(pod: &'c PodInfo, cluster: &'c Snapshot, profile: &'c Profile) -> Vec<NamedCheck<'c>> {
+    let filters = profile.filters.iter();
+    filters
         .filter_map(|filter| match filter.prepare(pod, cluster) {
             Check::NotApplicable => None,
             Check::PerNode(judge) => Some((filter.name(), judge)),
         })
-        .collect();
-    let mut fitting = Vec::new();
-    let mut rejected = BTreeMap::new();
-    for node in cluster.nodes() {
-        let objection = checks.iter().find_map(|(filter, judge)| rejection(filter, judge(node)));
-        match objection {
-            None => fitting.push(node),
-            Some(rejection) => drop(rejected.insert(NodeName(node.name().to_owned()), rejection)),
-        }
-    }
-    if fitting.is_empty() { Err(Unschedulable { nodes: rejected }) } else { Ok(fitting) }
+        .collect()
+}
+
+/// Returns what the first filter that objects to a node says.
+pub(crate) fn objection(checks: &[NamedCheck<'_>], node: &NodeInfo) -> Option<Rejection> {
+    checks.iter().find_map(|(filter, judge)| rejection(filter, judge(node)))
 }
 
 fn rejection(filter: &'static str, verdict: Verdict) -> Option<Rejection> {

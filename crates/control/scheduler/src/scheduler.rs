@@ -5,21 +5,27 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod, PodCondition};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::{Binding, Node, ObjectReference, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_client::{Api, Change, Client, Error, EventType, Informers, Kind as _, Patch, Recorder};
+use wkube_client::{Api, Change, Client, EventType, Informers, Kind as _, Lister, Recorder};
 
 use crate::framework::{ClusterEvent, Profile, default_profile};
-use crate::pod::{PodInfo, SCHEDULER_NAME};
+use crate::pod::{PodInfo, SCHEDULER_NAME, nominated_node};
+use crate::preempt::{Preemption, Refusal, preempt};
 use crate::queue::PodQueue;
 use crate::schedule::{Unschedulable, schedule};
 use crate::snapshot::{NodeName, Snapshot};
+
+mod report;
+mod victims;
+
+use report::Nomination;
 
 /// How many bindings and reports are under way at once. Enough to fill one group commit of the store, few enough not
 /// to keep everybody else from the API server.
@@ -34,16 +40,18 @@ pub fn start(client: Client, informers: &Informers, clock: Clock, rng: Rng, task
     let client = client.named(SCHEDULER_NAME);
     let recorder = Recorder::new(&client, &clock, SCHEDULER_NAME, "", tasks);
     let (nodes, pods) = (informers.lister::<Node>(), informers.lister::<Pod>());
+    let budgets = informers.lister::<PodDisruptionBudget>();
     let cluster = Arc::new(Cluster::new(default_profile()));
     let watching = Arc::clone(&cluster);
     nodes.on_change(move |change| watching.node_changed(change));
     let watching = Arc::clone(&cluster);
     pods.on_change(move |change| watching.pod_changed(change));
-    let scheduler = Scheduler { cluster, pods: Api::new(&client), recorder, clock, rng };
+    let scheduler = Scheduler { cluster, pods: Api::new(&client), budgets, recorder, clock, rng };
     tasks.spawn("scheduler", async move {
         // A decision on half of the pods would over-commit nodes.
         nodes.ready().await;
         pods.ready().await;
+        scheduler.budgets.ready().await;
         scheduler.run().await;
     });
 }
@@ -59,6 +67,32 @@ struct Cluster {
 struct State {
     snapshot: Snapshot,
     queue: PodQueue,
+}
+
+/// Whether a change gave up room that was kept for a pod.
+#[derive(PartialEq, Eq)]
+enum Room {
+    AsBefore,
+    Freed,
+}
+
+impl State {
+    /// Takes in what a pod's status says of the node that is kept for it. Only a change counts: until the watch shows our
+    /// own report, what we decided stays (`UpdateNominatedPod`).
+    fn follow_nomination(&mut self, pod: &Arc<PodInfo>, before: Option<&Pod>) -> Room {
+        let now = pod.nominated_node();
+        let node = if now == before.and_then(nominated_node) {
+            self.snapshot.nomination(pod.uid()).cloned()
+        } else {
+            now.map(|name| NodeName(name.to_owned()))
+        };
+        match node {
+            Some(node) => self.snapshot.nominate(pod, &node),
+            None if self.snapshot.withdraw(pod.uid()) => return Room::Freed,
+            None => {}
+        }
+        Room::AsBefore
+    }
 }
 
 impl Cluster {
@@ -92,11 +126,18 @@ impl Cluster {
         if pod.wants_a_node() {
             // Until the watch shows our binding, states from before it still arrive. The queue knows that the pod is
             // in hand.
+            let before = change.before().map(AsRef::as_ref);
+            if state.follow_nomination(&pod, before) == Room::Freed {
+                self.wake(&mut state.queue, ClusterEvent::PodLeft);
+            }
             state.queue.set(pod);
             self.changed.notify_one();
             return;
         }
         state.queue.remove(&pod.key());
+        if state.snapshot.withdraw(pod.uid()) {
+            self.wake(&mut state.queue, ClusterEvent::PodLeft);
+        }
         if pod.node_name().is_some() {
             self.wake(&mut state.queue, placed_event(&pod, change.before().map(AsRef::as_ref)));
         }
@@ -140,12 +181,16 @@ fn placed_event(now: &PodInfo, before: Option<&Pod>) -> ClusterEvent {
 /// What was decided for one pod.
 enum Decision {
     Bind(Arc<PodInfo>, NodeName),
-    Reject(Arc<PodInfo>, Unschedulable),
+    /// Say why, and what became of the node that was kept for the pod.
+    Reject(Arc<PodInfo>, Unschedulable, Nomination),
+    /// Others go, so that it can have their node.
+    Preempt(Arc<PodInfo>, Unschedulable, Preemption),
 }
 
 struct Scheduler {
     cluster: Arc<Cluster>,
     pods: Api<Pod>,
+    budgets: Lister<PodDisruptionBudget>,
     recorder: Recorder,
     clock: Clock,
     rng: Rng,
@@ -182,17 +227,42 @@ impl Scheduler {
                 state.snapshot.assume(&pod, &node);
                 Decision::Bind(pod, node)
             }
-            Err(rejected) => {
-                state.queue.rejected(&pod, rejected.filters(), Instant::now());
-                Decision::Reject(pod, rejected)
-            }
+            Err(rejected) => self.turn_away(state, pod, rejected),
         })
+    }
+
+    /// Makes others go for a pod that has no node, or parks it. While others are told to go it stays in hand: it must not
+    /// choose other victims before it knows that these are leaving.
+    fn turn_away(&self, state: &mut State, pod: Arc<PodInfo>, mut rejected: Unschedulable) -> Decision {
+        let (budgets, profile) = (self.budgets.all(), &self.cluster.profile);
+        let first = &mut |count| self.rng.below(count);
+        let refusal = match preempt(&pod, &rejected, &state.snapshot, &budgets, profile, first) {
+            Ok(preemption) => {
+                state.snapshot.nominate(&pod, &preemption.node);
+                for outbid in &preemption.outbid {
+                    state.snapshot.withdraw(outbid.uid());
+                }
+                return Decision::Preempt(pod, rejected, preemption);
+            }
+            Err(refusal) => refusal,
+        };
+        state.queue.rejected(&pod, rejected.filters(), Instant::now());
+        rejected.preemption = refusal.to_string();
+        let nomination = match refusal {
+            Refusal::Never | Refusal::Leaving => Nomination::AsBefore,
+            Refusal::Helpless(_) => Nomination::Cleared,
+        };
+        if nomination == Nomination::Cleared && state.snapshot.withdraw(pod.uid()) {
+            self.cluster.wake(&mut state.queue, ClusterEvent::PodLeft);
+        }
+        Decision::Reject(pod, rejected, nomination)
     }
 
     async fn perform(&self, decision: Decision) {
         match decision {
             Decision::Bind(pod, node) => self.bind(&pod, &node).await,
-            Decision::Reject(pod, rejected) => self.report(&pod, &rejected).await,
+            Decision::Reject(pod, rejected, nomination) => self.report(&pod, &rejected, &nomination).await,
+            Decision::Preempt(pod, rejected, preemption) => self.make_room(&pod, &rejected, &preemption).await,
         }
     }
 
@@ -223,25 +293,6 @@ impl Scheduler {
         let message = format!("binding rejected: {error}");
         self.recorder.event(&*pod.pod, EventType::Warning, "FailedScheduling", message);
     }
-
-    /// Says why a pod has no node, in its condition and as an event.
-    async fn report(&self, pod: &PodInfo, rejected: &Unschedulable) {
-        let message = rejected.to_string();
-        debug!(pod = %pod.key(), message, "unschedulable");
-        self.recorder.event(&*pod.pod, EventType::Warning, "FailedScheduling", message.clone());
-        let Some(condition) = new_condition(&pod.pod, &message, Time(self.clock.now())) else { return };
-        let patch = Patch::Strategic(json!({ "status": { "conditions": [condition] } }));
-        match self.pods.patch_status(&pod.key(), &patch).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() || error.is_conflict() => {}
-            Err(error) => note_unreported(pod, &error),
-        }
-    }
-}
-
-/// The next decision reports again.
-fn note_unreported(pod: &PodInfo, error: &Error) {
-    warn!(pod = %pod.key(), error = error as &dyn std::error::Error, "failed to report why a pod has no node");
 }
 
 fn binding_of(pod: &PodInfo, node: &NodeName) -> Binding {
@@ -260,25 +311,6 @@ fn binding_of(pod: &PodInfo, node: &NodeName) -> Binding {
             ..ObjectReference::default()
         },
     }
-}
-
-/// Returns the `PodScheduled` condition to write, or `None` if the pod says so already.
-fn new_condition(pod: &Pod, message: &str, now: Time) -> Option<PodCondition> {
-    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let known = conditions.iter().find(|condition| condition.type_ == "PodScheduled");
-    if known.is_some_and(|known| known.status == "False" && known.message.as_deref() == Some(message)) {
-        return None;
-    }
-    // The time of the transition stays if the status does.
-    let since = known.filter(|known| known.status == "False").and_then(|known| known.last_transition_time.clone());
-    Some(PodCondition {
-        type_: "PodScheduled".to_owned(),
-        status: "False".to_owned(),
-        reason: Some("Unschedulable".to_owned()),
-        message: Some(message.to_owned()),
-        last_transition_time: Some(since.unwrap_or(now)),
-        ..PodCondition::default()
-    })
 }
 
 #[cfg(test)]

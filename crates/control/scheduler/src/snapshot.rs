@@ -1,7 +1,7 @@
 //! What the scheduler believes of the cluster: nodes, the pods on them, and what those ask for together.
 //!
 //! A pod is *assumed* on its node from the decision until the watch shows it bound (or the binding failed), so that the
-//! next decision already counts it.
+//! next decision already counts it. A pod is *nominated* to a node while it waits for others to leave it; it is on none.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -122,6 +122,8 @@ pub struct Snapshot {
     nodes: BTreeMap<NodeName, Arc<NodeInfo>>,
     /// Every pod with a node, by uid, also those whose node we have not seen yet.
     placed: BTreeMap<String, Placed>,
+    /// Pods that others make room for, by uid, and where.
+    nominated: BTreeMap<String, (NodeName, Arc<PodInfo>)>,
 }
 
 impl Snapshot {
@@ -174,7 +176,7 @@ impl Snapshot {
     /// Takes an assumption back, unless the watch has confirmed it meanwhile.
     pub fn forget(&mut self, uid: &str) {
         if self.is_assumed(uid) {
-            self.remove_pod(uid);
+            self.displace(uid);
         }
     }
 
@@ -185,18 +187,64 @@ impl Snapshot {
 
     /// Takes in that a pod is gone, or has ended.
     pub fn remove_pod(&mut self, uid: &str) {
-        let Some(placed) = self.placed.remove(uid) else { return };
-        if let Some(node) = self.nodes.get_mut(&placed.node) {
-            Arc::make_mut(node).remove(uid);
-        }
+        self.displace(uid);
+        self.nominated.remove(uid);
+    }
+
+    /// Keeps room on a node for a pod that waits for others to leave it.
+    pub fn nominate(&mut self, pod: &Arc<PodInfo>, node: &NodeName) {
+        self.nominated.insert(pod.uid().to_owned(), (node.clone(), Arc::clone(pod)));
+    }
+
+    /// Gives up the room that is kept for a pod. Returns whether there was any.
+    pub fn withdraw(&mut self, uid: &str) -> bool {
+        self.nominated.remove(uid).is_some()
+    }
+
+    /// Returns the node that has room kept for this pod.
+    pub fn nomination(&self, uid: &str) -> Option<&NodeName> {
+        self.nominated.get(uid).map(|(node, _)| node)
+    }
+
+    /// Returns the pods that room is kept for on a node.
+    pub fn nominated_to(&self, node: &NodeName) -> impl Iterator<Item = &Arc<PodInfo>> {
+        let waiting = self.nominated.iter().filter(|(uid, _)| !self.placed.contains_key(*uid));
+        waiting.filter(move |(_, (wanted, _))| wanted == node).map(|(_, (_, pod))| pod)
+    }
+
+    /// Returns whether room is kept for any pod.
+    pub fn has_nominations(&self) -> bool {
+        !self.nominated.is_empty()
+    }
+
+    /// Returns a copy to see what would be if: nodes, what is on them, and whom they are kept for.
+    pub(crate) fn what_if(&self) -> Self {
+        let waiting = self.nominated.iter().filter(|(uid, _)| !self.placed.contains_key(*uid));
+        let nominated = waiting.map(|(uid, kept)| (uid.clone(), kept.clone())).collect();
+        Self { nodes: self.nodes.clone(), placed: BTreeMap::new(), nominated }
+    }
+
+    /// Replaces a node and what is on it, and returns what was.
+    pub(crate) fn exchange(&mut self, node: Arc<NodeInfo>) -> Option<Arc<NodeInfo>> {
+        self.nodes.insert(NodeName(node.name().to_owned()), node)
     }
 
     fn place(&mut self, node: &NodeName, pod: Arc<PodInfo>, standing: Standing) {
-        self.remove_pod(pod.uid());
+        self.displace(pod.uid());
+        if standing == Standing::Confirmed {
+            self.nominated.remove(pod.uid());
+        }
         if let Some(info) = self.nodes.get_mut(node) {
             Arc::make_mut(info).add(Arc::clone(&pod));
         }
         self.placed.insert(pod.uid().to_owned(), Placed { node: node.clone(), pod, standing });
+    }
+
+    fn displace(&mut self, uid: &str) {
+        let Some(placed) = self.placed.remove(uid) else { return };
+        if let Some(node) = self.nodes.get_mut(&placed.node) {
+            Arc::make_mut(node).remove(uid);
+        }
     }
 }
 
@@ -287,5 +335,33 @@ mod tests {
         let before = snapshot.clone();
         snapshot.assume(&pod("web").cpu("1").info(), &name("n1"));
         assert_eq!((requested(&before, "n1"), requested(&snapshot, "n1")), ((0, 0), (1_000, 1)));
+    }
+
+    fn nominated(snapshot: &Snapshot, node: &str) -> Vec<String> {
+        snapshot.nominated_to(&name(node)).map(|pod| pod.key().name).collect()
+    }
+
+    #[test]
+    fn a_nominated_pod_is_on_no_node_and_is_forgotten_once_it_is_bound_or_gone() {
+        let mut snapshot = node("n1").in_snapshot();
+        let web = pod("web").cpu("500m");
+        snapshot.nominate(&web.info(), &name("n1"));
+        assert_eq!((requested(&snapshot, "n1"), nominated(&snapshot, "n1")), ((0, 0), vec!["web".to_owned()]));
+        assert_eq!(nominated(&snapshot, "n2"), [""; 0]);
+        let mut gone = snapshot.clone();
+        gone.remove_pod("web");
+        snapshot.set_pod(&web.on("n1").info());
+        assert_eq!((gone.nomination("web"), snapshot.nomination("web")), (None, None));
+    }
+
+    #[test]
+    fn room_is_not_kept_twice_while_a_pod_is_assumed_but_again_if_that_fails() {
+        let mut snapshot = node("n1").in_snapshot();
+        let web = pod("web").info();
+        snapshot.nominate(&web, &name("n1"));
+        snapshot.assume(&web, &name("n1"));
+        assert_eq!(nominated(&snapshot, "n1"), [""; 0]);
+        snapshot.forget("web");
+        assert_eq!(nominated(&snapshot, "n1"), ["web"]);
     }
 }

@@ -56,6 +56,8 @@ fn bound(pods: &Resource, pod: &Object, binding: &Object, now: &str) -> Result<O
     }
     let mut new = pod.clone();
     new.set(&["spec", "nodeName"], node);
+    // It is the pod's own node now (`ClearingNominatedNodeNameAfterBinding`).
+    new.remove(&["status", "nominatedNodeName"]);
     for (key, value) in binding.annotations() {
         new.set(&["metadata", "annotations", key], value);
     }
@@ -89,6 +91,13 @@ mod tests {
             check(json!({"metadata": {"name": "p"}, "spec": {}}), json!({"target": {"name": "n"}})).expect("bound");
         assert_eq!(pod.str_at(&["spec", "nodeName"]), "n");
         assert_eq!(pod.at(&["status", "conditions"]).expect("conditions")[0]["type"], "PodScheduled");
+    }
+
+    #[test]
+    fn no_node_is_kept_for_a_pod_that_has_one() {
+        let waiting = json!({"metadata": {"name": "p"}, "spec": {}, "status": {"nominatedNodeName": "n"}});
+        let pod = check(waiting, json!({"target": {"name": "n"}})).expect("bound");
+        assert_eq!(pod.at(&["status", "nominatedNodeName"]), None);
     }
 
     #[test]

@@ -160,3 +160,37 @@ fn a_pod_is_turned_away_only_if_every_node_objects_and_the_message_accounts_for_
         }
     }
 }
+
+fn kept(pod: &PodBuilder, node: &str, mut cluster: Snapshot) -> Snapshot {
+    cluster.nominate(&pod.info(), &NodeName(node.to_owned()));
+    cluster
+}
+
+#[test]
+fn room_that_is_kept_for_a_pod_counts_as_taken_for_its_equals_and_lessers() {
+    let waiting = pod("waiting").cpu("3").priority(5);
+    let there = kept(&waiting, "n1", cluster(&[node("n1")], &[]));
+    let full = "0/1 nodes are available: 1 Insufficient cpu.";
+    for (priority, decision) in [(4, Err(full.to_owned())), (5, Err(full.to_owned())), (6, Ok("n1".to_owned()))] {
+        assert_eq!(decide(&pod("web").cpu("2").priority(priority), &there), decision, "{priority}");
+    }
+    assert_eq!(decide(&pod("small").cpu("1"), &there), Ok("n1".into()), "beside it there is room");
+    assert_eq!(decide(&waiting, &there), Ok("n1".into()), "it does not stand in its own way");
+}
+
+#[test]
+fn company_that_may_never_come_is_not_counted_on() {
+    let term =
+        json!([{ "labelSelector": { "matchLabels": { "app": "db" } }, "topologyKey": "kubernetes.io/hostname" }]);
+    let near = json!({ "podAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": term } });
+    let there = kept(&pod("db").label("app", "db").priority(5), "n1", cluster(&[node("n1")], &[]));
+    let message = "0/1 nodes are available: 1 node(s) didn't match pod affinity rules.";
+    assert_eq!(decide(&pod("web").spec("affinity", near), &there), Err(message.into()));
+}
+
+#[test]
+fn a_pod_goes_to_the_node_that_is_kept_for_it_even_if_another_is_emptier() {
+    let (web, nodes) = (pod("web").cpu("1"), cluster(&[node("n1"), node("n2")], &[pod("a").cpu("2").on("n1")]));
+    assert_eq!(decide(&web, &kept(&web, "n1", nodes.clone())), Ok("n1".into()));
+    assert_eq!(decide(&web, &kept(&web, "gone", nodes)), Ok("n2".into()));
+}

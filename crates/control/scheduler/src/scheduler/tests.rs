@@ -6,13 +6,15 @@ use bytes::Bytes;
 use futures::stream;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::BoxError;
 use wkube_client::client::{RequestBody, ResponseBody};
 
 use super::*;
 use crate::build::{NodeBuilder, PodBuilder, node, pod};
+
+mod preemption;
 
 /// What happens to the next binding.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,7 @@ struct Server {
     watchers: Vec<(String, mpsc::UnboundedSender<Value>)>,
     faults: VecDeque<Fault>,
     bindings: Vec<String>,
+    deletions: Vec<String>,
     events: Vec<String>,
 }
 
@@ -106,14 +109,16 @@ impl Server {
     fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Result<Response<ResponseBody>, BoxError> {
         let parts: Vec<&str> = path.trim_start_matches("/api/v1/").split('/').collect();
         match (method, parts.as_slice()) {
-            (&Method::GET, [plural]) => Ok(self.watch(plural)),
+            (&Method::GET, [plural] | ["", "apis", "policy", "v1", plural]) => Ok(self.watch(plural)),
             (&Method::POST, ["namespaces", _, "pods", name, "binding"]) => self.bind(name, body),
             (&Method::PATCH, ["namespaces", _, "pods", name, "status"]) => {
                 let mut object = self.objects[&format!("pods/{name}")].clone();
-                object["status"]["conditions"] = body["status"]["conditions"].clone();
+                let status = object["status"].as_object_mut().expect("a status");
+                status.extend(body["status"].as_object().expect("a status").clone());
                 self.put(format!("pods/{name}"), object.clone());
                 Ok(document(200, &object))
             }
+            (&Method::DELETE, ["namespaces", _, "pods", name]) => Ok(self.leave(name, body)),
             (&Method::POST, ["namespaces", _, "events"]) => {
                 let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
                 self.events.push(format!("{} {}: {}", text("type"), text("reason"), text("message")));
@@ -124,6 +129,21 @@ impl Server {
             }
             other => panic!("the scheduler has no business with {other:?}"),
         }
+    }
+
+    /// Starts the end of a pod; a test ends it, as its node would.
+    fn leave(&mut self, name: &str, options: &Value) -> Response<ResponseBody> {
+        if matches!(self.faults.pop_front(), Some(Fault::RequestLost)) {
+            return failure(503, "ServiceUnavailable");
+        }
+        let path = format!("pods/{name}");
+        let mut pod = self.objects[&path].clone();
+        assert_eq!(options["preconditions"]["uid"], pod["metadata"]["uid"], "exactly this pod");
+        assert_eq!(options["gracePeriodSeconds"], Value::Null, "its own grace");
+        pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        self.deletions.push(name.to_owned());
+        self.put(path, pod.clone());
+        document(200, &pod)
     }
 
     fn bind(&mut self, name: &str, body: &Value) -> Result<Response<ResponseBody>, BoxError> {
@@ -221,7 +241,8 @@ async fn a_pod_that_fits_nowhere_says_why_and_goes_where_there_is_room_later() {
     api.add_pod(&pod("big").cpu("6"));
     let _tasks = start_over(&api);
     eventually("big says why", || api.condition("big")["reason"] == "Unschedulable").await;
-    let message = "0/1 nodes are available: 1 Insufficient cpu.";
+    let message = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: \
+                   1 Preemption is not helpful for scheduling.";
     assert_eq!(api.condition("big")["status"], "False");
     assert_eq!(api.condition("big")["message"], message);
     eventually("big's event", || {
@@ -314,15 +335,4 @@ fn heartbeats_wake_nobody() {
         node_events(&grown, Some(&before)),
         [ClusterEvent::NodeAllocatableChanged, ClusterEvent::NodeLabelsChanged]
     );
-}
-
-#[test]
-fn the_condition_keeps_its_time_while_the_status_stays_and_is_written_only_if_it_is_news() {
-    let at = |second| Time(jiff::Timestamp::from_second(second).expect("in range"));
-    let mut waiting = Pod::default();
-    let first = new_condition(&waiting, "too big", at(1)).expect("news");
-    waiting.status.get_or_insert_default().conditions = Some(vec![first]);
-    assert_eq!(new_condition(&waiting, "too big", at(2)), None);
-    let other = new_condition(&waiting, "too many", at(3)).expect("news");
-    assert_eq!(other.last_transition_time, Some(at(1)));
 }

@@ -14,6 +14,7 @@ mod namespaces;
 mod networks;
 mod pods;
 mod policies;
+mod preemption;
 mod replication;
 mod running;
 mod scheduling;
