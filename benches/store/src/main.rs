@@ -16,7 +16,6 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::engine::Engine;
 use crate::etcd::Etcd;
 use crate::ours::Ours;
 use crate::report::Table;
