@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::cpu::Cpu;
 use crate::memory::Budget;
+use crate::net::Network;
 
 /// An error of any kind, as bodies and host ports carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -36,6 +37,8 @@ pub struct GuestSpec {
     pub output: Option<Arc<dyn Output>>,
     /// Where its outgoing HTTP requests go; `None` refuses them.
     pub outbound: Option<Arc<dyn Outbound>>,
+    /// The network that its sockets are on; `None` refuses every socket.
+    pub network: Option<Arc<dyn Network>>,
     /// `wasi:config` values.
     pub config: BTreeMap<String, String>,
 }

@@ -27,6 +27,7 @@ mod inspect;
 mod lifecycle;
 mod memory;
 mod native;
+mod net;
 mod order;
 mod output;
 mod settings;
@@ -44,3 +45,4 @@ pub use self::guest::{
 };
 pub use self::http::{HandleError, HttpGuest};
 pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};
+pub use self::net::{Connection, Incoming, NetError, Network, Stream, TcpPort, UdpPort};
