@@ -1,11 +1,12 @@
 //! The one store type: everything that a running instance has.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
+use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -55,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) spec: GuestSpec,
     pub(crate) allowance: Allowance,
     stdin: Option<GuestInput>,
+    /// The directories of its mounts, open from its first instance on: later ones share the handles.
+    files: OnceLock<WasiFilesystemCtx>,
     /// Fires when the guest is asked to stop.
     pub(crate) stop: CancellationToken,
 }
@@ -63,16 +66,23 @@ impl Guest {
     pub(crate) fn new(mut spec: GuestSpec) -> Self {
         let allowance = spec.allowance.take().unwrap_or_else(|| Allowance::new(&spec.limits));
         let stdin = spec.stdin.take().map(GuestInput::new);
-        Self { spec, allowance, stdin, stop: CancellationToken::new() }
+        Self { spec, allowance, stdin, files: OnceLock::new(), stop: CancellationToken::new() }
     }
 
     /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
     /// instance is poisoned.
     pub(crate) fn store(&self, engine: &Engine, abi: Abi) -> Result<Store<Ctx>, Error> {
-        let mut builder = self.wasi()?;
+        let mut builder = self.wasi();
         let wasi = match abi {
-            Abi::Module => Wasi::Module(builder.build_p1()),
-            Abi::Component => Wasi::Component(builder.build()),
+            Abi::Module => {
+                self.open_mounts(&mut builder)?;
+                Wasi::Module(builder.build_p1())
+            }
+            Abi::Component => {
+                let mut wasi = builder.build();
+                *wasi.filesystem() = self.files()?;
+                Wasi::Component(wasi)
+            }
         };
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
@@ -100,7 +110,7 @@ impl Guest {
     }
 
     /// No network, no inherited anything; standard input is closed unless it is given.
-    fn wasi(&self) -> Result<WasiCtxBuilder, Error> {
+    fn wasi(&self) -> WasiCtxBuilder {
         let mut builder = WasiCtx::builder();
         let stream = |which| GuestStream::new(which, self.spec.output.clone());
         builder
@@ -111,6 +121,26 @@ impl Guest {
         if let Some(stdin) = &self.stdin {
             builder.stdin(stdin.clone());
         }
+        builder
+    }
+
+    /// Opens the mounts and closes them again, so that a bad one is found now and not by the first client, and a guest
+    /// that nobody calls holds no handle.
+    pub(crate) fn check_mounts(&self) -> Result<(), Error> {
+        self.open_mounts(&mut WasiCtx::builder())
+    }
+
+    fn files(&self) -> Result<WasiFilesystemCtx, Error> {
+        if let Some(files) = self.files.get() {
+            return Ok(files.clone());
+        }
+        let mut builder = WasiCtx::builder();
+        self.open_mounts(&mut builder)?;
+        let files = builder.build().filesystem().clone();
+        Ok(self.files.get_or_init(|| files).clone())
+    }
+
+    fn open_mounts(&self, builder: &mut WasiCtxBuilder) -> Result<(), Error> {
         for mount in &self.spec.mounts {
             let perms = match mount.access {
                 Access::ReadOnly => FsPerms::ReadOnly,
@@ -122,7 +152,7 @@ impl Guest {
                 source: from_wasmtime(source),
             })?;
         }
-        Ok(builder)
+        Ok(())
     }
 }
 

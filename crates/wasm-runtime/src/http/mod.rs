@@ -29,7 +29,7 @@ pub(crate) use self::handler::Handler;
 use self::body::{Broken, GuestBody};
 use self::handler::{Call, Client};
 use crate::cpu::Metered;
-use crate::ctx::{Abi, Guest};
+use crate::ctx::Guest;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::guest::{Allowance, Body, Exit, ExitReason, GuestSpec, StdStream};
@@ -103,8 +103,7 @@ struct Permits {
 impl HttpGuest {
     pub(crate) fn new(engine: Engine, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
         let guest = Guest::new(spec);
-        // Opens the mounts once, so that a bad one is found now and not by the first client.
-        drop(guest.store(engine.wasm(), Abi::Component)?);
+        guest.check_mounts()?;
         Ok(Self(Arc::new(Shared {
             running: Arc::new(Semaphore::new(guest.spec.limits.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             engine,
