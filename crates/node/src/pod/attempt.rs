@@ -1,6 +1,7 @@
 //! One attempt of one container: image, environment, start, and in the end how it ended. Always reports an end.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::phase::{ContainerEvent, Input, Note, StartFailure};
 use super::{probes, spec};
 use crate::context::Context;
 use crate::env;
-use crate::runtime::{ContainerSpec, Exit, Guest, PodRef, StartError};
+use crate::runtime::{ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
 
@@ -106,7 +107,7 @@ impl Attempt {
         let image = self.context.images.ensure(&self.pod, &self.container, &record).await.map_err(Failure::Start)?;
         let env = self.environment().await?;
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
-        let mounts = volumes::mounts(&self.pod, &self.container, &pod_dir).map_err(Failure::config)?;
+        let mounts = self.mounts(&pod_dir).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
@@ -138,6 +139,18 @@ impl Attempt {
                 Err(Failure::Start(StartFailure::Other { reason: "CreateContainerError", message }))
             }
         }
+    }
+
+    async fn mounts(&self, pod_dir: &Path) -> Result<Vec<Mount>, Failure> {
+        let mounts = volumes::mounts(&self.pod, &self.container, pod_dir).map_err(Failure::config)?;
+        let (pod_dir, container) = (pod_dir.to_owned(), self.container.clone());
+        // What the container wrote in its last life may be much to remove.
+        let made = tokio::task::spawn_blocking(move || volumes::root::prepend(&pod_dir, &container, mounts)).await;
+        let failed = |error: &dyn std::error::Error| {
+            let message = format!("failed to make the root of container \"{}\": {error}", self.container.name);
+            Failure::Start(StartFailure::Other { reason: "CreateContainerError", message })
+        };
+        made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
 
     async fn environment(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod payload;
+pub mod root;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
