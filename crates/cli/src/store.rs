@@ -13,6 +13,8 @@ use crate::args::StoreFlags;
 
 /// The store's file in the data directory.
 pub(crate) const FILE: &str = "store.redb";
+/// How far this server has seen etcd, in the data directory.
+const MARK: &str = "etcd.seen";
 /// In the environment, where other users of the machine do not see them.
 const USER: &str = "WKUBE_ETCD_USER";
 const PASSWORD: &str = "WKUBE_ETCD_PASSWORD";
@@ -26,15 +28,25 @@ pub(crate) async fn open(flags: &StoreFlags, dir: &Path) -> Result<Arc<dyn Store
     if !is_etcd(address) {
         bail!("--store {address}: unknown kind of store; write etcd://HOST:2379, or leave the flag out for a file");
     }
-    let options = EtcdOptions {
-        address: address.clone(),
+    let mut options = etcd(address, flags)?;
+    options.mark_file = Some(dir.join(MARK));
+    Ok(Arc::new(EtcdStore::connect(&options).await?))
+}
+
+/// Returns how one gets into the etcd at `address`.
+///
+/// # Errors
+/// If there is half a user in the environment.
+pub(crate) fn etcd(address: &str, flags: &StoreFlags) -> Result<EtcdOptions> {
+    Ok(EtcdOptions {
+        address: address.to_owned(),
         prefix: flags.etcd_prefix.clone(),
         ca_file: flags.etcd_cafile.clone(),
         certificate_file: flags.etcd_certfile.clone(),
         key_file: flags.etcd_keyfile.clone(),
         credentials: credentials(env::var(USER).ok(), env::var(PASSWORD).ok())?,
-    };
-    Ok(Arc::new(EtcdStore::connect(&options).await?))
+        mark_file: None,
+    })
 }
 
 /// Returns how the server gets at the keys that it shares with others; `None` if the store is its own.

@@ -31,7 +31,10 @@ pub(crate) const IN_USE: u8 = 3;
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let by_store = error.chain().find_map(|cause| cause.downcast_ref::<OpenError>()).map(|error| match error {
         OpenError::InUse { .. } => IN_USE,
-        OpenError::Damaged { .. } | OpenError::Foreign { .. } | OpenError::Schema { .. } => REFUSED,
+        OpenError::Damaged { .. }
+        | OpenError::Foreign { .. }
+        | OpenError::Schema { .. }
+        | OpenError::Unfinished { .. } => REFUSED,
         OpenError::Exists { .. } | OpenError::Io { .. } => 1,
     });
     let by_backup = error.chain().find_map(|cause| cause.downcast_ref::<backup::Error>()).map(|error| match error {

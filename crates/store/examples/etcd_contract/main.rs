@@ -1,4 +1,5 @@
-//! The store's contract against a real etcd: `etcd_contract etcd://HOST:2379,…`; `e2e/etcd` starts the members and runs it.
+//! The store's contract against a real etcd: `etcd_contract etcd://HOST:2379,… [REVISION]`; `e2e/etcd` starts the members and
+//! runs it. With a revision, every store goes on after it, as one does that came from elsewhere.
 //!
 //! Each sentence gets a prefix of its own, for no sentence may see what another left behind.
 
@@ -13,6 +14,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use wkube_base::{Rng, Tasks};
 use wkube_store::contract::Sentence;
+use wkube_store::etcd::transfer::{Leavings, Target};
 use wkube_store::{EtcdOptions, EtcdStore, Key, Range, Revision, Signal, Store, Txn, store_contract};
 
 mod cable;
@@ -23,14 +25,16 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[tokio::main]
 async fn main() -> ExitCode {
     let Some(address) = std::env::args().nth(1) else {
-        println!("usage: etcd_contract etcd://HOST:PORT,…");
+        println!("usage: etcd_contract etcd://HOST:PORT,… [REVISION]");
         return ExitCode::from(2);
     };
+    let after = std::env::args().nth(2).map(|after| Revision(after.parse().expect("REVISION is a number")));
     let run = Rng::from_entropy().name_suffix(8);
     let place = |name: &str| EtcdOptions { prefix: format!("/contract-{run}/{name}"), ..EtcdOptions::new(&*address) };
     let mut failed = 0;
     for (name, sentence) in store_contract!(table) {
-        failed += u32::from(!holds(name, in_one_process(sentence, place(name))).await);
+        let place = moved(place(name), after).await;
+        failed += u32::from(!holds(name, in_one_process(sentence, place)).await);
     }
     let among_several: [(&str, AmongSeveral); 6] = [
         ("what_one_server_wrote_the_other_reads", |place| Box::pin(what_one_server_wrote_the_other_reads(place))),
@@ -45,7 +49,7 @@ async fn main() -> ExitCode {
         ("strangers_keys_are_refused", |place| Box::pin(strangers_keys_are_refused(place))),
     ];
     for (name, sentence) in among_several {
-        failed += u32::from(!holds(name, sentence(place(name))).await);
+        failed += u32::from(!holds(name, sentence(moved(place(name), after).await)).await);
     }
     println!("{failed} failed");
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -67,6 +71,16 @@ async fn holds(name: &str, sentence: impl Future<Output = ()> + Send + 'static) 
     let holds = ended && done.load(Ordering::SeqCst);
     println!("{name} ... {}", if holds { "ok" } else { "FAILED" });
     holds
+}
+
+/// Makes an empty store at `place` that goes on after a revision, if one is given.
+async fn moved(place: EtcdOptions, after: Option<Revision>) -> EtcdOptions {
+    if let Some(after) = after {
+        let target = Target::begin(&place, Leavings::Refused, after).await.expect("nothing is there");
+        let begins = target.finish().await.expect("nobody else is there");
+        assert!(begins > after, "{begins:?}");
+    }
+    place
 }
 
 async fn in_one_process(sentence: Sentence, place: EtcdOptions) {

@@ -11,7 +11,7 @@ use crate::retention::{KEPT_FOR, KEPT_REVISIONS};
 
 use super::Shared;
 use super::failure::{Failure, Kind};
-use super::layout::{revision, wire};
+use super::layout::Layout;
 use super::proto::{
     Compare, CompareTarget, Expected, PutRequest, RangeRequest, Request, Response, TxnRequest, TxnResponse,
 };
@@ -44,9 +44,9 @@ pub(super) const EVERY: Duration = KEPT_FOR;
 
 async fn take_turn(shared: &Shared, turn: Turn) -> Result<Turn, Failure> {
     let response = shared.client.txn(bid(shared, turn)).await?;
-    let (won, next) = outcome(turn, &response);
+    let (won, next) = outcome(&shared.layout, turn, &response);
     let Some(target) = won.then(|| target(turn, next.revision)).flatten() else { return Ok(next) };
-    match shared.client.compact(wire(target)).await {
+    match shared.client.compact(shared.layout.wire(target)).await {
         Ok(()) => debug!(revision = target.0, "compacted etcd"),
         // Somebody compacted further, by hand or by etcd's own --auto-compaction.
         Err(Failure { kind: Kind::Compacted, .. }) => {}
@@ -70,8 +70,8 @@ fn bid(shared: &Shared, turn: Turn) -> TxnRequest {
 }
 
 /// Returns whether the turn was ours, and what is known for the next.
-fn outcome(turn: Turn, response: &TxnResponse) -> (bool, Turn) {
-    let revision = revision(response.header.as_ref().map_or(0, |header| header.revision));
+fn outcome(layout: &Layout, turn: Turn, response: &TxnResponse) -> (bool, Turn) {
+    let revision = layout.revision_in(response.header.as_ref());
     if response.succeeded {
         return (true, Turn { number: turn.number + 1, revision });
     }
@@ -106,8 +106,9 @@ mod tests {
 
     #[test]
     fn whoever_wins_counts_on_and_whoever_loses_learns_the_count() {
-        assert_eq!(outcome(turn(4, 5), &response(true, 0)), (true, turn(5, 9_000)));
-        assert_eq!(outcome(turn(0, 0), &response(false, 7)), (false, turn(7, 9_000)));
+        let layout = Layout::new("/wkube");
+        assert_eq!(outcome(&layout, turn(4, 5), &response(true, 0)), (true, turn(5, 9_000)));
+        assert_eq!(outcome(&layout, turn(0, 0), &response(false, 7)), (false, turn(7, 9_000)));
     }
 
     #[test]

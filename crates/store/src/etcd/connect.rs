@@ -1,6 +1,6 @@
 //! Opening the store: who answers, whether it is fit, whose keys it holds. Nothing is written before all of that is known.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,10 +13,12 @@ use wkube_base::{Latest, Tasks};
 
 use crate::hub::Hub;
 use crate::retention::Retention;
+use crate::{Error, Revision};
 
 use super::client::{Client, Endpoint};
 use super::failure::{Failure, Kind};
-use super::layout::{Layout, SCHEMA};
+use super::layout::{Layout, SCHEMA, SCHEMA_WITH_OFFSET, UNFINISHED};
+use super::mark::{self, Mark};
 use super::options::EtcdOptions;
 use super::proto::{Compare, CompareTarget, Expected, PutRequest, RangeRequest, Request, StatusResponse, TxnRequest};
 use super::transaction::step;
@@ -24,8 +26,15 @@ use super::{ASKERS_MAX, EtcdStore, Shared, compactor, feed, freshness};
 
 /// The oldest etcd that this engine is tested with; 3.4 is also what Kubernetes asks for.
 const OLDEST: (u64, u64) = (3, 4);
-/// How often the size of the database is asked for.
-const SIZE_EVERY: Duration = Duration::from_secs(30);
+/// How often etcd is asked how it is.
+const STATUS_EVERY: Duration = Duration::from_secs(30);
+/// The same while it is full: somebody is waiting for it.
+const STATUS_EVERY_WHEN_FULL: Duration = Duration::from_secs(1);
+
+/// What is to be done with an etcd that went back. The file is the one of [`EtcdOptions::mark_file`].
+const GO_ON: &str = "stop every server, then restore it with `etcdutl snapshot restore --bump-revision 1000000000 \
+                     --mark-compacted`, so that no revision is used twice; or, to go on with what etcd has, restart all its \
+                     clients, too, and remove the file `etcd.seen` from the data directory of every server first";
 
 /// Why etcd cannot be the store. Each message says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -111,18 +120,70 @@ pub enum ConnectError {
         example: String,
     },
     /// Another version of wkube wrote the keys.
-    #[error("the keys below {prefix}/ have the format {found:?}, but this wkube knows {SCHEMA:?}; use a newer wkube")]
+    #[error(
+        "the keys below {prefix}/ have the format {found:?}, but this wkube knows {SCHEMA:?} and {SCHEMA_WITH_OFFSET:?}; use a newer wkube"
+    )]
     Schema {
         /// Where the store is.
         prefix: String,
         /// The format found.
         found: String,
     },
-    /// etcd has forgotten what it had said.
+    /// A migration to this place was cut off.
     #[error(
-        "etcd is at revision {newest}, but was at {seen} before: it was restored from an older backup; restart every \
-         server, so that nothing is left of what etcd does not know"
+        "a migration to {prefix}/ in etcd was not finished, and what is there is not whole; run the same `wkube store migrate` \
+         again with --restart, which deletes that first, or choose another --etcd-prefix"
     )]
+    Unfinished {
+        /// Where the store was to be.
+        prefix: String,
+    },
+    /// A store that does not say how its revisions are counted.
+    #[error(
+        "{prefix}/meta/offset in etcd, which says how revisions are counted, is missing or no number; restore etcd"
+    )]
+    Offset {
+        /// Where the store is.
+        prefix: String,
+    },
+    /// How far etcd was seen is not known.
+    #[error("could not read {}, which says how far etcd was seen", .path.display())]
+    Mark {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no store to read.
+    #[error("etcd holds no store of wkube below {prefix}/; check --etcd-prefix")]
+    Nothing {
+        /// Where it should be.
+        prefix: String,
+    },
+    /// There is a store already where one was to be made.
+    #[error(
+        "etcd holds a store of wkube below {prefix}/ already; choose another --etcd-prefix, or delete that one with \
+         `etcdctl del --prefix {prefix}/`"
+    )]
+    Occupied {
+        /// Where it is.
+        prefix: String,
+    },
+    /// Somebody wrote while nobody should.
+    #[error("a server writes to the store below {prefix}/ in etcd; stop every server of the cluster first")]
+    InUse {
+        /// Where the store is.
+        prefix: String,
+    },
+    /// A migration was overtaken by another one.
+    #[error("another migration to {prefix}/ in etcd has begun meanwhile; nothing more was written by this one")]
+    Overtaken {
+        /// Where the store was to be.
+        prefix: String,
+    },
+    /// etcd has forgotten what it had said.
+    #[error("etcd is at revision {newest}, but was at {seen} before: it was restored from an older backup; {GO_ON}")]
     WentBack {
         /// The newest revision that this process has seen.
         seen: u64,
@@ -132,7 +193,7 @@ pub enum ConnectError {
     /// etcd has forgotten what it had said, and has said other things since.
     #[error(
         "at revision {revision}, etcd has something else than before: it was restored from an older backup and written \
-         since; restart every server, so that nothing is left of what etcd does not know"
+         since; {GO_ON}"
     )]
     Rewritten {
         /// A revision that was used twice.
@@ -146,18 +207,12 @@ impl EtcdStore {
     /// # Errors
     /// If etcd does not answer, does not let us in, is too old, or holds somebody else's keys.
     pub async fn connect(options: &EtcdOptions) -> Result<Self, ConnectError> {
-        let layout = Layout::new(&options.prefix);
-        if !layout.prefix().starts_with('/') {
-            let reason = format!("the prefix {:?} does not start with a slash", options.prefix);
-            return Err(ConnectError::Address { address: options.address.clone(), reason });
-        }
-        let client = Client::new(options.endpoints()?, options.credentials.clone());
-        let status = survey(&client).await?;
+        let (client, layout, status) = dial(options).await?;
+        let layout = claim(&client, layout).await?;
         let read = |failure: Failure| refused(&layout, &failure);
-        client.authenticate().await.map_err(read)?;
-        claim(&client, &layout).await?;
         let history = feed::load_with_past(&client, &layout).await.map_err(read)?;
         let newest = feed::newest(&client, &layout).await.map_err(read)?;
+        let marked = went_on(&client, &layout, options.mark_file.as_deref(), newest).await?;
         let shared = Arc::new(Shared {
             client,
             layout: layout.clone(),
@@ -167,18 +222,61 @@ impl EtcdStore {
             connected: Latest::new(false),
             stalled: Notify::new(),
             failed: OnceLock::new(),
+            full: Mutex::new(alarm(&status)),
+            witness: Mutex::new(marked.as_ref().and_then(|mark| mark.witness.clone())),
+            marked: tokio::sync::Mutex::new(marked),
+            mark_file: options.mark_file.clone(),
             bytes: AtomicU64::new(status.db_size.unsigned_abs()),
         });
         let (tasks, (askers, waiting)) = (Tasks::new(), mpsc::channel(ASKERS_MAX));
         tasks.spawn("etcd-feed", feed::run(shared.clone()));
         tasks.spawn("etcd-newest", freshness::run(shared.clone(), waiting));
         tasks.spawn("etcd-compactor", compactor::run(shared.clone(), compactor::EVERY));
-        tasks.spawn("etcd-size", follow_size(shared.clone()));
+        tasks.spawn("etcd-status", follow_status(shared.clone()));
         let store = Self { shared, askers, tasks };
         let caught_up = store.shared.reach(newest).await;
         caught_up.map_err(|error| ConnectError::Unwell { reason: error.to_string() })?;
+        if let Some(path) = options.mark_file.clone() {
+            store.tasks.spawn("etcd-mark", mark::run(store.shared.clone(), path));
+        }
         Ok(store)
     }
+}
+
+/// Connects to an etcd that is fit and lets us in; whose keys it holds is not known yet.
+pub(super) async fn dial(options: &EtcdOptions) -> Result<(Arc<Client>, Layout, StatusResponse), ConnectError> {
+    let layout = Layout::new(&options.prefix);
+    if !layout.prefix().starts_with('/') {
+        let reason = format!("the prefix {:?} does not start with a slash", options.prefix);
+        return Err(ConnectError::Address { address: options.address.clone(), reason });
+    }
+    let client = Client::new(options.endpoints()?, options.credentials.clone());
+    let status = survey(&client).await?;
+    client.authenticate().await.map_err(|failure| refused(&layout, &failure))?;
+    Ok((client, layout, status))
+}
+
+/// Makes sure that etcd has all that this server saw in it before it was stopped; returns what that was.
+async fn went_on(
+    client: &Client,
+    layout: &Layout,
+    mark_file: Option<&Path>,
+    newest: Revision,
+) -> Result<Option<Mark>, ConnectError> {
+    let Some(path) = mark_file else { return Ok(None) };
+    let unreadable = |source| ConnectError::Mark { path: path.to_owned(), source };
+    let Some(mark) = Mark::read(path, layout.prefix()).map_err(unreadable)? else { return Ok(None) };
+    if newest < mark.revision {
+        return Err(ConnectError::WentBack { seen: mark.revision.0, newest: newest.0 });
+    }
+    if let Some(witness) = &mark.witness {
+        let contradicted =
+            witness.is_contradicted(client, layout).await.map_err(|failure| refused(layout, &failure))?;
+        if contradicted {
+            return Err(ConnectError::Rewritten { revision: witness.at.0 });
+        }
+    }
+    Ok(Some(mark))
 }
 
 /// Asks every endpoint how it is. One that does not answer may come back; one that does must be fit.
@@ -225,43 +323,70 @@ fn is_too_old(version: &str) -> bool {
 }
 
 /// Makes sure that the keys below the prefix are ours, or that there are none.
-async fn claim(client: &Client, layout: &Layout) -> Result<(), ConnectError> {
+async fn claim(client: &Client, layout: Layout) -> Result<Layout, ConnectError> {
+    if let Some(found) = owned(client, &layout).await? {
+        return Ok(found);
+    }
+    let put = PutRequest { key: layout.schema(), value: Bytes::from_static(SCHEMA.as_bytes()) };
+    let txn = TxnRequest {
+        compare: vec![absent(layout.schema())],
+        success: vec![step(Request::Put(put))],
+        failure: Vec::new(),
+    };
+    client.txn(txn).await.map_err(|failure| refused(&layout, &failure))?;
+    // If it was there by then, somebody else was faster: another server of ours, or a migration.
+    Ok(owned(client, &layout).await?.unwrap_or(layout))
+}
+
+/// Returns how revisions are counted in the store below the prefix; `None` if nothing is there.
+///
+/// # Errors
+/// If there is something that a server must leave alone.
+pub(super) async fn owned(client: &Client, layout: &Layout) -> Result<Option<Layout>, ConnectError> {
     let read = |failure: Failure| refused(layout, &failure);
     let schema = RangeRequest { key: layout.schema(), ..RangeRequest::default() };
     let found = client.range(schema.clone()).await.map_err(read)?.kvs;
     if let Some(found) = found.first() {
-        return known(layout, &found.value);
+        return known(client, layout, &found.value).await.map(Some);
     }
     let (key, range_end) = layout.everything();
     let anything = RangeRequest { key, range_end, limit: 1, keys_only: true, ..RangeRequest::default() };
     if let Some(stranger) = client.range(anything).await.map_err(read)?.kvs.first() {
         // Another server of ours may have come first, between the two questions.
         if let Some(found) = client.range(schema).await.map_err(read)?.kvs.first() {
-            return known(layout, &found.value);
+            return known(client, layout, &found.value).await.map(Some);
         }
         let example = String::from_utf8_lossy(&stranger.key).into_owned();
         return Err(ConnectError::Foreign { prefix: layout.prefix().to_owned(), example });
     }
-    let put = PutRequest { key: layout.schema(), value: Bytes::from_static(SCHEMA.as_bytes()) };
-    let absent = Compare {
-        target: CompareTarget::Create.into(),
-        key: layout.schema(),
-        expected: Some(Expected::CreateRevision(0)),
-    };
-    let txn = TxnRequest { compare: vec![absent], success: vec![step(Request::Put(put))], failure: Vec::new() };
-    // If it is there by now, another server of ours made it.
-    client.txn(txn).await.map(drop).map_err(read)
+    Ok(None)
 }
 
-fn known(layout: &Layout, found: &[u8]) -> Result<(), ConnectError> {
-    if found == SCHEMA.as_bytes() {
-        return Ok(());
-    }
+/// Returns the condition that nobody has written a key.
+pub(super) fn absent(key: Vec<u8>) -> Compare {
+    Compare { target: CompareTarget::Create.into(), key, expected: Some(Expected::CreateRevision(0)) }
+}
+
+async fn known(client: &Client, layout: &Layout, found: &[u8]) -> Result<Layout, ConnectError> {
     let found = String::from_utf8_lossy(found).into_owned();
-    Err(ConnectError::Schema { prefix: layout.prefix().to_owned(), found })
+    let prefix = || layout.prefix().to_owned();
+    match &*found {
+        SCHEMA => Ok(layout.clone()),
+        SCHEMA_WITH_OFFSET => {
+            let request = RangeRequest { key: layout.offset(), ..RangeRequest::default() };
+            let answer = client.range(request).await.map_err(|failure| refused(layout, &failure))?;
+            let text = answer.kvs.first().and_then(|kv| std::str::from_utf8(&kv.value).ok());
+            let offset = text.and_then(|text| text.parse().ok());
+            offset
+                .map(|offset| layout.clone().ahead_by(offset))
+                .ok_or_else(|| ConnectError::Offset { prefix: prefix() })
+        }
+        UNFINISHED => Err(ConnectError::Unfinished { prefix: prefix() }),
+        _ => Err(ConnectError::Schema { prefix: prefix(), found }),
+    }
 }
 
-fn refused(layout: &Layout, failure: &Failure) -> ConnectError {
+pub(super) fn refused(layout: &Layout, failure: &Failure) -> ConnectError {
     let reason = failure.to_string();
     match failure.kind {
         Kind::Denied | Kind::Token => ConnectError::Denied { reason, prefix: layout.prefix().to_owned() },
@@ -269,15 +394,32 @@ fn refused(layout: &Layout, failure: &Failure) -> ConnectError {
     }
 }
 
-/// Keeps the size for health checks and metrics, which do not wait.
-async fn follow_size(shared: Arc<Shared>) {
+/// Keeps for health checks and metrics, which do not wait, how large etcd is and whether it takes writes.
+async fn follow_status(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(SIZE_EVERY).await;
+        let is_full = shared.full.lock().is_some();
+        tokio::time::sleep(if is_full { STATUS_EVERY_WHEN_FULL } else { STATUS_EVERY }).await;
         for endpoint in shared.client.endpoints() {
             if let Ok(status) = shared.client.status(endpoint).await {
                 shared.bytes.store(status.db_size.unsigned_abs(), Ordering::Relaxed);
+                shared.heed(&status);
                 break;
             }
+        }
+    }
+}
+
+/// Reads whether the alarm is raised that makes etcd refuse to grow; each member knows.
+fn alarm(status: &StatusResponse) -> Option<Error> {
+    let raised = status.errors.iter().find(|error| error.contains("NOSPACE"));
+    raised.map(|alarm| super::full(&format!("etcd has no space: {}", alarm.trim())))
+}
+
+impl Shared {
+    fn heed(&self, status: &StatusResponse) {
+        match alarm(status) {
+            Some(why) => self.ran_full(why),
+            None => self.has_space(),
         }
     }
 }

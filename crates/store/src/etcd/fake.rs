@@ -30,7 +30,7 @@ impl Fake {
     /// Starts it.
     pub(super) async fn start(version: &str, cluster_id: u64) -> Self {
         let header = Some(ResponseHeader { cluster_id, revision: 1 });
-        let status = StatusResponse { header, version: version.to_owned(), db_size: 1 };
+        let status = StatusResponse { header, version: version.to_owned(), db_size: 1, errors: Vec::new() };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let name = listener.local_addr().expect("bound").to_string();
         let (tasks, asked) = (Tasks::new(), Arc::<Mutex<Vec<String>>>::default());

@@ -20,7 +20,7 @@ use crate::{Error, Revision};
 
 use super::client::{Client, Watching};
 use super::failure::{Failure, Kind};
-use super::layout::{Layout, revision, wire};
+use super::layout::Layout;
 use super::proto::{Event, EventType, RangeRequest, WatchCreateRequest, WatchResponse};
 use super::witness::Witness;
 use super::{ConnectError, Shared};
@@ -36,8 +36,8 @@ const CREATED_MAX: Duration = Duration::from_secs(8);
 enum Ended {
     /// The connection, the member, or the member's leader is gone.
     Lost(Failure),
-    /// etcd has forgotten what would come next.
-    Compacted(Revision),
+    /// etcd has forgotten what would come next; this is its oldest revision.
+    Compacted(i64),
 }
 
 impl From<Failure> for Ended {
@@ -49,12 +49,13 @@ impl From<Failure> for Ended {
 /// Returns etcd's newest revision, as its majority knows it.
 pub(super) async fn newest(client: &Client, layout: &Layout) -> Result<Revision, Failure> {
     let request = RangeRequest { key: layout.schema(), keys_only: true, ..RangeRequest::default() };
-    Ok(revision(client.range(request).await?.header.map_or(0, |header| header.revision)))
+    Ok(layout.revision_in(client.range(request).await?.header.as_ref()))
 }
 
 /// Returns the state at the oldest revision that is worth having: what came after it is watched, and remembered.
 pub(super) async fn load_with_past(client: &Client, layout: &Layout) -> Result<History, Failure> {
-    let mut from = Revision(newest(client, layout).await?.0.saturating_sub(PAST).max(1));
+    let first = layout.revision(1);
+    let mut from = Revision(newest(client, layout).await?.0.saturating_sub(PAST)).max(first);
     loop {
         match load(client, layout, from).await {
             Err(Failure { kind: Kind::Compacted, .. }) => {}
@@ -75,7 +76,7 @@ async fn oldest(client: &Client, layout: &Layout, compacted: Revision) -> Result
     }
     .await;
     match told {
-        Err(Ended::Compacted(oldest)) => Ok(oldest),
+        Err(Ended::Compacted(oldest)) => Ok(layout.revision(oldest)),
         Err(Ended::Lost(failure)) => Err(failure),
     }
 }
@@ -100,14 +101,14 @@ async fn load(client: &Client, layout: &Layout, at: Revision) -> Result<History,
             key: from,
             range_end: to.clone(),
             limit: PAGE,
-            revision: wire(at),
+            revision: layout.wire(at),
             ..RangeRequest::default()
         };
         let page = client.range(page).await?;
         from = page.kvs.last().map(|last| [&last.key[..], &[0]].concat()).unwrap_or_default();
         for kv in page.kvs {
             if let Some(key) = layout.key(&kv.key) {
-                history.replay(revision(kv.mod_revision), &key, Some(Layout::entry(&key, kv)));
+                history.replay(layout.revision(kv.mod_revision), &key, Some(layout.entry(&key, kv)));
             }
         }
         if !page.more {
@@ -119,7 +120,7 @@ async fn load(client: &Client, layout: &Layout, at: Revision) -> Result<History,
 /// Opens a watch on everything after `after`.
 async fn watch(client: &Client, layout: &Layout, after: Revision) -> Result<Watching, Ended> {
     let (key, range_end) = layout.everything();
-    let create = WatchCreateRequest { key, range_end, start_revision: wire(Revision(after.0 + 1)) };
+    let create = WatchCreateRequest { key, range_end, start_revision: layout.wire(Revision(after.0 + 1)) };
     let mut watching = client.watch(create).await?;
     let created = timeout(CREATED_MAX, watching.next()).await;
     let created = created.unwrap_or_else(|_| Err(watching.failure("the watch was not created in time")))?;
@@ -131,7 +132,7 @@ async fn watch(client: &Client, layout: &Layout, after: Revision) -> Result<Watc
 /// Returns why the watch ended, if this was its last answer.
 fn check(watching: &Watching, answer: &WatchResponse) -> Result<(), Ended> {
     if answer.compact_revision > 0 {
-        return Err(Ended::Compacted(revision(answer.compact_revision)));
+        return Err(Ended::Compacted(answer.compact_revision));
     }
     if answer.canceled {
         return Err(Ended::Lost(watching.failure(&format!("the watch was cancelled: {}", answer.cancel_reason))));
@@ -141,14 +142,14 @@ fn check(watching: &Watching, answer: &WatchResponse) -> Result<(), Ended> {
 
 /// Feeds `shared` until the store is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let (mut failures, mut witness) = (0, Witness::default());
+    let mut failures = 0;
     loop {
         let began = shared.hub.snapshot().revision();
-        let Err(ended) = follow(&shared, &mut witness).await;
+        let Err(ended) = follow(&shared).await;
         shared.connected.update(|connected| *connected = false);
         match ended {
             Ended::Compacted(oldest) => {
-                warn!(oldest = oldest.0, "etcd compacted what this server had not seen yet; loading everything again");
+                warn!(oldest, "etcd compacted what this server had not seen yet; loading everything again");
                 if let Err(failure) = reload(&shared).await {
                     warn!(%failure, "loading from etcd failed");
                 }
@@ -168,14 +169,17 @@ async fn reload(shared: &Shared) -> Result<(), Failure> {
 }
 
 /// Watches from where memory ends, until the watch ends.
-async fn follow(shared: &Shared, witness: &mut Witness) -> Result<Infallible, Ended> {
+async fn follow(shared: &Shared) -> Result<Infallible, Ended> {
     let seen = shared.hub.snapshot().revision();
     let newest = newest(&shared.client, &shared.layout).await?;
     if newest < seen {
         return shared.fail(&ConnectError::WentBack { seen: seen.0, newest: newest.0 }).await;
     }
-    if let Some(Revision(revision)) = witness.contradicted(&shared.client).await? {
-        return shared.fail(&ConnectError::Rewritten { revision }).await;
+    let witness = shared.witness.lock().clone();
+    if let Some(witness) = witness
+        && witness.is_contradicted(&shared.client, &shared.layout).await?
+    {
+        return shared.fail(&ConnectError::Rewritten { revision: witness.at.0 }).await;
     }
     let mut watching = watch(&shared.client, &shared.layout, seen).await?;
     info!(revision = seen.0, "watching etcd");
@@ -186,7 +190,9 @@ async fn follow(shared: &Shared, witness: &mut Witness) -> Result<Infallible, En
             () = shared.stalled.notified() => return Err(watching.failure("the watch delivers nothing").into()),
         };
         check(&watching, &answer)?;
-        witness.note(&answer.events);
+        if let Some(witness) = Witness::among(&shared.layout, &answer.events) {
+            *shared.witness.lock() = Some(witness);
+        }
         shared.apply(answer.events);
     }
 }
@@ -199,7 +205,7 @@ impl Shared {
         let known = next.revision();
         for event in events {
             let Some(kv) = &event.kv else { continue };
-            let at = revision(kv.mod_revision);
+            let at = self.layout.revision(kv.mod_revision);
             // A watch starts after what is known; this only says so to servers that might not.
             if at > known {
                 take(&self.layout, &mut next, at, event);
@@ -229,7 +235,7 @@ fn take(layout: &Layout, history: &mut History, at: Revision, event: Event) {
         history.advance(at);
         return;
     };
-    let entry = (!deleted).then(|| Layout::entry(&key, kv));
+    let entry = (!deleted).then(|| layout.entry(&key, kv));
     history.replay(at, &key, entry);
 }
 

@@ -11,7 +11,6 @@ use crate::{Error, Revision};
 
 use super::Shared;
 use super::failure::Failure;
-use super::layout::revision;
 use super::proto::{PutRequest, Request, TxnRequest};
 use super::transaction::step;
 use super::{feed, unavailable};
@@ -82,6 +81,6 @@ impl Shared {
         let put = PutRequest { key: self.layout.fence(), ..PutRequest::default() };
         let txn = TxnRequest { success: vec![step(Request::Put(put))], ..TxnRequest::default() };
         let planted = self.client.txn(txn).await?;
-        Ok(revision(planted.header.map_or(0, |header| header.revision)))
+        Ok(self.layout.revision_in(planted.header.as_ref()))
     }
 }

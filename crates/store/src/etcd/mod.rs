@@ -17,12 +17,15 @@ mod fake;
 mod feed;
 mod freshness;
 mod layout;
+mod mark;
 mod options;
 mod proto;
 mod transaction;
+pub mod transfer;
 mod witness;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,15 +35,18 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
+use tracing::{info, warn};
 use wkube_base::{Latest, Tasks};
 
 use crate::hub::Hub;
 use crate::retention::Retention;
-use crate::{Entry, Error, Health, Listed, Range, Revision, Store, Txn, Watch};
+use crate::{Entry, Error, Health, Listed, Op, Range, Revision, Store, Txn, Watch};
 use client::Client;
 use failure::{Failure, Kind};
 use freshness::Asker;
-use layout::{Layout, wire};
+use layout::Layout;
+use mark::Mark;
+use witness::Witness;
 
 pub use self::connect::ConnectError;
 pub use self::options::{Credentials, EtcdOptions, is_etcd};
@@ -73,6 +79,13 @@ struct Shared {
     stalled: Notify,
     /// Why nothing works any more.
     failed: OnceLock<Error>,
+    /// Why etcd takes no writes, as far as is known; `None` while it does.
+    full: Mutex<Option<Error>>,
+    /// Something that etcd has had.
+    witness: Mutex<Option<Witness>>,
+    /// What the server's own file says about how far etcd was seen. Held while that is written.
+    marked: tokio::sync::Mutex<Option<Mark>>,
+    mark_file: Option<PathBuf>,
     /// The size of etcd's database when it was last asked.
     bytes: AtomicU64,
 }
@@ -91,8 +104,12 @@ impl Shared {
     async fn commit(&self, txn: &Txn) -> Result<Revision, Error> {
         self.check()?;
         let request = transaction::request(&self.layout, txn)?;
-        let response = self.client.txn(request).await.map_err(unavailable)?;
-        let outcome = transaction::outcome(txn, response);
+        let response = self.client.txn(request).await.map_err(|failure| self.refused(failure))?;
+        let has_room = txn.ops.iter().any(|op| matches!(op, Op::Put(..))) && response.succeeded;
+        if has_room {
+            self.has_space();
+        }
+        let outcome = transaction::outcome(&self.layout, txn, response);
         if outcome.wrote {
             self.visible(outcome.revision).await?;
         } else {
@@ -103,6 +120,27 @@ impl Shared {
         outcome.conflict.map_or(Ok(outcome.revision), Err)
     }
 
+    /// Says what a failed commit means, and remembers if nothing more will be taken.
+    fn refused(&self, failure: Failure) -> Error {
+        let refused = unavailable(failure);
+        if matches!(refused, Error::Full(_)) {
+            self.ran_full(refused.clone());
+        }
+        refused
+    }
+
+    fn ran_full(&self, why: Error) {
+        if self.full.lock().replace(why.clone()).is_none() {
+            warn!(%why, "etcd takes deletions only");
+        }
+    }
+
+    fn has_space(&self) {
+        if self.full.lock().take().is_some() {
+            info!("etcd takes writes again");
+        }
+    }
+
     async fn compact(&self, revision: Revision) -> Result<(), Error> {
         self.check()?;
         {
@@ -111,7 +149,7 @@ impl Shared {
             next.compact(revision)?;
             self.hub.publish(next);
         }
-        match self.client.compact(wire(revision)).await {
+        match self.client.compact(self.layout.wire(revision)).await {
             // Another server, or this one before.
             Err(Failure { kind: Kind::Compacted, .. }) => Ok(()),
             compacted => compacted.map_err(unavailable),
@@ -167,12 +205,19 @@ impl Store for EtcdStore {
         self.shared.hub.health(self.shared.bytes.load(Ordering::Relaxed))
     }
 
+    fn refusal(&self) -> Option<Error> {
+        self.shared.full.lock().clone()
+    }
+
     fn compact(&self, revision: Revision) -> BoxFuture<'_, Result<(), Error>> {
         async move { self.shared.compact(revision).await }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), Error>> {
         async move {
+            if let Some(path) = self.shared.mark_file.clone() {
+                self.shared.clone().leave_mark(path).await;
+            }
             self.shared.hub.close();
             self.tasks.stop(STOP_MAX).await;
             Ok(())
@@ -186,10 +231,13 @@ fn unavailable(failure: Failure) -> Error {
     match failure.kind {
         Kind::Unavailable => Error::Unavailable(Arc::new(failure)),
         Kind::Uncertain => Error::Uncertain(Arc::new(failure)),
-        Kind::Full => {
-            let advice = "raise --quota-backend-bytes or defragment, then `etcdctl alarm disarm`";
-            Error::Engine(Arc::new(io::Error::new(io::ErrorKind::StorageFull, format!("{failure}; {advice}"))))
-        }
+        Kind::Full => full(&failure),
         Kind::Compacted | Kind::Future | Kind::Token | Kind::Denied | Kind::Refused => Error::Engine(Arc::new(failure)),
     }
+}
+
+/// Says what is to be done about an etcd that is full: it stays read-only until somebody tells it otherwise.
+fn full(reason: &dyn std::fmt::Display) -> Error {
+    let advice = "compact and defragment it or raise --quota-backend-bytes, then run `etcdctl alarm disarm`";
+    Error::Full(Arc::new(io::Error::new(io::ErrorKind::StorageFull, format!("{reason}; {advice}"))))
 }

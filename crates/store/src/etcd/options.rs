@@ -33,6 +33,8 @@ pub struct EtcdOptions {
     pub key_file: Option<PathBuf>,
     /// A user of etcd's, if it asks for one.
     pub credentials: Option<Credentials>,
+    /// A file in which this server notes how far it has seen etcd, so that it knows after a restart if etcd went back.
+    pub mark_file: Option<PathBuf>,
 }
 
 impl EtcdOptions {
@@ -45,6 +47,7 @@ impl EtcdOptions {
             certificate_file: None,
             key_file: None,
             credentials: None,
+            mark_file: None,
         }
     }
 

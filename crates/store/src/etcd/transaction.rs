@@ -5,14 +5,11 @@ use std::sync::Arc;
 
 use crate::{Error, Key, Op, Precondition, Revision, TXN_MAX, Txn};
 
-use super::layout::{Layout, revision, wire};
+use super::layout::Layout;
 use super::proto::{
     Compare, CompareTarget, DeleteRangeRequest, Expected, PutRequest, RangeRequest, Request, RequestOp, Response,
     TxnRequest, TxnResponse,
 };
-
-/// No key was ever written at this revision, nor is it what etcd says of keys that do not exist.
-const NEVER: i64 = -1;
 
 /// Returns the request that carries out `txn`, or else reads the keys of its conditions.
 pub(super) fn request(layout: &Layout, txn: &Txn) -> Result<TxnRequest, Error> {
@@ -34,9 +31,7 @@ fn compare(layout: &Layout, condition: &Precondition) -> Compare {
     let (target, expected) = match condition {
         // A key that does not exist has creation revision zero.
         Precondition::Absent(_) => (CompareTarget::Create, Expected::CreateRevision(0)),
-        // For etcd, zero is when a key that does not exist was last written. Nothing was written then.
-        Precondition::Modified(_, Revision(0)) => (CompareTarget::Mod, Expected::ModRevision(NEVER)),
-        Precondition::Modified(_, revision) => (CompareTarget::Mod, Expected::ModRevision(wire(*revision))),
+        Precondition::Modified(_, revision) => (CompareTarget::Mod, Expected::ModRevision(layout.wire(*revision))),
     };
     Compare { target: target.into(), key: layout.etcd_key(condition.key()), expected: Some(expected) }
 }
@@ -44,7 +39,9 @@ fn compare(layout: &Layout, condition: &Precondition) -> Compare {
 fn write(layout: &Layout, op: &Op) -> Request {
     match op {
         Op::Put(key, value) => Request::Put(PutRequest { key: layout.etcd_key(key), value: value.clone() }),
-        Op::Delete(key) => Request::DeleteRange(DeleteRangeRequest { key: layout.etcd_key(key) }),
+        Op::Delete(key) => {
+            Request::DeleteRange(DeleteRangeRequest { key: layout.etcd_key(key), range_end: Vec::new() })
+        }
     }
 }
 
@@ -68,8 +65,8 @@ pub(super) struct Outcome {
 }
 
 /// Reads the answer to [`request`].
-pub(super) fn outcome(txn: &Txn, response: TxnResponse) -> Outcome {
-    let revision = revision(response.header.map_or(0, |header| header.revision));
+pub(super) fn outcome(layout: &Layout, txn: &Txn, response: TxnResponse) -> Outcome {
+    let revision = layout.revision_in(response.header.as_ref());
     if response.succeeded {
         let wrote = response.responses.iter().any(|step| match &step.response {
             Some(Response::Put(_)) => true,
@@ -84,7 +81,7 @@ pub(super) fn outcome(txn: &Txn, response: TxnResponse) -> Outcome {
     });
     let conflict = txn.preconditions.iter().zip(states).find_map(|(condition, kv)| {
         let key = condition.key();
-        let current = kv.map(|kv| Layout::entry(key, kv));
+        let current = kv.map(|kv| layout.entry(key, kv));
         let holds = condition.holds(current.as_ref());
         (!holds).then(|| Error::Conflict { key: key.clone(), current: current.map(Box::new) })
     });
@@ -124,7 +121,8 @@ mod tests {
     #[test]
     fn a_key_that_does_not_exist_was_not_modified_at_revision_zero() {
         let request = request(&layout(), &Txn::replace("a".into(), Revision(0), "1")).expect("small");
-        assert_eq!(request.compare[0].expected, Some(Expected::ModRevision(NEVER)));
+        // Nothing was: zero is what etcd says of a key that does not exist.
+        assert_eq!(request.compare[0].expected, Some(Expected::ModRevision(-1)));
     }
 
     #[test]
@@ -137,7 +135,7 @@ mod tests {
     #[test]
     fn the_first_condition_that_failed_is_named_with_the_state_it_saw() {
         let txn = Txn::replace("a".into(), Revision(3), "x").and(Txn::replace("b".into(), Revision(4), "x"));
-        let outcome = outcome(&txn, response(false, vec![found(3), found(5)]));
+        let outcome = outcome(&layout(), &txn, response(false, vec![found(3), found(5)]));
         let Some(Error::Conflict { key, current: Some(current) }) = outcome.conflict else { panic!("{outcome:?}") };
         assert_eq!((&*key, current.modified), ("b", Revision(5)));
     }
@@ -146,10 +144,11 @@ mod tests {
     fn only_what_changed_something_has_an_event() {
         let nothing = DeleteRangeResponse { deleted: 0 };
         let txn = Txn::default();
-        let deleted_nothing = outcome(&txn, response(true, vec![answer(Response::DeleteRange(nothing.clone()))]));
+        let deleted_nothing =
+            outcome(&layout(), &txn, response(true, vec![answer(Response::DeleteRange(nothing.clone()))]));
         assert!(!deleted_nothing.wrote);
         let put = answer(Response::Put(PutResponse {}));
-        let mixed = outcome(&txn, response(true, vec![answer(Response::DeleteRange(nothing)), put]));
+        let mixed = outcome(&layout(), &txn, response(true, vec![answer(Response::DeleteRange(nothing)), put]));
         assert_eq!((mixed.wrote, mixed.revision), (true, Revision(9)));
     }
 

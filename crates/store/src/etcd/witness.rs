@@ -3,46 +3,51 @@
 //! An etcd that was restored from an older backup uses revisions twice. While it is behind what was seen, its revision
 //! shows it; once others have written enough, only what it has at an old revision does.
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::Revision;
 
 use super::client::Client;
 use super::failure::{Failure, Kind};
-use super::layout::{revision, wire};
+use super::layout::Layout;
 use super::proto::{Event, EventType, KeyValue, RangeRequest};
 
-/// The newest value that this server was told of.
-#[derive(Debug, Default)]
+/// One value that this server was told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Witness {
-    seen: Option<KeyValue>,
+    /// etcd's name of the key.
+    pub(super) key: Vec<u8>,
+    /// When it was written.
+    pub(super) at: Revision,
+    /// A sum of what was written.
+    pub(super) sum: u64,
 }
 
 impl Witness {
-    /// Remembers the last value among `events`. Deletions and empty values look alike in different histories.
-    pub(super) fn note(&mut self, events: &[Event]) {
+    /// Returns the last value among `events`. Deletions and empty values look alike in different histories.
+    pub(super) fn among(layout: &Layout, events: &[Event]) -> Option<Self> {
         let put = |event: &&Event| event.r#type() == EventType::Put;
         let mut values = events.iter().filter(put).filter_map(|event| event.kv.as_ref());
-        if let Some(kv) = values.rfind(|kv| !kv.value.is_empty()) {
-            self.seen = Some(kv.clone());
-        }
+        values.rfind(|kv| !kv.value.is_empty()).map(|kv| Self::of(layout, kv))
     }
 
-    /// Asks etcd for it again; returns the revision at which etcd has something else, if it has.
-    pub(super) async fn contradicted(&self, client: &Client) -> Result<Option<Revision>, Failure> {
-        let Some(seen) = &self.seen else { return Ok(None) };
-        let at = revision(seen.mod_revision);
-        let request = RangeRequest { key: seen.key.clone(), revision: wire(at), ..RangeRequest::default() };
+    fn of(layout: &Layout, kv: &KeyValue) -> Self {
+        Self { key: kv.key.clone(), at: layout.revision(kv.mod_revision), sum: xxh3_64(&kv.value) }
+    }
+
+    /// Asks etcd for it again; returns whether etcd has something else.
+    pub(super) async fn is_contradicted(&self, client: &Client, layout: &Layout) -> Result<bool, Failure> {
+        let revision = layout.wire(self.at);
+        if revision <= 0 {
+            // From before the store came to this etcd.
+            return Ok(false);
+        }
+        let request = RangeRequest { key: self.key.clone(), revision, ..RangeRequest::default() };
         match client.range(request).await {
-            Ok(found) => Ok((!self.is(found.kvs.first())).then_some(at)),
+            Ok(found) => Ok(found.kvs.first().map(|kv| Self::of(layout, kv)).as_ref() != Some(self)),
             // Nobody can tell any more.
-            Err(Failure { kind: Kind::Compacted, .. }) => Ok(None),
+            Err(Failure { kind: Kind::Compacted, .. }) => Ok(false),
             Err(failure) => Err(failure),
-        }
-    }
-
-    fn is(&self, found: Option<&KeyValue>) -> bool {
-        match (&self.seen, found) {
-            (Some(seen), Some(found)) => (seen.mod_revision, &seen.value) == (found.mod_revision, &found.value),
-            (seen, _) => seen.is_none(),
         }
     }
 }
@@ -60,26 +65,21 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_value_is_remembered() {
-        let mut witness = Witness::default();
-        assert!(witness.is(None) && witness.is(Some(&kv(1, "x"))), "nothing was seen: nothing contradicts it");
+    fn the_newest_value_is_the_witness() {
+        let layout = Layout::new("/wkube");
         let fence = kv(7, "");
-        witness.note(&[
-            event(EventType::Put, kv(5, "a")),
-            event(EventType::Put, fence),
-            event(EventType::Delete, kv(8, "")),
-        ]);
-        assert!(witness.is(Some(&kv(5, "a"))));
-        witness.note(&[]);
-        assert!(witness.is(Some(&kv(5, "a"))));
+        let events =
+            [event(EventType::Put, kv(5, "a")), event(EventType::Put, fence), event(EventType::Delete, kv(8, ""))];
+        assert_eq!(Witness::among(&layout, &events), Some(Witness::of(&layout, &kv(5, "a"))));
+        assert_eq!(Witness::among(&layout, &[]), None);
     }
 
     #[test]
-    fn another_value_revision_or_none_is_another_history() {
-        let mut witness = Witness::default();
-        witness.note(&[event(EventType::Put, kv(5, "a"))]);
-        for found in [Some(kv(5, "b")), Some(kv(4, "a")), None] {
-            assert!(!witness.is(found.as_ref()), "{found:?}");
+    fn another_value_or_revision_is_another_history() {
+        let layout = Layout::new("/wkube");
+        let seen = Witness::of(&layout, &kv(5, "a"));
+        for found in [kv(5, "b"), kv(4, "a")] {
+            assert_ne!(seen, Witness::of(&layout, &found));
         }
     }
 }

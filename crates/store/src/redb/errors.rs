@@ -49,6 +49,15 @@ pub enum OpenError {
         /// The store's file.
         path: PathBuf,
     },
+    /// A migration to this place was cut off.
+    #[error(
+        "{0} is the target of a migration that was not finished; run the same `wkube store migrate` again with --restart, or \
+         remove both {0} and {0}.unfinished to begin with an empty cluster", .path.display()
+    )]
+    Unfinished {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// The operating system refused.
     #[error("could not {step} {}; check that the directory exists, is writable, and has free space", .path.display())]
     Io {

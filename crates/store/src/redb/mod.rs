@@ -14,6 +14,7 @@ mod bytes;
 mod disk;
 mod errors;
 mod log;
+mod making;
 mod offline;
 mod patience;
 mod record;
@@ -45,6 +46,7 @@ use space::Space;
 use writer::{Request, Writer};
 
 pub use errors::OpenError;
+pub use making::Making;
 pub use offline::{Inspection, Lock, create_from, inspect, rewrite_file};
 
 /// Writers beyond these wait in `commit`; four full batches, so that the thread never idles while anyone waits.
@@ -225,8 +227,14 @@ impl Store for RedbStore {
     }
 }
 
-/// Takes the lock file beside `path`. redb locks its file too, but that does not cover the moment of creation.
+/// Takes the lock of a store that may be opened.
 fn lock(path: &Path) -> Result<File, OpenError> {
+    let file = lock_file(path)?;
+    if making::is_unfinished(path)? { Err(OpenError::Unfinished { path: path.to_owned() }) } else { Ok(file) }
+}
+
+/// Takes the lock file beside `path`. redb locks its file too, but that does not cover the moment of creation.
+fn lock_file(path: &Path) -> Result<File, OpenError> {
     let lock_path = sibling(path, "lock");
     let file = private_file(&lock_path).map_err(io_error(&lock_path, "create"))?;
     match file.try_lock() {

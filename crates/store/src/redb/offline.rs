@@ -14,6 +14,10 @@ use crate::{Entry, Health, Listed, Range, Revision};
 pub struct Lock(#[expect(dead_code, reason = "held until dropped")] Option<File>);
 
 impl Lock {
+    pub(super) fn of(file: File) -> Self {
+        Self(Some(file))
+    }
+
     /// Takes the store at `path` for as long as this lives. On a disk that cannot be written nobody else can use it, either.
     ///
     /// # Errors
