@@ -123,10 +123,11 @@ impl Plan<'_> {
             .engine(engine)
             .registry_default(self.flags.default_registry.clone())
             .reverse(self.reverse)
-            .proxy(proxy.clone())
+            .proxy(proxy)
+            .routes(informers)
             .clock(clock)
             .rng(rng.split());
-        let (node, ()) = tokio::join!(node.start(tasks), proxy.follow(&informers));
+        let node = node.start(tasks).await;
         let node = node.with_context(|| format!("failed to start node \"{}\"", self.name))?;
         step.done(&format!("node ready  {} · {} · WASI preview 1, 0.2", node.name(), size_of(node.machine())));
         steps.begin("starting the gateway").done(&format!("gateway  http://{}", gateway.address()));

@@ -13,6 +13,7 @@ use wkube_client::{Client, Informers, Recorder, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
 use wkube_wasm_runtime::{Engine, EngineOptions};
 
+use crate::checkpoint::Checkpoints;
 use crate::context::Context;
 use crate::images::Images;
 use crate::ip::Addresses;
@@ -20,16 +21,20 @@ use crate::logs::Logs;
 use crate::objects::Fetcher;
 use crate::pod::live::Live;
 use crate::pods::Pods;
-use crate::register::{Identity, Registrar, owner};
+use crate::register::Identity;
+use crate::registration::Registration;
 use crate::resources::Machine;
 use crate::runtime::Runtime;
 use crate::runtime::wasm::WasmRuntime;
-use crate::server;
 use crate::status_writer::Statuses;
 use crate::tunnel::{self, Reverse};
+use crate::{routes, server};
 
 /// How many pods a node takes unless told otherwise. Kubernetes' 110 is about processes and addresses, not instances.
 const PODS_MAX_DEFAULT: u32 = 1_100;
+
+/// How long a node that stops waits for its disk.
+const STATE_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,7 @@ pub struct Builder {
     runtime: Option<Arc<dyn Runtime>>,
     engine: Option<Engine>,
     proxy: Option<Proxy>,
+    routes: Option<Informers>,
     local: Option<LocalPods>,
     clock: Clock,
     rng: Rng,
@@ -128,6 +134,11 @@ impl Builder {
         Self { local: Some(proxy.local().clone()), proxy: Some(proxy), ..self }
     }
 
+    /// Follows the cluster's routes for the proxy, and keeps them on disk for a start without a control plane.
+    pub fn routes(self, informers: Informers) -> Self {
+        Self { routes: Some(informers), ..self }
+    }
+
     /// Sets where the node registers what answers, if no proxy is given.
     pub fn local_pods(self, local: LocalPods) -> Self {
         Self { local: Some(local), ..self }
@@ -160,16 +171,18 @@ impl Builder {
             runtime: runtime.version(),
             worlds: runtime.worlds(),
         };
-        let registrar = Registrar::new(&self.client, identity.clone(), &self.clock);
-        let node = registrar.register().await;
-        let cidr = registrar.pod_cidr(&node).await;
-        let fetcher = Fetcher::new(&self.client.named("kubelet"));
+        let kept = self.open_state()?;
+        kept.start(&tasks);
+        let registration = Registration::begin(&self.client, identity.clone(), &self.clock, &kept).await;
+        let fetcher = Fetcher::new(&self.client.named("kubelet"), &kept, &self.clock);
+        let addresses = Addresses::new(registration.cidr());
         let pods = Pods::new(Context {
             images: Images::new(Arc::clone(&runtime), &fetcher),
             runtime,
+            kept: kept.clone(),
             fetcher,
             data_dir: self.data_dir.clone(),
-            addresses: Addresses::new(cidr),
+            addresses: addresses.clone(),
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
             logs: Logs::new(&self.clock),
             live: Live::default(),
@@ -183,16 +196,24 @@ impl Builder {
         let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
         let mine = informers.lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
         tasks.spawn("pods", pods.clone().follow(mine));
-        tasks.spawn("node status", registrar.keep_status());
         let client = self.client.named("kubelet");
-        let renewing =
-            lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner(&node));
+        let owner = registration.owner();
+        let renewing = lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner);
         tasks.spawn("node lease", renewing);
+        tasks.spawn("node status", registration.keep(addresses));
         let router = server::router(pods.clone());
         if let Some(reverse) = self.reverse {
             tasks.spawn("node tunnel", tunnel::keep(reverse, router.clone()));
         }
+        if let (Some(proxy), Some(informers)) = (&self.proxy, &self.routes) {
+            routes::follow(proxy, informers, &kept, &tasks).await;
+        }
         Ok(Node { name: self.name, pods, router, tasks, machine: identity.machine })
+    }
+
+    fn open_state(&self) -> Result<Checkpoints, StartError> {
+        let path = self.data_dir.join("state");
+        Checkpoints::open(&path).map_err(|source| StartError::DataDir { path, source })
     }
 
     fn make_runtime(&self) -> Result<Arc<dyn Runtime>, StartError> {
@@ -235,6 +256,7 @@ impl Node {
             runtime: None,
             engine: None,
             proxy: None,
+            routes: None,
             local: None,
             clock: Clock::system(),
             rng: Rng::from_entropy(),
@@ -266,6 +288,9 @@ impl Node {
     pub async fn stop(self, deadline: Duration) {
         let began = tokio::time::Instant::now();
         self.pods.shut_down(deadline).await;
+        if tokio::time::timeout(STATE_WAIT, self.pods.context().kept.settle()).await.is_err() {
+            tracing::warn!(node = self.name, "the disk is slow; the next agent may know less than this one did");
+        }
         self.tasks.cancel();
         // The tasks are shared with whoever started us; they end at their next await.
         tracing::info!(node = self.name, took = ?began.elapsed(), "node stopped");

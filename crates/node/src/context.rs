@@ -11,6 +11,7 @@ use wkube_base::{Clock, Tasks};
 use wkube_client::{EventType, Recorder};
 use wkube_proxy::LocalPods;
 
+use crate::checkpoint::Checkpoints;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
@@ -28,6 +29,8 @@ pub struct Context {
     pub runtime: Arc<dyn Runtime>,
     /// Gets images.
     pub images: Images,
+    /// What survives this process.
+    pub kept: Checkpoints,
     /// Gets `ConfigMap`s, Secrets, services and tokens.
     pub fetcher: Fetcher,
     /// Where pods' directories are.

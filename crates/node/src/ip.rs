@@ -47,7 +47,8 @@ impl Cidr {
         free.unwrap_or_else(|| range(first))
     }
 
-    fn overlaps(self, other: Self) -> bool {
+    /// Whether some address is in both.
+    pub fn overlaps(self, other: Self) -> bool {
         let bits = 32 - u32::from(self.bits.min(other.bits));
         (u64::from(self.base) >> bits) == (u64::from(other.base) >> bits)
     }
@@ -112,6 +113,15 @@ impl Addresses {
         Err(Exhausted)
     }
 
+    /// Gives new addresses out of another range from now on; those in use stay in use.
+    pub fn move_to(&self, cidr: Cidr) {
+        let mut state = self.0.lock();
+        if state.cidr != cidr {
+            state.cidr = cidr;
+            state.next = 2;
+        }
+    }
+
     /// Gives an address back.
     pub fn release(&self, ip: IpAddr) {
         if let IpAddr::V4(ip) = ip {
@@ -169,6 +179,15 @@ mod tests {
             let chosen = Cidr::choose(name, &[half]);
             assert!(!chosen.overlaps(half) && chosen.base >> 23 == half.base >> 23, "{chosen}");
         }
+    }
+
+    #[test]
+    fn another_range_is_used_from_now_on() {
+        let addresses = addresses("10.42.1.0/24");
+        assert_eq!(addresses.take(None), Ok(ip(2)));
+        addresses.move_to(Cidr::parse("10.42.2.0/24").unwrap());
+        assert_eq!(addresses.take(None), Ok(IpAddr::from([10, 42, 2, 2])));
+        assert_eq!(addresses.take(Some(ip(2))), Ok(IpAddr::from([10, 42, 2, 3])), "of the range before");
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! No globals: several nodes may live in one process.
 
 pub mod builder;
+pub mod checkpoint;
 pub mod context;
 pub mod env;
 pub mod images;
@@ -20,7 +21,9 @@ pub mod objects;
 pub mod pod;
 pub mod pods;
 pub mod register;
+pub mod registration;
 pub mod resources;
+pub mod routes;
 pub mod runtime;
 pub mod server;
 mod stats;

@@ -12,11 +12,17 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use wkube_client::{Change, Lister};
 
+use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
 use crate::pod::phase::Kill;
+use crate::pod::remembered::take_up;
 use crate::pod::spec;
 use crate::pod::worker::{Mailbox, View, Worker};
 use crate::volumes;
+
+/// How long a node that has pods on its disk waits for the control plane before it starts them from there. Long enough
+/// for a server that is there, so that pods that were deleted meanwhile do not run again for a moment.
+pub const OFFLINE_AFTER: Duration = Duration::from_secs(3);
 
 /// How often volumes are compared with the objects behind them (the kubelet's sync period).
 const REFRESH_PERIOD: Duration = Duration::from_mins(1);
@@ -57,14 +63,19 @@ impl Pods {
         Self(Arc::new(shared))
     }
 
-    /// Waits for the first list, then follows it for ever.
+    /// Waits for the first list, then follows it for ever. If there is none for a while, the pods that are on disk start
+    /// as they were; what the list says counts from when it comes.
     pub async fn follow(self, pods: Lister<Pod>) {
+        if tokio::time::timeout(OFFLINE_AFTER, pods.ready()).await.is_err() {
+            self.start_from_disk().await;
+        }
         pods.ready().await;
         let all = pods.all();
         self.keep_addresses(&all);
-        self.remove_leftovers(&all);
         let me = self.clone();
         pods.on_change(move |change| me.take(change));
+        self.end_unlisted(&all);
+        self.remove_leftovers(&all);
         let mut ticks = tokio::time::interval(REFRESH_PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -72,24 +83,69 @@ impl Pods {
             for handle in self.0.workers.lock().values() {
                 handle.mailbox.refresh();
             }
+            self.0.context.fetcher.retain(&self.all().into_iter().map(|known| known.pod).collect::<Vec<_>>());
+        }
+    }
+
+    /// Starts the pods that this node had when it last looked.
+    async fn start_from_disk(&self) {
+        let kept = self.0.context.kept.clone();
+        let read = tokio::task::spawn_blocking(move || kept.recall_all::<Pod>(Kept::Pods)).await.unwrap_or_default();
+        let pods: Vec<Arc<Pod>> = read.into_iter().map(|(_, pod)| Arc::new(pod)).collect();
+        if pods.is_empty() {
+            return;
+        }
+        tracing::warn!(pods = pods.len(), "the control plane does not answer; starting the pods that are on disk");
+        self.keep_addresses(&pods);
+        for pod in &pods {
+            self.start(pod, None);
+        }
+    }
+
+    /// Ends the pods that were started from disk and are not there any more.
+    fn end_unlisted(&self, pods: &[Arc<Pod>]) {
+        let known: BTreeSet<&str> = pods.iter().map(|pod| spec::uid(pod)).collect();
+        let unlisted: Vec<Handle> = {
+            let workers = self.0.workers.lock();
+            workers.iter().filter(|(uid, _)| !known.contains(uid.as_str())).map(|(_, handle)| handle.clone()).collect()
+        };
+        for handle in unlisted {
+            let pod = handle.view.borrow().pod.clone();
+            handle.mailbox.gone(pod.as_ref().map_or(Duration::ZERO, |pod| spec::grace(pod)));
         }
     }
 
     /// A pod keeps its address over a restart, so those are taken before any new one is given.
     fn keep_addresses(&self, pods: &[Arc<Pod>]) {
         for pod in pods.iter().filter(|pod| !spec::is_finished(pod)) {
+            let uid = spec::uid(pod);
+            if self.0.workers.lock().contains_key(uid) {
+                continue;
+            }
+            let pod = self.remembered(pod);
             let had = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
             let Some(had) = had else { continue };
             if let Ok(ip) = self.0.context.addresses.take(Some(had)) {
-                self.0.kept.lock().insert(spec::uid(pod).to_owned(), ip);
+                self.0.kept.lock().insert(uid.to_owned(), ip);
             }
         }
     }
 
-    /// Removes the directories of pods that are gone.
+    /// Returns the pod with what is on disk about it.
+    fn remembered(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        let kept: Option<Pod> = self.0.context.kept.recall(Kept::Pods, spec::uid(pod));
+        let status = kept.and_then(|kept| kept.status);
+        status.map_or_else(|| Arc::clone(pod), |status| Arc::new(take_up(pod, &status)))
+    }
+
+    /// Removes the directories and files of pods that are gone.
     fn remove_leftovers(&self, pods: &[Arc<Pod>]) {
         let data_dir = &self.0.context.data_dir;
-        let known: BTreeSet<_> = pods.iter().map(|pod| volumes::pod_dir(data_dir, pod)).collect();
+        // A worker removes what is its own once its pod has ended.
+        let running: Vec<Arc<Pod>> = self.all().into_iter().map(|known| known.pod).collect();
+        let known: BTreeSet<_> = pods.iter().chain(&running).map(|pod| volumes::pod_dir(data_dir, pod)).collect();
+        let uids: BTreeSet<&str> = pods.iter().chain(&running).map(|pod| spec::uid(pod)).collect();
+        self.0.context.kept.retain(Kept::Pods, |uid| uids.contains(uid));
         let Ok(entries) = std::fs::read_dir(data_dir.join("pods")) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !known.contains(path)) {
             remove_dir(&path);
@@ -112,12 +168,17 @@ impl Pods {
     }
 
     fn apply(&self, pod: &Arc<Pod>) {
-        let uid = spec::uid(pod).to_owned();
-        let mut workers = self.0.workers.lock();
-        if let Some(handle) = workers.get(&uid) {
+        if let Some(handle) = self.0.workers.lock().get(spec::uid(pod)) {
             handle.mailbox.desired(Arc::clone(pod));
             return;
         }
+        self.start(&self.remembered(pod), Some(Arc::clone(pod)));
+    }
+
+    /// Starts a pod's worker. `shown` is what the API server says, if it can be asked.
+    fn start(&self, pod: &Arc<Pod>, shown: Option<Arc<Pod>>) {
+        let uid = spec::uid(pod).to_owned();
+        let mut workers = self.0.workers.lock();
         let mailbox = Arc::new(Mailbox::default());
         let (view, seen) = watch::channel(View::default());
         let address = self.0.kept.lock().remove(&uid);
@@ -127,7 +188,7 @@ impl Pods {
         drop(workers);
         let (me, pod) = (self.clone(), Arc::clone(pod));
         self.0.context.tasks.spawn("pod", async move {
-            worker.run(Arc::clone(&pod)).await;
+            worker.run(Arc::clone(&pod), shown).await;
             me.ended(&uid, &pod).await;
         });
     }
@@ -145,6 +206,7 @@ impl Pods {
         let was_deleted = handle.is_some_and(|handle| handle.mailbox.is_gone());
         if was_deleted {
             self.0.context.statuses.drop_pod(uid);
+            self.0.context.kept.forget(Kept::Pods, uid);
             let dir = volumes::pod_dir(&self.0.context.data_dir, pod);
             let _ = tokio::task::spawn_blocking(move || remove_dir(&dir)).await;
         }

@@ -15,6 +15,7 @@ use wkube_client::{Client, Recorder};
 use wkube_proxy::{Backend, LocalPods};
 
 use super::*;
+use crate::checkpoint::Checkpoints;
 use crate::images::Images;
 use crate::ip::{Addresses, Cidr};
 use crate::logs::Logs;
@@ -23,6 +24,9 @@ use crate::objects::Fetcher;
 use crate::pod::live::Live;
 use crate::runtime::{ContainerSpec, Exec, Exit, Guest, Image, Output, Pull, PullError, Runtime, StartError};
 use crate::status_writer::Statuses;
+
+#[path = "autonomy_tests.rs"]
+mod autonomy;
 
 /// An API server that takes down what it is told.
 #[derive(Clone, Default)]
@@ -36,6 +40,13 @@ struct Told {
     writes_max: usize,
     /// How many more writes of a status are refused with 409.
     conflicts: usize,
+    /// Whether nobody reaches it.
+    is_away: bool,
+    /// The pods that it lists.
+    pods: Vec<Value>,
+    /// `ConfigMap`s and Secrets, by `plural/name`.
+    objects: BTreeMap<String, Value>,
+    tokens: usize,
 }
 
 impl Server {
@@ -43,12 +54,32 @@ impl Server {
         let me = self.clone();
         Client::new(tower::service_fn(move |request: Request<RequestBody>| {
             let me = me.clone();
-            async move { Ok::<_, std::io::Error>(me.answer(request).await) }
+            async move {
+                if me.0.lock().is_away {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+                }
+                Ok(me.answer(request).await)
+            }
         }))
+    }
+
+    /// Answers a watch: the list, and then silence.
+    async fn watch(&self, query: &str) -> Response<Full<Bytes>> {
+        if !query.contains("sendInitialEvents=true") {
+            std::future::pending::<()>().await;
+        }
+        let added = |pod: &Value| json!({ "type": "ADDED", "object": pod }).to_string();
+        let mut lines: Vec<String> = self.0.lock().pods.iter().map(added).collect();
+        let end = json!({ "resourceVersion": "9", "annotations": { "k8s.io/initial-events-end": "true" } });
+        lines.push(json!({ "type": "BOOKMARK", "object": { "metadata": end } }).to_string());
+        Response::new(Full::from(lines.join("\n") + "\n"))
     }
 
     async fn answer(&self, request: Request<RequestBody>) -> Response<Full<Bytes>> {
         let (parts, body) = request.into_parts();
+        if let Some(query) = parts.uri.query().filter(|query| query.contains("watch=true")) {
+            return self.watch(query).await;
+        }
         let body = body.collect().await.unwrap().to_bytes();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let path = parts.uri.path().to_owned();
@@ -76,6 +107,17 @@ impl Server {
             (201, body)
         } else if path.ends_with(&format!("/pods/{name}")) {
             (200, json!({ "metadata": { "name": name, "namespace": "n", "uid": format!("uid-{name}") } }))
+        } else if path.ends_with("/token") {
+            let mut told = self.0.lock();
+            told.tokens += 1;
+            (
+                201,
+                json!({ "status": { "token": format!("token-{}", told.tokens), "expirationTimestamp": "2026-01-01T01:00:00Z" } }),
+            )
+        } else if let Some(object) =
+            self.0.lock().objects.iter().find(|(end, _)| path.ends_with(*end)).map(|(_, it)| it.clone())
+        {
+            (200, object)
         } else if path.ends_with("/services") {
             (200, json!({ "metadata": { "resourceVersion": "1" }, "items": [] }))
         } else {
@@ -267,14 +309,21 @@ impl World {
     }
 
     fn again(dir: Arc<tempfile::TempDir>) -> Self {
-        let (server, runtime, tasks) = (Server::default(), FakeRuntime::default(), Tasks::new());
+        Self::on(dir, Server::default())
+    }
+
+    fn on(dir: Arc<tempfile::TempDir>, server: Server) -> Self {
+        let (runtime, tasks) = (FakeRuntime::default(), Tasks::new());
         let clock = Clock::simulated("2026-01-01T00:00:00Z".parse().unwrap());
         let client = server.client();
-        let fetcher = Fetcher::new(&client);
+        let kept = Checkpoints::open(&dir.path().join("state")).unwrap();
+        kept.start(&tasks);
+        let fetcher = Fetcher::new(&client, &kept, &clock);
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let pods = Pods::new(Context {
             images: Images::new(Arc::clone(&shared), &fetcher),
             runtime: shared,
+            kept,
             fetcher,
             data_dir: dir.path().to_owned(),
             addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),

@@ -142,12 +142,14 @@ pub struct Registrar {
     nodes: Api<Node>,
     identity: Identity,
     clock: Clock,
+    cidr_before: Option<Cidr>,
 }
 
 impl Registrar {
-    /// Returns a registrar that has not registered yet.
-    pub fn new(client: &Client, identity: Identity, clock: &Clock) -> Self {
-        Self { nodes: Api::new(&client.named("kubelet")), identity, clock: clock.clone() }
+    /// Returns a registrar that has not registered yet. `cidr_before` is the range of addresses that the node had in an
+    /// earlier life: it asks for that one again.
+    pub fn new(client: &Client, identity: Identity, clock: &Clock, cidr_before: Option<Cidr>) -> Self {
+        Self { nodes: Api::new(&client.named("kubelet")), identity, clock: clock.clone(), cidr_before }
     }
 
     fn key(&self) -> ObjectKey {
@@ -190,6 +192,9 @@ impl Registrar {
     async fn choose_cidr(&self) -> Result<Cidr, Error> {
         let others = self.nodes.list(&Scope::all()).await?.items;
         let taken: Vec<Cidr> = others.iter().filter_map(cidr_of).collect();
+        if let Some(before) = self.cidr_before.filter(|before| !taken.iter().any(|other| before.overlaps(*other))) {
+            return Ok(before);
+        }
         Ok(Cidr::choose(&self.identity.name, &taken))
     }
 

@@ -23,6 +23,7 @@ pub use self::gateway::Gateway;
 pub use self::http::{Proxy, SendError};
 pub use self::local::{Backend, LocalPods, Ports, Registration};
 pub use self::remote::{Remote, RemoteError};
+pub use self::sync::service_of;
 pub use self::table::{Endpoint, RouteTable};
 
 /// An error of any kind, as bodies carry it.

@@ -30,7 +30,7 @@ impl Proxy {
             }),
             ingresses: informers.lister::<Ingress>(),
             published: Arc::clone(&self.table),
-            table: Mutex::default(),
+            table: Mutex::new(RouteTable::clone(&self.table.load())),
         });
         let on_service = Arc::clone(&sync);
         sync.services.on_change(move |change| on_service.refresh(&change.key()));
@@ -46,6 +46,24 @@ impl Proxy {
         let on_ingress = Arc::clone(&sync);
         sync.ingresses.on_change(move |_| on_ingress.refresh_ingress());
         tokio::join!(sync.services.ready(), sync.slices.ready(), sync.ingresses.ready());
+        sync.remove_unlisted();
+    }
+
+    /// Fills the route table with what was known before, each service with its slices. [`Proxy::follow`] replaces it
+    /// once the cluster can be asked.
+    pub fn begin_with(
+        &self,
+        services: impl IntoIterator<Item = (Service, Vec<EndpointSlice>)>,
+        ingresses: impl IntoIterator<Item = Ingress>,
+    ) {
+        let mut table = RouteTable::default();
+        for (service, slices) in services {
+            let route = ServiceRoute::new(&service, &slices);
+            table.set(&route.key.clone(), Some(route));
+        }
+        let ingresses: Vec<Ingress> = ingresses.into_iter().collect();
+        table.ingress = Arc::new(IngressTable::new(&ingresses));
+        self.table.store(Arc::new(table));
     }
 }
 
@@ -69,6 +87,17 @@ impl Sync {
         self.published.store(Arc::new(table.clone()));
     }
 
+    /// Takes out what was known before and is not there any more.
+    fn remove_unlisted(&self) {
+        let gone: Vec<ObjectKey> = {
+            let table = self.table.lock();
+            let keys = table.services().map(|route| route.key.clone());
+            keys.filter(|key| self.services.get(key).is_none()).collect()
+        };
+        gone.iter().for_each(|key| self.refresh(key));
+        self.refresh_ingress();
+    }
+
     fn refresh_ingress(&self) {
         let mut table = self.table.lock();
         // There are few Ingresses, and their order decides among equals, so all are read again.
@@ -78,7 +107,8 @@ impl Sync {
     }
 }
 
-fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
+/// Returns the service that a slice belongs to.
+pub fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     let name = slice.metadata.labels.as_ref()?.get(SERVICE_NAME)?;
     Some(ObjectKey::new(slice.metadata.namespace.clone().unwrap_or_default(), name.clone()))
 }

@@ -20,6 +20,11 @@ use super::spec;
 const OWN_CONDITIONS: [&str; 5] =
     ["PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
 
+/// Whether a condition is this node's to write.
+pub(crate) fn is_own_condition(condition: &PodCondition) -> bool {
+    OWN_CONDITIONS.contains(&condition.type_.as_str())
+}
+
 /// Returns the pod's status. `previous` is the status published before: a condition that did not change keeps its
 /// transition time. Conditions of others are carried over.
 pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodStatus>, now: Timestamp) -> PodStatus {
@@ -27,7 +32,8 @@ pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodSt
     if let Phase::Stopped(stopped) = phase
         && stopped.ending == Ending::Remembered
     {
-        return life.pod.status.clone().unwrap_or_default();
+        // What was remembered first stands: the server may show something older, that is why it is told again.
+        return previous.or(life.pod.status.as_ref()).cloned().unwrap_or_default();
     }
     let word = phase_word(phase);
     let (reason, message) = reason_of(phase);

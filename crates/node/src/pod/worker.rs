@@ -16,6 +16,7 @@ use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
 use super::setup::Undo;
 use super::status::{is_overruled, status_of};
 use super::{probes, spec};
+use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
 use crate::volumes::{self, payload};
 
@@ -149,10 +150,14 @@ impl Worker {
         }
     }
 
-    /// Lives the pod's life until its object is gone, or this agent stops.
-    pub async fn run(mut self, pod: Arc<Pod>) {
+    /// Lives the pod's life until its object is gone, or this agent stops. `pod` has the status that this node goes on
+    /// with; `shown` is what the API server says, if it can be asked.
+    pub async fn run(mut self, pod: Arc<Pod>, shown: Option<Arc<Pod>>) {
         let (mut phase, effects) = Phase::begin(pod, self.context.clock.now());
         self.perform(&phase, effects).await;
+        if let Some(shown) = shown {
+            self.insist(&shown);
+        }
         while !self.is_over(&phase) {
             let order = self.next(&phase).await;
             let Order::Input(input) = order else {
@@ -164,7 +169,8 @@ impl Worker {
             phase = next;
             self.perform(&phase, effects).await;
             if is_news_of_object {
-                self.insist(&phase);
+                self.keep();
+                self.insist(&phase.life().pod);
             }
         }
     }
@@ -214,6 +220,7 @@ impl Worker {
                     if let Some(status) = status {
                         self.context.statuses.publish(pod, status);
                     }
+                    self.keep();
                 }
                 Effect::Forget => self.context.statuses.forget(pod),
                 Effect::Record(note) => self.context.record(pod, &note),
@@ -234,11 +241,19 @@ impl Worker {
     }
 
     /// Publishes the status again if the object says otherwise.
-    fn insist(&self, phase: &Phase) {
+    fn insist(&self, pod: &Arc<Pod>) {
         let status = self.view.borrow().status.clone();
-        let pod = &phase.life().pod;
         if let Some(status) = status.filter(|status| is_overruled(pod, status)) {
             self.context.statuses.publish(pod, status);
+        }
+    }
+
+    /// Keeps the pod with its newest status on disk, for the next life of this agent.
+    fn keep(&self) {
+        let view = self.view.borrow();
+        if let (Some(pod), Some(status)) = (&view.pod, &view.status) {
+            let pod = Pod { status: Some(status.clone()), ..Pod::clone(pod) };
+            self.context.kept.keep(Kept::Pods, spec::uid(&pod), &pod);
         }
     }
 

@@ -1,0 +1,87 @@
+//! How a node begins: registered, if the control plane answers; else as the one that it was when it was registered last.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::{Deserialize, Serialize};
+use wkube_base::Clock;
+use wkube_client::Client;
+
+use crate::checkpoint::{Checkpoints, Kind};
+use crate::ip::{Addresses, Cidr};
+use crate::pods::OFFLINE_AFTER;
+use crate::register::{Identity, Registrar, owner};
+
+/// The key of the one thing of its kind.
+const SELF: &str = "self";
+
+/// What of the node's object outlives the agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    name: String,
+    pod_cidr: String,
+    owner: Option<OwnerReference>,
+}
+
+/// A node that may begin.
+pub struct Registration {
+    registrar: Registrar,
+    kept: Checkpoints,
+    name: String,
+    cidr: Cidr,
+    owner: Option<OwnerReference>,
+    is_told: bool,
+}
+
+impl Registration {
+    /// Registers. A node that was registered before does not wait longer than [`OFFLINE_AFTER`].
+    pub async fn begin(client: &Client, identity: Identity, clock: &Clock, kept: &Checkpoints) -> Self {
+        let name = identity.name.clone();
+        let before = kept.recall::<Record>(Kind::Node, SELF).filter(|record| record.name == name);
+        let before = before.and_then(|record| Some((Cidr::parse(&record.pod_cidr)?, record.owner)));
+        let registrar = Registrar::new(client, identity, clock, before.as_ref().map(|(cidr, _)| *cidr));
+        let (cidr, owner, is_told) = match before {
+            None => {
+                let (cidr, owner) = register(&registrar, kept, &name).await;
+                (cidr, owner, true)
+            }
+            Some((cidr, owner)) => match tokio::time::timeout(OFFLINE_AFTER, register(&registrar, kept, &name)).await {
+                Ok((cidr, owner)) => (cidr, owner, true),
+                Err(_) => {
+                    tracing::warn!(node = name, "the control plane does not answer; going on without it");
+                    (cidr, owner, false)
+                }
+            },
+        };
+        Self { registrar, kept: kept.clone(), name, cidr, owner, is_told }
+    }
+
+    /// Returns the range of the node's pods.
+    pub fn cidr(&self) -> Cidr {
+        self.cidr
+    }
+
+    /// Returns the reference by which things belong to the node.
+    pub fn owner(&self) -> Option<OwnerReference> {
+        self.owner.clone()
+    }
+
+    /// Keeps the node's object as it should be, for ever. A node that began alone registers once the control plane
+    /// answers; if it is given another range then, its new pods get their addresses from there.
+    pub async fn keep(self, addresses: Addresses) {
+        if !self.is_told {
+            let (cidr, _) = register(&self.registrar, &self.kept, &self.name).await;
+            if cidr != self.cidr {
+                tracing::warn!(node = self.name, before = %self.cidr, now = %cidr, "the node was given another range of addresses");
+                addresses.move_to(cidr);
+            }
+        }
+        self.registrar.keep_status().await;
+    }
+}
+
+async fn register(registrar: &Registrar, kept: &Checkpoints, name: &str) -> (Cidr, Option<OwnerReference>) {
+    let node = registrar.register().await;
+    let cidr = registrar.pod_cidr(&node).await;
+    let owner = owner(&node);
+    kept.keep(Kind::Node, SELF, &Record { name: name.to_owned(), pod_cidr: cidr.to_string(), owner: owner.clone() });
+    (cidr, owner)
+}
