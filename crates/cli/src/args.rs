@@ -324,6 +324,9 @@ pub(crate) struct NodeFlags {
     /// The registry for image names without a host that the built-in registry does not have [default: none]
     #[arg(long, value_name = "HOST")]
     pub(crate) default_registry: Option<String>,
+    /// A directory of this machine that pods may see as `hostPath`, with what is below; repeatable [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) allow_host_path: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -121,6 +121,7 @@ impl Plan<'_> {
             .data_dir(&self.dir)
             .address(self.flags.gateway.ip())
             .engine(engine)
+            .host_paths(self.flags.allow_host_path.clone())
             .registry_default(self.flags.default_registry.clone())
             .reverse(self.reverse)
             .proxy(proxy)

@@ -28,6 +28,7 @@ use crate::runtime::Runtime;
 use crate::runtime::wasm::WasmRuntime;
 use crate::status_writer::Statuses;
 use crate::tunnel::{self, Reverse};
+use crate::volumes::HostPaths;
 use crate::{routes, server};
 
 /// How many pods a node takes unless told otherwise. Kubernetes' 110 is about processes and addresses, not instances.
@@ -65,6 +66,7 @@ pub struct Builder {
     labels: BTreeMap<String, String>,
     address: Option<IpAddr>,
     pods_max: u32,
+    host_paths: Vec<PathBuf>,
     machine: Option<Machine>,
     registry_default: Option<String>,
     reverse: Option<Arc<dyn Reverse>>,
@@ -102,6 +104,11 @@ impl Builder {
     /// Sets how many pods the node takes.
     pub fn max_pods(self, pods_max: u32) -> Self {
         Self { pods_max, ..self }
+    }
+
+    /// Allows pods to see these directories of the host, and what is below them; the default is none.
+    pub fn host_paths(self, host_paths: Vec<PathBuf>) -> Self {
+        Self { host_paths, ..self }
     }
 
     /// Sets what the node says it has, instead of what is measured here.
@@ -182,6 +189,7 @@ impl Builder {
             kept: kept.clone(),
             fetcher,
             data_dir: self.data_dir.clone(),
+            host_paths: HostPaths::allow(self.host_paths.clone()),
             addresses: addresses.clone(),
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
             logs: Logs::new(&self.clock),
@@ -250,6 +258,7 @@ impl Node {
             labels: BTreeMap::new(),
             address: None,
             pods_max: PODS_MAX_DEFAULT,
+            host_paths: Vec::new(),
             machine: None,
             registry_default: None,
             reverse: None,

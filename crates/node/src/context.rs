@@ -21,6 +21,7 @@ use crate::pod::phase::Note;
 use crate::pod::spec::{self, Place};
 use crate::runtime::Runtime;
 use crate::status_writer::Statuses;
+use crate::volumes::HostPaths;
 
 /// The node around its pods.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ pub struct Context {
     pub fetcher: Fetcher,
     /// Where pods' directories are.
     pub data_dir: PathBuf,
+    /// What of the host pods may see.
+    pub host_paths: HostPaths,
     /// Pod addresses.
     pub addresses: Addresses,
     /// Who answers on which address.

@@ -326,6 +326,7 @@ impl World {
             kept,
             fetcher,
             data_dir: dir.path().to_owned(),
+            host_paths: volumes::HostPaths::default(),
             addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),
             local: LocalPods::on_node("n1"),
             logs: Logs::new(&clock),

@@ -1,5 +1,6 @@
 //! One attempt of one container: image, environment, start, and in the end how it ended. Always reports an end.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +21,10 @@ use crate::env;
 use crate::runtime::{ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
+use crate::volumes::beneath::Found;
+
+/// Variables by name.
+type Env = BTreeMap<String, String>;
 
 /// How long an HTTP guest goes on answering after it was asked to stop, so that the news reaches those who route to it.
 /// Kubernetes leaves this to a `preStop` sleep that everybody forgets.
@@ -63,7 +68,7 @@ impl Attempt {
             started = Box::pin(self.start(stdin, &attached)) => started,
         };
         let event = match started {
-            Ok((guest, image_id)) => self.attend(guest, attached, image_id).await,
+            Ok(started) => self.attend(started, attached).await,
             Err(Failure::Start(failure)) => {
                 ContainerEvent::StartFailed { container: self.name(), attempt: self.number, failure }
             }
@@ -98,16 +103,12 @@ impl Attempt {
         }
     }
 
-    async fn start(
-        &self,
-        stdin: Option<mpsc::Receiver<Bytes>>,
-        attached: &Arc<Attached>,
-    ) -> Result<(Arc<dyn Guest>, String), Failure> {
+    async fn start(&self, stdin: Option<mpsc::Receiver<Bytes>>, attached: &Arc<Attached>) -> Result<Started, Failure> {
         let record = |note: Note| self.note(note);
         let image = self.context.images.ensure(&self.pod, &self.container, &record).await.map_err(Failure::Start)?;
         let env = self.environment().await?;
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
-        let mounts = self.mounts(&pod_dir).await?;
+        let (mounts, held) = self.mounts(&pod_dir, &env).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
@@ -133,7 +134,7 @@ impl Attempt {
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });
         match guest.await {
-            Ok(guest) => Ok((guest, image_id)),
+            Ok(guest) => Ok(Started { guest, image_id, _held: held }),
             Err(StartError::Unrunnable(message)) => Err(Failure::Unrunnable(message)),
             Err(StartError::Failed(message)) => {
                 Err(Failure::Start(StartFailure::Other { reason: "CreateContainerError", message }))
@@ -141,11 +142,17 @@ impl Attempt {
         }
     }
 
-    async fn mounts(&self, pod_dir: &Path) -> Result<Vec<Mount>, Failure> {
-        let mounts = volumes::mounts(&self.pod, &self.container, pod_dir).map_err(Failure::config)?;
+    async fn mounts(&self, pod_dir: &Path, env: &Env) -> Result<(Vec<Mount>, Vec<Found>), Failure> {
+        let host_paths = &self.context.host_paths;
+        let mounts = volumes::mounts(&self.pod, &self.container, pod_dir, env, host_paths).map_err(Failure::config)?;
         let (pod_dir, container) = (pod_dir.to_owned(), self.container.clone());
         // What the container wrote in its last life may be much to remove.
-        let made = tokio::task::spawn_blocking(move || volumes::root::prepend(&pod_dir, &container, mounts)).await;
+        let making = move || {
+            let dirs = volumes::root::prepend(&pod_dir, &container, mounts.dirs)?;
+            volumes::root::place_files(&dirs, &mounts.files)?;
+            Ok::<_, std::io::Error>((dirs, mounts.held))
+        };
+        let made = tokio::task::spawn_blocking(making).await;
         let failed = |error: &dyn std::error::Error| {
             let message = format!("failed to make the root of container \"{}\": {error}", self.container.name);
             Failure::Start(StartFailure::Other { reason: "CreateContainerError", message })
@@ -153,7 +160,7 @@ impl Attempt {
         made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
     }
 
-    async fn environment(&self) -> Result<std::collections::BTreeMap<String, String>, Failure> {
+    async fn environment(&self) -> Result<Env, Failure> {
         let needs = env::needs(&self.container);
         let fetched = self.context.fetcher.for_env(&self.pod, needs).await;
         let mut sources =
@@ -170,7 +177,8 @@ impl Attempt {
     }
 
     /// Stays with a running guest until it has ended.
-    async fn attend(&mut self, guest: Arc<dyn Guest>, attached: Arc<Attached>, image_id: String) -> ContainerEvent {
+    async fn attend(&mut self, started: Started, attached: Arc<Attached>) -> ContainerEvent {
+        let Started { guest, image_id, _held } = started;
         let started_at = self.context.clock.now();
         let live =
             self.context.live.register(spec::uid(&self.pod), &self.name(), Arc::clone(&guest), Arc::clone(&attached));
@@ -321,6 +329,14 @@ impl Attempt {
         }
         Ports::These(declared.iter().filter_map(|port| u16::try_from(port.container_port).ok()).collect())
     }
+}
+
+/// A guest that runs.
+struct Started {
+    guest: Arc<dyn Guest>,
+    image_id: String,
+    /// What its mounts lead to.
+    _held: Vec<Found>,
 }
 
 /// How a `postStart` hook went.

@@ -346,7 +346,8 @@ async fn materialize(context: &Context, pod: &Arc<Pod>, ip: IpAddr) -> Result<()
         return Ok(());
     }
     let (pod, dir) = (Arc::clone(pod), volumes::pod_dir(&context.data_dir, pod));
-    let made = tokio::task::spawn_blocking(move || volumes::materialize(&pod, &dir, &objects)).await;
+    let host_paths = context.host_paths.clone();
+    let made = tokio::task::spawn_blocking(move || volumes::materialize(&pod, &dir, &objects, &host_paths)).await;
     made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
 }
 

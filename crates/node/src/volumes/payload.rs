@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
 use k8s_openapi::api::core::v1::{ConfigMap, DownwardAPIVolumeFile, KeyToPath, Pod, Secret, Volume};
+use serde::Serialize;
 
 use crate::env::{self, Sources};
 
@@ -60,8 +61,10 @@ pub enum Error {
     #[error("path \"{0}\" must be relative and not contain \"..\"")]
     Path(String),
     /// A kind of volume that this node does not have.
-    #[error("volumes of this kind are not supported on WebAssembly nodes")]
-    Unsupported,
+    #[error(
+        "{0} volumes are not supported on this node; it has emptyDir, configMap, secret, projected, downwardAPI and hostPath"
+    )]
+    Unsupported(String),
 }
 
 /// Returns what a pod's volumes refer to.
@@ -101,7 +104,9 @@ pub fn of(volume: &Volume, pod: &Pod, objects: &Objects) -> Result<Option<Payloa
     if let Some(downward) = &volume.downward_api {
         return downward_api(downward.items.as_deref(), pod, mode(downward.default_mode), objects).map(Some);
     }
-    let Some(projected) = &volume.projected else { return Err(Error::Unsupported) };
+    let Some(projected) = &volume.projected else {
+        return Err(Error::Unsupported(kind_of(volume)));
+    };
     let mode = mode(projected.default_mode);
     let mut payload = Payload::new();
     for source in projected.sources.iter().flatten() {
@@ -114,6 +119,9 @@ pub fn of(volume: &Volume, pod: &Pod, objects: &Objects) -> Result<Option<Payloa
         if let Some(downward) = &source.downward_api {
             payload.extend(downward_api(downward.items.as_deref(), pod, mode, objects)?);
         }
+        if source.cluster_trust_bundle.is_some() || source.pod_certificate.is_some() {
+            return Err(Error::Unsupported(format!("projected {}", kind_of(source))));
+        }
         if let Some(token) = &source.service_account_token {
             // Guests that do not talk to the API run without; those that do will say that the file is missing.
             if let Some(text) = objects.tokens.get(token.audience.as_deref().unwrap_or_default()) {
@@ -122,6 +130,13 @@ pub fn of(volume: &Volume, pod: &Pod, objects: &Objects) -> Result<Option<Payloa
         }
     }
     Ok(Some(payload))
+}
+
+/// Returns the name of the volume's one source.
+fn kind_of(volume: &impl Serialize) -> String {
+    let document = serde_json::to_value(volume).unwrap_or_default();
+    let kind = document.as_object().and_then(|fields| fields.keys().find(|field| *field != "name"));
+    kind.cloned().unwrap_or_else(|| "empty".to_owned())
 }
 
 fn config_map(
@@ -276,7 +291,10 @@ mod tests {
         let items = json!([{ "key": "z", "path": "z" }]);
         let error = check(json!({ "configMap": { "name": "m", "items": items } })).unwrap_err();
         assert_eq!(error, "references non-existent config key: z");
-        assert!(check(json!({ "hostPath": { "path": "/" } })).unwrap_err().contains("not supported"));
+        let claim = json!({ "persistentVolumeClaim": { "claimName": "c" } });
+        assert!(check(claim).unwrap_err().starts_with("persistentVolumeClaim volumes are not supported on this node"));
+        let bundle = json!({ "projected": { "sources": [{ "clusterTrustBundle": { "path": "ca.crt" } }] } });
+        assert!(check(bundle).unwrap_err().starts_with("projected clusterTrustBundle volumes are not supported"));
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Container;
+use rustix::fs::{AtFlags, CWD};
 
+use super::{FileMount, beneath};
 use crate::runtime::Mount;
 
 /// Directories that programs expect to be there.
@@ -40,6 +42,30 @@ pub fn prepend(pod_dir: &Path, container: &Container, mut mounts: Vec<Mount>) ->
         container.security_context.as_ref().and_then(|context| context.read_only_root_filesystem) == Some(true);
     mounts.insert(0, Mount { host: root, guest: "/".to_owned(), is_read_only });
     Ok(mounts)
+}
+
+/// Puts single files where the guest looks for them: a copy of what it may only read, the very file of what it may write.
+///
+/// # Errors
+/// If there is no root of the container's own, or a directory is mounted over it.
+pub fn place_files(mounts: &[Mount], files: &[FileMount]) -> io::Result<()> {
+    for file in files {
+        let path = inside(&file.guest);
+        let over = mounts.iter().map(|mount| inside(&mount.guest)).filter(|mount| path.starts_with(mount));
+        let over = over.max_by_key(|mount| mount.components().count());
+        let (true, Some(root)) = (over.is_some_and(|over| over.as_os_str().is_empty()), mounts.first()) else {
+            let message = format!("the file {} is inside of another mount, which a guest sees as it is", file.guest);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        };
+        let target = root.host.join(&path);
+        target.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        if file.is_read_only {
+            beneath::copy(&file.found, &target)?;
+        } else {
+            rustix::fs::linkat(CWD, file.found.path(), CWD, &target, AtFlags::SYMLINK_FOLLOW)?;
+        }
+    }
+    Ok(())
 }
 
 /// A path of the guest relative to its root; `.` and `..` lead nowhere, so that nothing is made outside.
