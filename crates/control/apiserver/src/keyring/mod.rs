@@ -7,6 +7,7 @@
 //! Everything else reads the files, as it does where one server has the store for itself. So a data directory from before
 //! keeps its cluster's keys: the first server that finds none in the store puts its own there.
 
+mod moving;
 mod seal;
 mod token;
 
@@ -28,6 +29,7 @@ use crate::oci_registry::RegistryTokens;
 use crate::tls::{CertificateAuthority, TlsError};
 use seal::Closed;
 
+pub use moving::Moving;
 pub use token::{Token, TokenError};
 
 /// Where the keys are in the store.
