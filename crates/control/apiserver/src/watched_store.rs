@@ -1,5 +1,6 @@
 //! The store, with a memory for its failures: what `/readyz` says when the disk is full or broken.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -7,17 +8,15 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::error;
-use wkube_base::metrics::{Histogram, Kind, Text};
-use wkube_store::{Entry, Error, Health, Listed, Range, Revision, Store, Txn, Watch};
+use wkube_base::metrics::{Family, Histogram, Text};
+use wkube_store::{Entry, Error, Health, Listed, Op, Precondition, Range, Revision, Store, Txn, Watch};
 
 /// Passes everything on and notes engine failures. A commit that succeeds clears the note: until one does, nobody
 /// knows whether the next write will.
 pub(crate) struct WatchedStore {
     inner: Arc<dyn Store>,
     failure: Mutex<Option<String>>,
-    reads: Histogram,
-    lists: Histogram,
-    commits: Histogram,
+    durations: Family<Histogram>,
 }
 
 /// `etcdRequestLatency` upstream, in seconds.
@@ -29,17 +28,22 @@ const DURATIONS: &[f64] = &[
 impl WatchedStore {
     /// Returns a watched store that has not failed yet.
     pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
-        let [reads, lists, commits] = [DURATIONS; 3].map(Histogram::new);
-        Self { inner, failure: Mutex::default(), reads, lists, commits }
+        let durations = Family::new(
+            "etcd_request_duration_seconds",
+            "Etcd request latency in seconds for each operation and object type.",
+            &["operation", "type"],
+            || Histogram::new(DURATIONS),
+        );
+        Self { inner, failure: Mutex::default(), durations }
     }
 
     /// Appends how long the store takes, under the name that etcd's clients use.
     pub(crate) fn write_metrics(&self, text: &mut Text) {
-        let name = "etcd_request_duration_seconds";
-        text.family(name, "Etcd request latency in seconds for each operation and object type.", Kind::Histogram);
-        for (operation, histogram) in [("get", &self.reads), ("list", &self.lists), ("txn", &self.commits)] {
-            text.histogram(name, &[("operation", operation), ("type", "")], histogram);
-        }
+        self.durations.write(text);
+    }
+
+    fn observe(&self, operation: &str, key: &str, began: Instant) {
+        self.durations.with(&[operation, &object_type(key)]).observe(began.elapsed().as_secs_f64());
     }
 
     /// Returns why the store cannot be relied on; `None` if it can.
@@ -70,8 +74,10 @@ impl Store for WatchedStore {
     fn commit(&self, txn: Txn) -> BoxFuture<'_, Result<Revision, Error>> {
         async move {
             let began = Instant::now();
+            let written = txn.ops.first().map(Op::key);
+            let key = written.or_else(|| txn.preconditions.first().map(Precondition::key)).cloned().unwrap_or_default();
             let result = self.committed(self.inner.commit(txn).await);
-            self.commits.observe(began.elapsed().as_secs_f64());
+            self.observe("txn", &key, began);
             result
         }
         .boxed()
@@ -85,14 +91,14 @@ impl Store for WatchedStore {
     fn get(&self, key: &str) -> Result<Option<Entry>, Error> {
         let began = Instant::now();
         let result = self.note(self.inner.get(key));
-        self.reads.observe(began.elapsed().as_secs_f64());
+        self.observe("get", key, began);
         result
     }
 
     fn list(&self, range: &Range) -> Result<Listed, Error> {
         let began = Instant::now();
         let result = self.note(self.inner.list(range));
-        self.lists.observe(began.elapsed().as_secs_f64());
+        self.observe("list", &range.prefix, began);
         result
     }
 
@@ -133,6 +139,16 @@ impl Store for WatchedStore {
     }
 }
 
+/// Returns what upstream calls the type of an object: `pods`, `deployments.apps`. Nothing for keys that are no objects'.
+fn object_type(key: &str) -> Cow<'_, str> {
+    let mut parts = key.strip_prefix("/registry/").unwrap_or_default().split('/');
+    match (parts.next(), parts.next()) {
+        (Some("core"), Some(plural)) => Cow::Borrowed(plural),
+        (Some(group), Some(plural)) => Cow::Owned(format!("{plural}.{group}")),
+        _ => Cow::Borrowed(""),
+    }
+}
+
 /// Returns an error with its causes, outermost first.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -145,4 +161,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_an_object_is_its_resource_and_group() {
+        for (key, expected) in [
+            ("/registry/core/pods/default/web", "pods"),
+            ("/registry/core/nodes/", "nodes"),
+            ("/registry/apps/deployments/default/web", "deployments.apps"),
+            ("/registry/keys", ""),
+            ("", ""),
+        ] {
+            assert_eq!(object_type(key), expected, "{key}");
+        }
+    }
 }

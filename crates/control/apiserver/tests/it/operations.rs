@@ -94,6 +94,8 @@ async fn metrics_have_kubernetes_names_in_prometheus_format() {
         subresource=\"\",verb=\"GET\",version=\"v1\"} 1";
     assert!(requests.iter().any(|line| line.ends_with(missing_node)), "{requests:#?}");
     assert!(!metrics.contains("\"such\""), "a client's words are no labels");
+    let of_nodes = "etcd_request_duration_seconds_count{operation=\"get\",type=\"nodes\"}";
+    assert!(metrics.contains(of_nodes), "calls of the store have the type of what they concern");
 }
 
 #[tokio::test]
