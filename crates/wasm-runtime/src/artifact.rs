@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::guest::GuestSpec;
 use crate::http::{Handler, HttpGuest};
 use crate::inspect::{Abi, Inspection, Kind};
+use crate::memory::INSTANCE_BYTES;
 
 const PAGE_BYTES: u64 = 64 << 10;
 
@@ -140,8 +141,9 @@ impl Artifact {
             return Err(Error::Kind { wanted: "an HTTP handler", found: self.kind().describe() });
         };
         let limit = spec.limits.memory_bytes;
-        if self.0.initial_memory > limit {
-            return Err(Error::MemoryLimit { needed: self.0.initial_memory, limit });
+        let needed = self.0.initial_memory.saturating_add(INSTANCE_BYTES);
+        if needed > limit {
+            return Err(Error::MemoryLimit { needed, limit });
         }
         HttpGuest::new(self.0.engine.clone(), handler.clone(), spec)
     }

@@ -22,7 +22,7 @@ use crate::cpu::Metered;
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::exit::{self, Memory};
+use crate::exit;
 use crate::guest::{Allowance, Exit, GuestSpec};
 use crate::order::{KILLED, Order, Orders, STOPPED};
 
@@ -134,7 +134,7 @@ impl Program {
 
     async fn run(self, mut store: Store<Ctx>) -> Exit {
         let result = self.call(&mut store).await;
-        exit::classify(result, Memory::of(&store))
+        exit::classify(result, store.data().memory.refused())
     }
 
     async fn call(self, store: &mut Store<Ctx>) -> wasmtime::Result<()> {

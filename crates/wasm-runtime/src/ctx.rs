@@ -17,9 +17,13 @@ use crate::http::{Egress, Fuse};
 use crate::input::GuestInput;
 use crate::memory::MemoryMeter;
 use crate::output::GuestStream;
+use crate::turns::next_slice;
 
 /// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.
 const CALL_BYTES_MAX: usize = 16 << 20;
+/// Random bytes that one call may ask for. The host makes them on the guest's thread, four milliseconds' worth at most;
+/// the default of 64 MiB would hold it for a while.
+const RANDOM_BYTES_MAX: u64 = 4 << 20;
 /// Live handles of one instance: requests, bodies, files, sockets.
 const HANDLES_MAX: usize = 10_000;
 
@@ -72,6 +76,8 @@ impl Guest {
     /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
     /// instance is poisoned.
     pub(crate) fn store(&self, engine: &Engine, abi: Abi) -> Result<Store<Ctx>, Error> {
+        let memory = MemoryMeter::of_instance(Arc::clone(&self.allowance.budget));
+        let memory = memory.map_err(|shortage| Error::OutOfMemory(shortage.to_string()))?;
         let mut builder = self.wasi();
         let wasi = match abi {
             Abi::Module => {
@@ -94,7 +100,7 @@ impl Guest {
                 wasi,
                 http: WasiHttpCtx::new(),
                 egress: Egress::new(self.spec.outbound.clone()),
-                memory: MemoryMeter::new(Arc::clone(&self.allowance.budget)),
+                memory,
                 stop: self.stop.clone(),
                 settings: self.spec.config.clone(),
             },
@@ -105,7 +111,7 @@ impl Guest {
         // A store starts with the deadline in the past, and start functions run code: this must come before instantiation.
         store.set_epoch_deadline(1);
         // Yielding hands the thread to the next guest; whoever waits for a kill looks again when we are polled.
-        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
+        store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(next_slice()))));
         Ok(store)
     }
 
@@ -117,7 +123,8 @@ impl Guest {
             .args(&self.spec.args)
             .envs(&self.spec.env)
             .stdout(stream(StdStream::Stdout))
-            .stderr(stream(StdStream::Stderr));
+            .stderr(stream(StdStream::Stderr))
+            .max_random_size(RANDOM_BYTES_MAX);
         if let Some(stdin) = &self.stdin {
             builder.stdin(stdin.clone());
         }

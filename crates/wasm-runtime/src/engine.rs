@@ -19,8 +19,9 @@ use crate::cache::{Cache, Digest, Entry};
 use crate::config::{self, Allocation};
 use crate::ctx::Ctx;
 use crate::error::{Error, from_wasmtime};
-use crate::guest::BoxError;
+use crate::guest::{Allowance, BoxError, Limits};
 use crate::inspect::{Kind, inspect};
+use crate::memory::Budget;
 use crate::ticker::Ticker;
 use crate::{native, worlds};
 
@@ -28,6 +29,10 @@ use crate::{native, worlds};
 const BLOCKING_THREADS_MAX: usize = 64;
 /// How long such a thread stays without work.
 const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
+
+/// How many tasks a guest thread polls before it looks for timers and for tasks that others woke. tokio's default of 61
+/// is made for polls of microseconds; a guest that spins takes a whole slice.
+const TASKS_BETWEEN_LOOKS: u32 = 4;
 
 /// How an [`Engine`] is made.
 #[derive(Debug, Clone)]
@@ -60,6 +65,7 @@ struct Inner {
     threads: Option<Runtime>,
     slots: Arc<Semaphore>,
     slots_total: u32,
+    memory: Arc<Budget>,
     cache: Cache,
     /// One compilation at a time: each uses all processors, and up to a gigabyte.
     compiling: Semaphore,
@@ -78,7 +84,7 @@ impl Engine {
         let slots = config::slots(slots, config::max_map_count());
         let wasm = wasm_engine(slots)?;
         let io = |source: std::io::Error| Error::Engine(source.into());
-        let ticker = Ticker::start(wasm.weak()).map_err(io)?;
+        let ticker = Ticker::start(wasm.weak(), guest_threads).map_err(io)?;
         let cache = Cache::open(&cache_dir, &wasm)?;
         Ok(Self(Arc::new(Inner {
             wasm,
@@ -86,6 +92,7 @@ impl Engine {
             threads: Some(guest_runtime(guest_threads.max(1)).map_err(io)?),
             slots: Arc::new(Semaphore::new(slots as usize)),
             slots_total: slots,
+            memory: Arc::new(Budget::of_machine()),
             cache,
             compiling: Semaphore::new(1),
             loaded: Mutex::default(),
@@ -119,6 +126,22 @@ impl Engine {
         }
         let engine = self.clone();
         blocking(move || engine.compile(&digest, &wasm)).await
+    }
+
+    /// Returns what guests with these limits may use together of the machine.
+    pub fn allowance(&self, limits: &Limits) -> Allowance {
+        Allowance::below(limits, Some(Arc::clone(&self.0.memory)), None)
+    }
+
+    /// Says how much more memory all guests together may take from now on. To be said again and again: guests touch only
+    /// some of what they take. Until it is said for the first time there is no such limit.
+    pub fn set_memory_room(&self, bytes: u64) {
+        self.0.memory.set_room(bytes);
+    }
+
+    /// Returns the memory that all guests with an [`allowance`](Self::allowance) have taken, in bytes.
+    pub fn memory_used(&self) -> u64 {
+        self.0.memory.used()
     }
 
     /// Reports whether `digest` can be loaded without its bytes.
@@ -263,6 +286,8 @@ fn guest_runtime(threads: usize) -> std::io::Result<Runtime> {
         .worker_threads(threads)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .thread_keep_alive(BLOCKING_THREAD_IDLE)
+        .global_queue_interval(TASKS_BETWEEN_LOOKS)
+        .event_interval(TASKS_BETWEEN_LOOKS)
         .thread_name_fn(move || format!("guest-{}", started.fetch_add(1, Ordering::Relaxed)))
         .enable_all()
         .build()

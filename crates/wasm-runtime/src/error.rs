@@ -58,6 +58,9 @@ pub enum Error {
         /// The bytes it may have.
         limit: u64,
     },
+    /// There is no memory left for an instance.
+    #[error("start the guest: it needs more memory than {0}")]
+    OutOfMemory(String),
     /// No instance slot is free on this host.
     #[error("start the guest: all {slots} instance slots of this node are in use")]
     Full {

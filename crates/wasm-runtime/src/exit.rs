@@ -1,10 +1,10 @@
 //! Says how a guest ended, from what the engine returned. Pure.
 
-use wasmtime::{Store, Trap};
+use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
-use crate::ctx::Ctx;
 use crate::guest::{Exit, ExitReason};
+use crate::memory::Shortage;
 use crate::order::KILLED;
 
 /// 128 + SIGABRT: Rust's and C's abort compile to `unreachable`.
@@ -13,21 +13,6 @@ const ABORTED: i32 = 134;
 const ARITHMETIC: i32 = 136;
 /// 128 + SIGSEGV.
 const MEMORY_FAULT: i32 = 139;
-
-/// What the memory meter knew when the guest ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Memory {
-    pub(crate) limit: u64,
-    /// Whether the last growth was refused.
-    pub(crate) is_refused: bool,
-}
-
-impl Memory {
-    pub(crate) fn of(store: &Store<Ctx>) -> Self {
-        let meter = &store.data().memory;
-        Self { limit: meter.limit(), is_refused: meter.has_refused() }
-    }
-}
 
 impl Exit {
     /// The guest returned or exited.
@@ -41,26 +26,28 @@ impl Exit {
         Self { code, reason: ExitReason::Stopped, message: String::new() }
     }
 
+    /// The guest could not have the memory that it wanted.
+    pub(crate) fn out_of_memory(shortage: Shortage, details: &str) -> Self {
+        let message = format!("the guest wanted more memory than {shortage}\n{details}");
+        Self { code: KILLED, reason: ExitReason::OutOfMemory, message }
+    }
+
     /// The host failed on the guest's behalf.
     pub(crate) fn host_failure(message: String) -> Self {
         Self { code: ABORTED, reason: ExitReason::Trapped, message }
     }
 }
 
-/// Says how a guest ended whose call returned `result`.
-pub(crate) fn classify(result: Result<(), wasmtime::Error>, memory: Memory) -> Exit {
+/// Says how a guest ended whose call returned `result`, having been `refused` memory or not.
+pub(crate) fn classify(result: Result<(), wasmtime::Error>, refused: Option<Shortage>) -> Exit {
     let Err(error) = result else { return Exit::exited(0) };
     // Every exit is an error, also exit 0.
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Exit::exited(*code);
     }
     let message = format!("{error:?}");
-    if memory.is_refused {
-        return Exit {
-            code: KILLED,
-            reason: ExitReason::OutOfMemory,
-            message: format!("the guest wanted more memory than its limit of {} bytes\n{message}", memory.limit),
-        };
+    if let Some(shortage) = refused {
+        return Exit::out_of_memory(shortage, &message);
     }
     let code = error.downcast_ref::<Trap>().map_or(1, |trap| trap_code(*trap));
     Exit { code, reason: ExitReason::Trapped, message }
@@ -80,10 +67,10 @@ fn trap_code(trap: Trap) -> i32 {
 mod tests {
     use super::*;
 
-    const ENOUGH: Memory = Memory { limit: 100, is_refused: false };
-    const REFUSED: Memory = Memory { limit: 100, is_refused: true };
+    const ENOUGH: Option<Shortage> = None;
+    const REFUSED: Option<Shortage> = Some(Shortage::Own(100));
 
-    fn check(error: impl Into<wasmtime::Error>, memory: Memory) -> (i32, ExitReason) {
+    fn check(error: impl Into<wasmtime::Error>, memory: Option<Shortage>) -> (i32, ExitReason) {
         let exit = classify(Err(error.into()), memory);
         (exit.code, exit.reason)
     }

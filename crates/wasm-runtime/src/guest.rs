@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use crate::cpu::Cpu;
 use crate::memory::Budget;
 use crate::net::Network;
+use crate::turns::WEIGHT_OF_PROCESSOR;
 
 /// An error of any kind, as bodies and host ports carry it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -66,10 +67,14 @@ pub enum Access {
 /// What a guest may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// All linear memories and tables together, in bytes, summed over concurrent requests.
+    /// All linear memories and tables together, in bytes, summed over concurrent requests, and 64 KiB for each instance.
     pub memory_bytes: u64,
+    /// How much of it the guest is promised: over that, it is refused first when the machine runs short.
+    pub memory_promised: u64,
     /// The processor time that the guest may have, in thousandths of a processor; `None` is no limit.
     pub cpu_millis: Option<u32>,
+    /// The guest's share where several want the same processor (`cpu.shares`: 1024 for each one requested, at least 2).
+    pub cpu_shares: u32,
     /// How many requests may run at once (`wasi:http` guests).
     pub concurrency: usize,
     /// How long one request may take until its response head.
@@ -78,11 +83,21 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory_bytes: 256 << 20, cpu_millis: None, concurrency: 64, request_deadline: Duration::from_secs(30) }
+        Self {
+            memory_bytes: 256 << 20,
+            memory_promised: 0,
+            cpu_millis: None,
+            cpu_shares: WEIGHT_OF_PROCESSOR,
+            concurrency: 64,
+            request_deadline: Duration::from_secs(30),
+        }
     }
 }
 
-/// What a running guest may still use, for others that run inside its limits. Clones share it.
+/// What guests may still use that belong together. Clones share it.
+///
+/// Allowances form a tree, as control groups do: the machine's ([`Engine::allowance`](crate::Engine::allowance) takes from
+/// it), a pod's, a container's. What is used counts at every level, and every level's limit holds.
 #[derive(Debug, Clone)]
 pub struct Allowance {
     pub(crate) budget: Arc<Budget>,
@@ -90,9 +105,43 @@ pub struct Allowance {
 }
 
 impl Allowance {
-    /// Returns a fresh one.
+    /// Returns one that nobody else shares.
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { budget: Arc::new(Budget::new(limits.memory_bytes)), cpu: Arc::new(Cpu::new(limits.cpu_millis)) }
+        Self::below(limits, None, None)
+    }
+
+    pub(crate) fn below(limits: &Limits, memory: Option<Arc<Budget>>, cpu: Option<Arc<Cpu>>) -> Self {
+        Self {
+            budget: Arc::new(Budget::new(limits.memory_bytes, limits.memory_promised, memory)),
+            cpu: Arc::new(Cpu::new(limits.cpu_millis, limits.cpu_shares, cpu)),
+        }
+    }
+
+    /// Returns a part of it, with limits of its own.
+    #[must_use]
+    pub fn part(&self, limits: &Limits) -> Self {
+        Self::below(limits, Some(Arc::clone(&self.budget)), Some(Arc::clone(&self.cpu)))
+    }
+
+    /// Sets other limits for what runs already. Memory that is used above them stays, but does not grow.
+    pub fn resize(&self, limits: &Limits) {
+        self.budget.resize(limits.memory_bytes, limits.memory_promised);
+        self.cpu.resize(limits.cpu_millis, limits.cpu_shares);
+    }
+
+    /// Returns the memory that is used now, in bytes.
+    pub fn memory_used(&self) -> u64 {
+        self.budget.used()
+    }
+
+    /// Returns the most memory that was used at once, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        self.budget.peak()
+    }
+
+    /// Returns the time on threads.
+    pub fn cpu_time(&self) -> Duration {
+        self.cpu.used()
     }
 }
 

@@ -32,6 +32,7 @@ mod order;
 mod output;
 mod settings;
 mod ticker;
+mod turns;
 mod worlds;
 
 pub mod oci;

@@ -1,5 +1,6 @@
-//! Counts a guest's memory against its limit.
+//! Counts a guest's memory against its limit, that of those it shares with, and what the machine has left.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,21 +9,73 @@ use wasmtime::ResourceLimiter;
 /// A table element is a pointer.
 const TABLE_ELEMENT_BYTES: u64 = 8;
 
-/// The memory of one guest, shared by all its concurrent instances.
+/// What an instance costs the host besides its memories: stack, store, tables of handles (measured: 50 to 90 KiB).
+pub(crate) const INSTANCE_BYTES: u64 = 64 << 10;
+/// What of the machine's memory is kept for guests within their promises, when others are refused already.
+const KEPT_FOR_PROMISES: u64 = 64 << 20;
+
+/// Whose memory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// One guest's, or that of several which belong together.
+    Guest,
+    /// The machine's.
+    Machine,
+}
+
+/// Memory that several may use: the instances of a guest, the guests of a pod, all guests of the machine.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    limit: u64,
+    owner: Owner,
+    /// Fixed, except for the machine's.
+    limit: AtomicU64,
+    /// Up to here it may grow even if the machine runs short.
+    promised: AtomicU64,
     used: AtomicU64,
     peak: AtomicU64,
+    within: Option<Arc<Budget>>,
+}
+
+/// Whose memory did not suffice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// The guest's own, of so many bytes.
+    Own(u64),
+    /// What it shares with others.
+    Shared(u64),
+    /// The machine's.
+    Machine,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own(limit) => write!(f, "its limit of {limit} bytes"),
+            Self::Shared(limit) => write!(f, "is left of the {limit} bytes that it shares with others"),
+            Self::Machine => write!(f, "the node has left"),
+        }
+    }
 }
 
 impl Budget {
-    pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, used: AtomicU64::new(0), peak: AtomicU64::new(0) }
+    pub(crate) fn new(limit: u64, promised: u64, within: Option<Arc<Self>>) -> Self {
+        let [limit, promised, used, peak] = [limit, promised, 0, 0].map(AtomicU64::new);
+        Self { owner: Owner::Guest, limit, promised, used, peak, within }
+    }
+
+    /// Sets other limits. What is used above them stays until it is given back.
+    pub(crate) fn resize(&self, limit: u64, promised: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+        self.promised.store(promised, Ordering::Relaxed);
+    }
+
+    /// Returns that of a machine which has enough, until [`set_room`](Self::set_room) says otherwise.
+    pub(crate) fn of_machine() -> Self {
+        Self { owner: Owner::Machine, ..Self::new(u64::MAX, 0, None) }
     }
 
     pub(crate) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
     }
 
     pub(crate) fn peak(&self) -> u64 {
@@ -33,21 +86,43 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Takes `bytes` if they fit under the limit.
-    fn take(&self, bytes: u64) -> bool {
-        let fits = |used: u64| used.checked_add(bytes).filter(|after| *after <= self.limit);
-        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
-            Ok(before) => {
-                self.peak.fetch_max(before + bytes, Ordering::Relaxed);
-                true
-            }
-            Err(_) => false,
+    /// Says how much more may be taken from now on. Most of what guests take they never touch, so what the machine has
+    /// left is measured again and again instead of being added up.
+    pub(crate) fn set_room(&self, bytes: u64) {
+        self.limit.store(self.used().saturating_add(bytes), Ordering::Relaxed);
+    }
+
+    /// Takes `bytes` if they fit under every limit.
+    fn take(&self, bytes: u64) -> Result<(), Shortage> {
+        let is_promised = self.used().saturating_add(bytes) <= self.promised.load(Ordering::Relaxed);
+        self.take_as(bytes, is_promised, Shortage::Own)
+    }
+
+    fn take_as(&self, bytes: u64, is_promised: bool, shortage: fn(u64) -> Shortage) -> Result<(), Shortage> {
+        let limit = self.limit();
+        let (limit, shortage) = match self.owner {
+            Owner::Guest => (limit, shortage(limit)),
+            Owner::Machine if is_promised => (limit, Shortage::Machine),
+            Owner::Machine => (limit.saturating_sub(KEPT_FOR_PROMISES), Shortage::Machine),
+        };
+        let fits = |used: u64| used.checked_add(bytes).filter(|after| *after <= limit);
+        let before = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).map_err(|_| shortage)?;
+        if let Some(within) = &self.within
+            && let Err(shortage) = within.take_as(bytes, is_promised, Shortage::Shared)
+        {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(shortage);
         }
+        self.peak.fetch_max(before + bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     fn give_back(&self, bytes: u64) {
         let before = self.used.fetch_sub(bytes, Ordering::Relaxed);
         debug_assert!(before >= bytes, "only what was taken is given back");
+        if let Some(within) = &self.within {
+            within.give_back(bytes);
+        }
     }
 }
 
@@ -59,8 +134,8 @@ pub(crate) struct MemoryMeter {
     held: u64,
     /// What the growth under way added, in case the host then fails to provide it.
     growing: u64,
-    /// The last growth that was refused and has not been outdone since, in bytes.
-    refused: Option<u64>,
+    /// The last growth that was refused and has not been outdone since: its bytes, and who had not enough.
+    refused: Option<(u64, Shortage)>,
 }
 
 impl MemoryMeter {
@@ -68,27 +143,34 @@ impl MemoryMeter {
         Self { budget, held: 0, growing: 0, refused: None }
     }
 
-    /// Reports whether the guest was refused memory and has not had as much since. A trap then is an abort for lack
-    /// of memory: `memory.grow` answered -1 and the guest's allocator gave up, after a few pages perhaps for printing
-    /// that it does.
-    pub(crate) fn has_refused(&self) -> bool {
-        self.refused.is_some()
+    /// Returns the meter of one more instance, which holds what every instance costs.
+    pub(crate) fn of_instance(budget: Arc<Budget>) -> Result<Self, Shortage> {
+        budget.take(INSTANCE_BYTES)?;
+        let mut meter = Self::new(budget);
+        meter.held = INSTANCE_BYTES;
+        Ok(meter)
     }
 
-    pub(crate) fn limit(&self) -> u64 {
-        self.budget.limit()
+    /// Returns why the guest was refused memory, if it has not had as much since. A trap then is an abort for lack of
+    /// memory: `memory.grow` answered -1 and the guest's allocator gave up, after a few pages perhaps for printing that
+    /// it does.
+    pub(crate) fn refused(&self) -> Option<Shortage> {
+        self.refused.map(|(_, shortage)| shortage)
     }
 
     fn grow(&mut self, bytes: u64) -> bool {
-        let taken = self.budget.take(bytes);
-        if taken {
-            self.held += bytes;
-            self.growing = bytes;
-            self.refused = self.refused.filter(|refused| bytes < *refused);
-        } else {
-            self.refused = Some(bytes);
+        match self.budget.take(bytes) {
+            Ok(()) => {
+                self.held += bytes;
+                self.growing = bytes;
+                self.refused = self.refused.filter(|(refused, _)| bytes < *refused);
+                true
+            }
+            Err(shortage) => {
+                self.refused = Some((bytes, shortage));
+                false
+            }
         }
-        taken
     }
 
     fn undo(&mut self) {
@@ -139,19 +221,19 @@ mod tests {
 
     #[test]
     fn all_memories_and_tables_count_together() {
-        let budget = Arc::new(Budget::new(1_000));
+        let budget = Arc::new(Budget::new(1_000, 0, None));
         let mut meter = MemoryMeter::new(Arc::clone(&budget));
         assert!(meter.memory_growing(0, 600, None).unwrap());
         assert!(meter.table_growing(0, 50, None).unwrap());
-        assert!(!meter.has_refused());
+        assert!(meter.refused().is_none());
         assert!(!meter.memory_growing(0, 1, None).unwrap());
-        assert!(meter.has_refused());
+        assert!(meter.refused().is_some());
         assert_eq!((budget.used(), budget.peak()), (1_000, 1_000));
     }
 
     #[test]
     fn concurrent_instances_share_one_budget_and_give_it_back() {
-        let budget = Arc::new(Budget::new(1_000));
+        let budget = Arc::new(Budget::new(1_000, 0, None));
         let mut first = MemoryMeter::new(Arc::clone(&budget));
         let mut second = MemoryMeter::new(Arc::clone(&budget));
         assert!(first.memory_growing(0, 700, None).unwrap());
@@ -164,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_growth_that_the_host_cannot_provide_is_not_charged() {
-        let budget = Arc::new(Budget::new(1_000));
+        let budget = Arc::new(Budget::new(1_000, 0, None));
         let mut meter = MemoryMeter::new(Arc::clone(&budget));
         assert!(meter.memory_growing(0, 400, None).unwrap());
         assert!(meter.memory_growing(400, 900, None).unwrap());
@@ -174,22 +256,67 @@ mod tests {
 
     #[test]
     fn a_growth_over_the_memorys_own_maximum_is_not_a_lack_of_memory() {
-        let mut meter = MemoryMeter::new(Arc::new(Budget::new(1_000)));
+        let mut meter = MemoryMeter::new(Arc::new(Budget::new(1_000, 0, None)));
         assert!(meter.memory_growing(100, 5_000, Some(200)).unwrap());
         meter.memory_grow_failed(wasmtime::format_err!("over its maximum")).unwrap();
-        assert!(!meter.has_refused());
+        assert!(meter.refused().is_none());
     }
 
     #[test]
     fn a_refusal_is_forgotten_once_the_guest_has_had_as_much() {
-        let mut meter = MemoryMeter::new(Arc::new(Budget::new(1_000)));
+        let mut meter = MemoryMeter::new(Arc::new(Budget::new(1_000, 0, None)));
         let mut other = MemoryMeter::new(Arc::clone(&meter.budget));
         assert!(other.memory_growing(0, 700, None).unwrap());
         assert!(!meter.memory_growing(0, 500, None).unwrap());
         assert!(meter.memory_growing(0, 10, None).unwrap());
-        assert!(meter.has_refused(), "a few bytes for a last message change nothing");
+        assert!(meter.refused().is_some(), "a few bytes for a last message change nothing");
         drop(other);
         assert!(meter.memory_growing(10, 510, None).unwrap());
-        assert!(!meter.has_refused());
+        assert!(meter.refused().is_none());
+    }
+
+    fn take(budget: &Arc<Budget>, bytes: usize) -> Result<MemoryMeter, Shortage> {
+        let mut meter = MemoryMeter::new(Arc::clone(budget));
+        if meter.memory_growing(0, bytes, None).unwrap() { Ok(meter) } else { Err(meter.refused().unwrap()) }
+    }
+
+    #[test]
+    fn containers_of_one_pod_share_its_memory_and_each_has_its_own_limit() {
+        let pod = Arc::new(Budget::new(1_000, 0, None));
+        let first = Arc::new(Budget::new(800, 0, Some(Arc::clone(&pod))));
+        let second = Arc::new(Budget::new(800, 0, Some(Arc::clone(&pod))));
+        assert_eq!(take(&first, 801).unwrap_err(), Shortage::Own(800));
+        let held = take(&first, 700).unwrap();
+        assert_eq!(take(&second, 400).unwrap_err(), Shortage::Shared(1_000));
+        assert_eq!((second.used(), pod.used()), (0, 700), "what was refused above is not kept below");
+        drop(held);
+        assert!(take(&second, 400).is_ok());
+        assert_eq!((pod.used(), pod.peak()), (0, 700));
+    }
+
+    #[test]
+    fn an_instance_costs_something_even_without_a_memory() {
+        let budget = Arc::new(Budget::new(3 * INSTANCE_BYTES, 0, None));
+        let held: Vec<_> = (0..3).map(|_| MemoryMeter::of_instance(Arc::clone(&budget)).unwrap()).collect();
+        assert!(MemoryMeter::of_instance(Arc::clone(&budget)).is_err());
+        drop(held);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn when_the_machine_runs_short_those_without_a_promise_are_refused_first() {
+        let machine = Arc::new(Budget::of_machine());
+        let best_effort = Arc::new(Budget::new(u64::MAX, 0, Some(Arc::clone(&machine))));
+        let promised = Arc::new(Budget::new(u64::MAX, 1 << 20, Some(Arc::clone(&machine))));
+        let before = take(&best_effort, 1 << 30).unwrap();
+        machine.set_room(KEPT_FOR_PROMISES + 1_000);
+        assert!(take(&best_effort, 1_000).is_ok());
+        assert_eq!(take(&best_effort, 1_001).unwrap_err(), Shortage::Machine);
+        assert!(take(&promised, 1 << 20).is_ok());
+        assert_eq!(take(&promised, 64 << 20).unwrap_err(), Shortage::Machine, "more than promised");
+        machine.set_room(0);
+        assert_eq!(take(&promised, 1).unwrap_err(), Shortage::Machine, "the node's own share is for nobody");
+        drop(before);
+        assert!(take(&best_effort, 1_000).is_ok(), "what others give back can be had at once");
     }
 }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use wasmtime::EngineWeak;
 
+use crate::turns::Turns;
+
 /// How long a guest may hold a thread before it has to let others run.
 const PERIOD: Duration = Duration::from_millis(5);
 /// Ticks without a guest on a thread until the ticker parks: waking it again costs a system call.
@@ -20,6 +22,7 @@ const IDLE_TICKS: u32 = 20;
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     thread: JoinHandle<()>,
+    turns: Arc<Turns>,
 }
 
 #[derive(Debug, Default)]
@@ -30,12 +33,17 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread; it holds no engine alive.
-    pub(crate) fn start(engine: EngineWeak) -> std::io::Result<Self> {
+    /// Starts the thread; it holds no engine alive. Guests share `threads` threads.
+    pub(crate) fn start(engine: EngineWeak, threads: usize) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let its = Arc::clone(&shared);
         let thread = thread::Builder::new().name("guest-epoch".to_owned()).spawn(move || its.run(&engine))?;
-        Ok(Self { shared, thread })
+        Ok(Self { shared, thread, turns: Arc::new(Turns::new(threads)) })
+    }
+
+    /// Returns the queue of the guests that the epoch drives from their threads.
+    pub(crate) fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
     }
 
     /// Notes that guest code runs until the returned guard is dropped.

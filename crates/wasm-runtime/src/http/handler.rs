@@ -17,7 +17,7 @@ use super::body::{Broken, Fuse};
 use super::egress::to_wasi_error;
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
-use crate::exit::{self, Memory};
+use crate::exit;
 use crate::guest::{Body, Exit};
 
 /// How long a guest may go on after its answer has been read, to log or to write back.
@@ -89,7 +89,7 @@ impl Handler {
                 // A head that is still here was never given.
                 head.map(|_| Exit::exited(0))
             }
-            Err(error) => Some(exit::classify(Err(error), Memory::of(&store))),
+            Err(error) => Some(exit::classify(Err(error), store.data().memory.refused())),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod cache;
 mod command;
+mod fences;
 mod http;
 mod registry;
 mod streams;
