@@ -15,6 +15,9 @@ use wkube_wasm_runtime::{Engine, EngineOptions};
 
 use crate::checkpoint::Checkpoints;
 use crate::context::Context;
+use crate::eviction::Evictor;
+use crate::eviction::thresholds::Thresholds;
+use crate::eviction::vitals::Vitals;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
@@ -68,6 +71,7 @@ pub struct Builder {
     pods_max: u32,
     host_paths: Vec<PathBuf>,
     machine: Option<Machine>,
+    eviction: Thresholds,
     registry_default: Option<String>,
     reverse: Option<Arc<dyn Reverse>>,
     runtime: Option<Arc<dyn Runtime>>,
@@ -114,6 +118,11 @@ impl Builder {
     /// Sets what the node says it has, instead of what is measured here.
     pub fn machine(self, machine: Machine) -> Self {
         Self { machine: Some(machine), ..self }
+    }
+
+    /// Sets how little may be left of the machine's resources before the node evicts pods.
+    pub fn eviction(self, thresholds: Thresholds) -> Self {
+        Self { eviction: thresholds, ..self }
     }
 
     /// Sets the registry for image names without a host that the built-in registry does not have.
@@ -170,6 +179,7 @@ impl Builder {
         std::fs::create_dir_all(&dir).map_err(|source| StartError::DataDir { path: dir, source })?;
         let runtime = self.make_runtime()?;
         let tasks = tasks.child();
+        let vitals = Vitals::default();
         let identity = Identity {
             name: self.name.clone(),
             labels: self.labels.clone(),
@@ -177,6 +187,7 @@ impl Builder {
             machine: self.machine.unwrap_or_else(|| Machine::measure(self.pods_max)),
             runtime: runtime.version(),
             worlds: runtime.worlds(),
+            vitals: vitals.clone(),
         };
         let kept = self.open_state()?;
         kept.start(&tasks);
@@ -194,6 +205,7 @@ impl Builder {
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
             logs: Logs::new(&self.clock),
             live: Live::default(),
+            vitals,
             recorder: Recorder::new(&self.client, &self.clock, "kubelet", &self.name, &tasks),
             statuses: Statuses::start(&self.client, &tasks),
             clock: self.clock.clone(),
@@ -209,6 +221,10 @@ impl Builder {
         let renewing = lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner);
         tasks.spawn("node lease", renewing);
         tasks.spawn("node status", registration.keep(addresses));
+        if self.machine.is_none() {
+            // A machine that we were told about cannot be measured.
+            tasks.spawn("eviction", Evictor::new(pods.clone(), self.name.clone(), self.eviction).run());
+        }
         let router = server::router(pods.clone());
         if let Some(reverse) = self.reverse {
             tasks.spawn("node tunnel", tunnel::keep(reverse, router.clone()));
@@ -260,6 +276,7 @@ impl Node {
             pods_max: PODS_MAX_DEFAULT,
             host_paths: Vec::new(),
             machine: None,
+            eviction: Thresholds::default(),
             registry_default: None,
             reverse: None,
             runtime: None,

@@ -12,6 +12,7 @@ use wkube_client::{EventType, Recorder};
 use wkube_proxy::LocalPods;
 
 use crate::checkpoint::Checkpoints;
+use crate::eviction::vitals::Vitals;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
@@ -46,6 +47,8 @@ pub struct Context {
     pub logs: Logs,
     /// Running containers.
     pub live: Live,
+    /// How the node is.
+    pub vitals: Vitals,
     /// Records events.
     pub recorder: Recorder,
     /// Writes statuses.

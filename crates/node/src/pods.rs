@@ -14,7 +14,7 @@ use wkube_client::{Change, Lister};
 
 use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
-use crate::pod::phase::Kill;
+use crate::pod::phase::{Kill, Note};
 use crate::pod::remembered::take_up;
 use crate::pod::spec;
 use crate::pod::worker::{Mailbox, View, Worker};
@@ -173,6 +173,16 @@ impl Pods {
             return;
         }
         self.start(&self.remembered(pod), Some(Arc::clone(pod)));
+        self.refuse_under_pressure(pod);
+    }
+
+    /// Ends a pod before it begins if the node cannot bear any more. One that ran here before stays.
+    fn refuse_under_pressure(&self, pod: &Pod) {
+        let is_new = pod.status.as_ref().is_none_or(|status| status.start_time.is_none());
+        let refusal = self.0.context.vitals.refusal(pod).filter(|_| is_new);
+        let Some(message) = refusal else { return };
+        self.0.context.record(pod, &Note::warning("Evicted", message.clone()));
+        self.kill(spec::uid(pod), Duration::ZERO, Kill::Rejected { reason: "Evicted", message });
     }
 
     /// Starts a pod's worker. `shown` is what the API server says, if it can be asked.
@@ -212,6 +222,13 @@ impl Pods {
         }
         let left = self.0.workers.lock().len();
         self.0.count.send_replace(left);
+    }
+
+    /// Ends one pod; nothing happens if it is not here.
+    pub fn kill(&self, uid: &str, grace: Duration, kill: Kill) {
+        if let Some(handle) = self.0.workers.lock().get(uid) {
+            handle.mailbox.kill(grace, kill);
+        }
     }
 
     /// Stops every pod because the agent stops, and waits until nothing runs or `deadline` has passed. Objects stay.

@@ -16,6 +16,7 @@ use wkube_proxy::{Backend, LocalPods};
 
 use super::*;
 use crate::checkpoint::Checkpoints;
+use crate::eviction::vitals::Vitals;
 use crate::images::Images;
 use crate::ip::{Addresses, Cidr};
 use crate::logs::Logs;
@@ -331,6 +332,7 @@ impl World {
             local: LocalPods::on_node("n1"),
             logs: Logs::new(&clock),
             live: Live::default(),
+            vitals: Vitals::default(),
             recorder: Recorder::new(&client, &clock, "kubelet", "n1", &tasks),
             statuses: Statuses::start(&client, &tasks),
             clock,
@@ -343,6 +345,20 @@ impl World {
 
     pub(crate) fn apply(&self, pod: &Arc<Pod>) {
         self.pods.apply(pod);
+    }
+
+    /// Returns the newest status that was written for the pod of this name.
+    pub(crate) fn latest(&self, pod: &str) -> Value {
+        self.server.latest(pod)
+    }
+
+    pub(crate) fn events(&self) -> Vec<String> {
+        self.server.0.lock().events.clone()
+    }
+
+    /// Returns how many containers were started so far.
+    pub(crate) fn guests(&self) -> usize {
+        self.runtime.0.lock().len()
     }
 
     /// Waits, in paused time, until `is_so`.

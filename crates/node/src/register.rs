@@ -1,6 +1,6 @@
 //! The node's own object: what it is (labels, capacity, versions) and how it is (conditions). Pure, but for `Registrar`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Clock};
 use wkube_client::{Api, Client, Error, Patch, Scope};
 
+use crate::eviction::signals::Condition;
+use crate::eviction::vitals::Vitals;
 use crate::ip::Cidr;
 use crate::resources::{Machine, to_wire};
 
@@ -36,6 +38,8 @@ pub struct Identity {
     pub runtime: String,
     /// The WASI worlds that guests may target.
     pub worlds: Vec<String>,
+    /// How the node is, which changes all the time.
+    pub vitals: Vitals,
 }
 
 impl Identity {
@@ -78,7 +82,8 @@ impl Identity {
         NodeStatus {
             capacity: Some(to_wire(&self.machine.capacity())),
             allocatable: Some(to_wire(&self.machine.allocatable())),
-            conditions: Some(conditions(previous, now)),
+            conditions: Some(conditions(previous, &self.vitals.conditions(), now)),
+            images: Some(self.vitals.images()).filter(|images| !images.is_empty()),
             addresses: Some(addresses),
             daemon_endpoints: Some(NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: 10250 }) }),
             node_info: Some(self.system_info()),
@@ -115,14 +120,29 @@ fn arch() -> &'static str {
 }
 
 /// See `nodestatus/setters.go`.
-fn conditions(previous: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
+fn conditions(previous: Option<&NodeStatus>, holding: &BTreeSet<Condition>, now: Timestamp) -> Vec<NodeCondition> {
     let old = previous.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let wanted = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
-        ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
-    ];
+    let pressure = |condition: Condition| {
+        let (is_so, is_not) = match condition {
+            Condition::MemoryPressure => (
+                ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+                ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            ),
+            Condition::DiskPressure => (
+                ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+                ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            ),
+            Condition::PidPressure => (
+                ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+                ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            ),
+        };
+        let holds = holding.contains(&condition);
+        let (status, (reason, message)) = if holds { ("True", is_so) } else { ("False", is_not) };
+        (condition.name(), status, reason, message)
+    };
+    let ready = ("Ready", "True", "KubeletReady", "kubelet is posting ready status");
+    let wanted = Condition::ALL.map(pressure).into_iter().chain([ready]);
     let condition = |(name, status, reason, message): (&str, &str, &str, &str)| {
         let same = old.iter().find(|condition| condition.type_ == name && condition.status == status);
         NodeCondition {
@@ -134,7 +154,7 @@ fn conditions(previous: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeConditio
             last_transition_time: Some(same.and_then(|same| same.last_transition_time.clone()).unwrap_or(Time(now))),
         }
     };
-    wanted.map(condition).into()
+    wanted.map(condition).collect()
 }
 
 /// Keeps the node's object as it should be.
@@ -256,7 +276,10 @@ impl Registrar {
             words.sort();
             words
         };
-        sorted(seen) != sorted(&wanted) || seen.allocatable != wanted.allocatable || seen.addresses != wanted.addresses
+        sorted(seen) != sorted(&wanted)
+            || seen.images.as_deref().unwrap_or_default() != wanted.images.as_deref().unwrap_or_default()
+            || seen.allocatable != wanted.allocatable
+            || seen.addresses != wanted.addresses
     }
 }
 
@@ -291,6 +314,7 @@ mod tests {
             machine: Machine { cpus: 2, memory_bytes: 4 << 30, pods: 1100 },
             runtime: "wasmtime://48.0.8".into(),
             worlds: vec!["wasi-http-0.2".into()],
+            vitals: Vitals::default(),
         }
     }
 

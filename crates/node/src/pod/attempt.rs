@@ -15,7 +15,7 @@ use wkube_proxy::{Ports, Registration};
 use super::backoff::elapsed;
 use super::container::Ended;
 use super::phase::{ContainerEvent, Input, Note, StartFailure};
-use super::{probes, spec};
+use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
 use crate::runtime::{ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
@@ -130,6 +130,7 @@ impl Attempt {
             mounts,
             memory_bytes: memory.and_then(|memory| u64::try_from(memory.value()).ok()),
             cpu_millis: cpu.and_then(|cpu| u32::try_from(cpu.milli()).ok()).filter(|millis| *millis > 0),
+            share: qos::share(&self.pod, &self.container),
             stdin,
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });

@@ -149,6 +149,11 @@ pub enum Kill {
     DeadlineExceeded,
     /// This agent stops. The pod is started again by the next one.
     NodeShutdown,
+    /// The node, or the pod's own limits, cannot bear it any longer.
+    Evicted {
+        /// `status.message`.
+        message: String,
+    },
     /// The node cannot run it.
     Rejected {
         /// `status.reason`, such as `OutOfpods`.

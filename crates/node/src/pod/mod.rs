@@ -9,6 +9,7 @@ pub mod life;
 pub mod live;
 pub mod phase;
 pub mod probes;
+pub mod qos;
 pub mod remembered;
 pub mod setup;
 pub mod spec;

@@ -309,7 +309,10 @@ impl Stopped {
                 }
             }
             Input::Kill { kill: Kill::Deleted, .. } => self.forget(effects),
-            Input::Kill { kill: Kill::DeadlineExceeded | Kill::NodeShutdown | Kill::Rejected { .. }, .. }
+            Input::Kill {
+                kill: Kill::DeadlineExceeded | Kill::NodeShutdown | Kill::Evicted { .. } | Kill::Rejected { .. },
+                ..
+            }
             | Input::Prepared { .. }
             | Input::PrepareFailed { .. }
             | Input::Runtime(_)

@@ -25,6 +25,13 @@ pub(crate) fn is_own_condition(condition: &PodCondition) -> bool {
     OWN_CONDITIONS.contains(&condition.type_.as_str())
 }
 
+/// Somebody's condition: whoever takes a pod away sets it, and so does this node when it evicts one.
+const DISRUPTION_TARGET: &str = "DisruptionTarget";
+/// The reason of an evicted pod.
+const EVICTED: &str = "Evicted";
+/// The reason of the condition `DisruptionTarget` when this node evicts a pod (`PodReasonTerminationByKubelet`).
+const EVICTED_HERE: &str = "TerminationByKubelet";
+
 /// Returns the pod's status. `previous` is the status published before: a condition that did not change keeps its
 /// transition time. Conditions of others are carried over.
 pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodStatus>, now: Timestamp) -> PodStatus {
@@ -66,7 +73,8 @@ pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodSt
 pub fn patch_of(pod: &Pod, status: &PodStatus) -> Value {
     let mut document = serde_json::to_value(status).unwrap_or_default();
     if let Some(conditions) = document["conditions"].as_array_mut() {
-        conditions.retain(|condition| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own));
+        let is_own = |condition: &Value| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own);
+        conditions.retain(|condition| is_own(condition) || condition["reason"] == EVICTED_HERE);
         conditions.iter_mut().for_each(say_reason_and_message);
     }
     say_reason_and_message(&mut document);
@@ -101,7 +109,10 @@ fn phase_word(phase: &Phase) -> &'static str {
     match phase {
         Phase::Setup(_) => "Pending",
         Phase::Stopped(stopped) => {
-            let forced = matches!(stopped.ending, Ending::Killed(Kill::DeadlineExceeded | Kill::Rejected { .. }));
+            let forced = matches!(
+                stopped.ending,
+                Ending::Killed(Kill::DeadlineExceeded | Kill::Evicted { .. } | Kill::Rejected { .. })
+            );
             let succeeded = |container: &Container| container.ended().is_some_and(|ended| ended.code == 0);
             let mut counted =
                 life.containers.iter().filter(|container| matches!(container.role, Role::Init | Role::App));
@@ -137,6 +148,7 @@ fn reason_of(phase: &Phase) -> (Option<String>, Option<String>) {
             let message = "Pod was active on the node longer than the specified deadline";
             (Some("DeadlineExceeded".to_owned()), Some(message.to_owned()))
         }
+        Ending::Killed(Kill::Evicted { message }) => (Some(EVICTED.to_owned()), Some(message.clone())),
         Ending::Killed(Kill::Rejected { reason, message }) => {
             (Some((*reason).to_owned()), Some(format!("Pod was rejected: {message}")))
         }
@@ -183,8 +195,35 @@ fn conditions(phase: &Phase, word: &str, previous: Option<&PodStatus>, now: Time
             }
         })
         .collect();
-    conditions.extend(old.iter().filter(|condition| !OWN_CONDITIONS.contains(&condition.type_.as_str())).cloned());
+    let mut others: Vec<PodCondition> =
+        old.iter().filter(|condition| !OWN_CONDITIONS.contains(&condition.type_.as_str())).cloned().collect();
+    if let Some(target) = disruption_target(phase, &others, now) {
+        others.retain(|condition| condition.type_ != target.type_);
+        others.push(target);
+    }
+    conditions.extend(others);
     conditions
+}
+
+/// Says that the pod did not fail by itself: a Job does not count it, if its policy says so.
+fn disruption_target(phase: &Phase, old: &[PodCondition], now: Timestamp) -> Option<PodCondition> {
+    let ending = match phase {
+        Phase::Setup(_) | Phase::Running(_) => return None,
+        Phase::Stopping(stopping) => &stopping.ending,
+        Phase::Stopped(stopped) => &stopped.ending,
+    };
+    let Ending::Killed(Kill::Evicted { message }) = ending else { return None };
+    let before = old.iter().find(|condition| condition.type_ == DISRUPTION_TARGET && condition.status == "True");
+    let since = before.and_then(|condition| condition.last_transition_time.clone()).unwrap_or(Time(now));
+    Some(PodCondition {
+        type_: DISRUPTION_TARGET.to_owned(),
+        status: "True".to_owned(),
+        reason: Some(EVICTED_HERE.to_owned()),
+        message: Some(message.clone()),
+        last_transition_time: Some(since),
+        observed_generation: phase.life().pod.metadata.generation,
+        ..PodCondition::default()
+    })
 }
 
 /// Why a condition is `False`.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::ContainerImage;
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
@@ -29,6 +30,21 @@ pub trait Runtime: Send + Sync + 'static {
     /// Returns the WASI worlds that guests may target, such as `wasi:http@0.2`.
     fn worlds(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Says how much more memory all containers together may take from now on.
+    fn set_memory_room(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// Returns the images on this node.
+    fn images(&self) -> BoxFuture<'static, Vec<ContainerImage>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// Removes from disk what nobody uses: images, and code compiled from them.
+    fn free_disk(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 
     /// Returns name and version, such as `wasmtime://48.0.8`.
@@ -104,10 +120,25 @@ pub struct ContainerSpec {
     pub memory_bytes: Option<u64>,
     /// `resources.limits.cpu`, in thousandths of a processor.
     pub cpu_millis: Option<u32>,
+    /// What it may use beside other containers.
+    pub share: Share,
     /// What it reads, until the sender is dropped; `None` is nothing.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes; dropped when it has ended.
     pub output: Arc<dyn Output>,
+}
+
+/// What a container may use beside others: those of its pod, and those of the node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Its weight where several want the same processor (`cpu.shares`).
+    pub cpu_shares: u32,
+    /// `resources.requests.memory`, in bytes: over that, it is refused first when the node runs short.
+    pub memory_promised: u64,
+    /// What all containers of the pod may have together, in bytes; `None` is no limit.
+    pub pod_memory_bytes: Option<u64>,
+    /// What all containers of the pod may have together, in thousandths of a processor; `None` is no limit.
+    pub pod_cpu_millis: Option<u32>,
 }
 
 /// A command to run beside a container: with its files, environment and network, and within its limits.

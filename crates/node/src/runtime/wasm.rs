@@ -15,9 +15,11 @@ use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Re
 use wkube_wasm_runtime::{Artifact, Engine, Error};
 
 use self::guests::Sandbox;
+use self::shared::Shared;
 use super::{ContainerSpec, Credential, Guest, Image, Pull, PullError, Runtime, StartError};
 
 mod guests;
+mod shared;
 mod tools;
 
 /// What a node reports as its container runtime.
@@ -33,6 +35,7 @@ struct Inner {
     built_in: Client,
     registry_default: Option<String>,
     proxy: Proxy,
+    shared: Shared,
 }
 
 impl WasmRuntime {
@@ -49,7 +52,14 @@ impl WasmRuntime {
         proxy: Proxy,
     ) -> std::io::Result<Self> {
         let store = Store::open(dir)?;
-        Ok(Self(Arc::new(Inner { engine, store, built_in: client.clone(), registry_default, proxy })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            store,
+            built_in: client.clone(),
+            registry_default,
+            proxy,
+            shared: Shared::default(),
+        })))
     }
 
     fn found(reference: &Reference, image: &oci::store::Image) -> Image {
@@ -97,7 +107,8 @@ impl WasmRuntime {
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let artifact = self.artifact(&spec.image).await?;
-        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), spec)
+        let held = self.0.shared.hold(&self.0.engine, &spec);
+        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), held, spec)
     }
 }
 
@@ -137,6 +148,10 @@ impl Runtime for WasmRuntime {
 
     fn worlds(&self) -> Vec<String> {
         ["wasi-cli-0.1", "wasi-cli-0.2", "wasi-http-0.2"].map(str::to_owned).into()
+    }
+
+    fn set_memory_room(&self, bytes: u64) {
+        self.0.engine.set_memory_room(bytes);
     }
 
     fn version(&self) -> String {

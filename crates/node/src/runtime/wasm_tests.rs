@@ -13,7 +13,7 @@ use wkube_wasm_runtime::{EngineOptions, wat_to_wasm};
 
 use super::*;
 use crate::logs::{Logs, Query, path_of, reader::Reader};
-use crate::runtime::{Exec, Exit, Mount, PodRef};
+use crate::runtime::{Exec, Exit, Mount, PodRef, Share};
 use crate::stdio::queue;
 
 /// Prints its first argument's bytes and exits with 3.
@@ -84,6 +84,7 @@ impl World {
             mounts: Vec::new(),
             memory_bytes: None,
             cpu_millis: None,
+            share: Share::default(),
             stdin: None,
             output: Arc::new(self.logs.writer(self.dir.path(), 0)),
         }

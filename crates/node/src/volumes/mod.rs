@@ -51,7 +51,7 @@ pub enum Error {
 }
 
 /// Returns the directory of one volume.
-fn dir_of(pod_dir: &Path, volume: &str) -> PathBuf {
+pub fn dir_of(pod_dir: &Path, volume: &str) -> PathBuf {
     pod_dir.join("volumes").join(volume)
 }
 

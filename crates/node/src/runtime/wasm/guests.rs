@@ -16,9 +16,10 @@ use wkube_wasm_runtime::{
     Limits, Mount, Outbound, Output as GuestOutput, Running, StdStream,
 };
 
+use super::shared::Held;
 use super::{chain, judge, tools};
 use crate::logs::entry::Stream;
-use crate::runtime::{self, ContainerSpec, Exec, Exit, Guest, Output, PodRef, StartError};
+use crate::runtime::{self, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
 
 /// What everything that runs in one container sees, and the code that it runs.
 pub(super) struct Sandbox {
@@ -30,6 +31,8 @@ pub(super) struct Sandbox {
     env: Vec<(String, String)>,
     mounts: Vec<runtime::Mount>,
     limits: Limits,
+    /// What the pod's containers share lasts as long as one of them.
+    _pod: Held,
 }
 
 impl Sandbox {
@@ -38,13 +41,17 @@ impl Sandbox {
         engine: Engine,
         artifact: Artifact,
         proxy: Proxy,
+        held: Held,
         spec: ContainerSpec,
     ) -> Result<Arc<dyn Guest>, StartError> {
-        let ContainerSpec { pod, name, args, env, mounts, memory_bytes, cpu_millis, stdin, output, image: _ } = spec;
+        let ContainerSpec { pod, name, args, env, mounts, memory_bytes, cpu_millis, share, stdin, output, image: _ } =
+            spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
-        let limits = Limits { memory_bytes, cpu_millis, ..Limits::default() };
-        let sandbox = Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits });
-        let guest = sandbox.guest_spec(args, stdin, output);
+        let Share { cpu_shares, memory_promised, .. } = share;
+        let limits = Limits { memory_bytes, cpu_millis, memory_promised, cpu_shares, ..Limits::default() };
+        let allowance = Some(held.part(&limits));
+        let sandbox = Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits, _pod: held });
+        let guest = GuestSpec { allowance, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
             Kind::HttpHandler => {
                 let guest = sandbox.artifact.serve(guest).map_err(|error| judge(&error))?;
