@@ -1,5 +1,6 @@
-//! The store's contract against a real etcd: `etcd_contract etcd://HOST:2379,… [REVISION]`; `e2e/etcd` starts the members and
-//! runs it. With a revision, every store goes on after it, as one does that came from elsewhere.
+//! The store's contract against a real etcd: `etcd_contract etcd://HOST:2379,… [REVISION | linear]`; `e2e/etcd` starts the
+//! members and runs it. With a revision, every store goes on after it, as one does that came from elsewhere. With `linear`,
+//! clients call until standard input ends, and their story is judged.
 //!
 //! Each sentence gets a prefix of its own, for no sentence may see what another left behind.
 
@@ -18,6 +19,7 @@ use wkube_store::etcd::transfer::{Leavings, Target};
 use wkube_store::{EtcdOptions, EtcdStore, Key, Range, Revision, Signal, Store, Txn, store_contract};
 
 mod cable;
+mod linear;
 
 /// No sentence takes this long, on a laptop with three members.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -25,10 +27,15 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[tokio::main]
 async fn main() -> ExitCode {
     let Some(address) = std::env::args().nth(1) else {
-        println!("usage: etcd_contract etcd://HOST:PORT,… [REVISION]");
+        println!("usage: etcd_contract etcd://HOST:PORT,… [REVISION | linear]");
         return ExitCode::from(2);
     };
-    let after = std::env::args().nth(2).map(|after| Revision(after.parse().expect("REVISION is a number")));
+    let more = std::env::args().nth(2);
+    if more.as_deref() == Some("linear") {
+        let prefix = format!("/linear-{}", Rng::from_entropy().name_suffix(8));
+        return linear::run(EtcdOptions { prefix, ..EtcdOptions::new(&*address) }).await;
+    }
+    let after = more.map(|after| Revision(after.parse().expect("REVISION is a number")));
     let run = Rng::from_entropy().name_suffix(8);
     let place = |name: &str| EtcdOptions { prefix: format!("/contract-{run}/{name}"), ..EtcdOptions::new(&*address) };
     let mut failed = 0;
