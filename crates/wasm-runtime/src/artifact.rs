@@ -12,9 +12,10 @@ use crate::command::{Program, Running};
 use crate::ctx::Ctx;
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::export::{self, Export, Pre};
 use crate::guest::GuestSpec;
 use crate::http::{Handler, HttpGuest};
-use crate::inspect::{Abi, Inspection, Kind};
+use crate::inspect::{Abi, Inspection, Kind, listed};
 use crate::memory::INSTANCE_BYTES;
 
 const PAGE_BYTES: u64 = 64 << 10;
@@ -30,9 +31,14 @@ pub(crate) struct Code {
     /// The largest initial memory, in bytes.
     initial_memory: u64,
     entry: Entry,
+    code: Pre,
+    /// The exported functions that can be called by name.
+    functions: Vec<String>,
 }
 
 enum Entry {
+    /// None of its own.
+    Functions,
     Program(Program),
     /// With the command that the same component may export as well.
     Handler(Handler, Option<Program>),
@@ -47,8 +53,12 @@ impl Code {
     ) -> wasmtime::Result<Self> {
         let pre: InstancePre<Ctx> = linker.instantiate_pre(module)?;
         let initial_pages = module.resources_required().max_initial_memory_size;
-        let entry = Entry::Program(Program::Module(pre));
-        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry })
+        let entry = match module.get_export("_start") {
+            Some(_) => Entry::Program(Program::Module(pre.clone())),
+            None => Entry::Functions,
+        };
+        let (initial_memory, functions) = (bytes(initial_pages), export::of_module(module));
+        Ok(Self { engine, inspection, initial_memory, entry, code: Pre::Module(pre), functions })
     }
 
     pub(crate) fn component(
@@ -58,6 +68,8 @@ impl Code {
         linker: &component::Linker<Ctx>,
     ) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
+        let code = Pre::Component(pre.clone());
+        let functions = export::of_component(component, engine.wasm());
         let entry = match (inspection.kind, inspection.is_wasi_0_3) {
             (Kind::HttpHandler, false) => {
                 let program = program(&inspection, &pre)?;
@@ -67,11 +79,12 @@ impl Code {
                 let program = program(&inspection, &pre)?;
                 Entry::Handler(Handler::V0_3(http_p3::bindings::ServicePre::new(pre)?), program)
             }
+            (Kind::Functions, _) => Entry::Functions,
             (_, false) => Entry::Program(Program::V0_2(p2::bindings::CommandPre::new(pre)?)),
             (_, true) => Entry::Program(Program::V0_3(p3::bindings::CommandPre::new(pre)?)),
         };
         let initial_pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
-        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry })
+        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry, code, functions })
     }
 }
 
@@ -118,13 +131,36 @@ impl Artifact {
         matches!(&self.0.entry, Entry::Program(_) | Entry::Handler(_, Some(_)))
     }
 
-    /// Starts a command.
+    /// Returns the exported function that a container's `command` names; `None` if it names none and the guest has an
+    /// entry point of its own, which is free to make of the name what it likes. A name with a `#` is always a function's.
+    ///
+    /// # Errors
+    /// [`Error::NoExport`] lists what there is.
+    pub fn function(&self, command: &str) -> Result<Option<String>, Error> {
+        let found = export::find(&self.0.functions, command);
+        let needs_one = command.contains('#') || matches!(self.0.entry, Entry::Functions);
+        if found.is_none() && needs_one {
+            return Err(Error::NoExport {
+                wanted: command.to_owned(),
+                functions: listed(&self.0.functions),
+                exports: listed(&self.0.inspection.exports),
+            });
+        }
+        Ok(found.cloned())
+    }
+
+    /// Starts a command: the function that `spec` names, or else what the guest is.
     ///
     /// # Errors
     /// Fails if there is no command, a mount cannot be opened or no slot is free. Everything later is an
     /// [`Exit`](crate::Exit).
     pub fn start(&self, spec: GuestSpec) -> Result<Running, Error> {
+        if let Some(name) = spec.export.clone() {
+            let program = Program::Export(Export { code: self.0.code.clone(), name });
+            return Running::start(&self.0.engine, program, spec, self.wants_stop());
+        }
         match &self.0.entry {
+            Entry::Functions => Err(Error::NoEntry(listed(&self.0.functions))),
             Entry::Program(program) | Entry::Handler(_, Some(program)) => {
                 Running::start(&self.0.engine, program.clone(), spec, self.wants_stop())
             }

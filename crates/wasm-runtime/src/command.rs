@@ -23,6 +23,7 @@ use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::exit;
+use crate::export::Export;
 use crate::guest::{Allowance, Exit, GuestSpec};
 use crate::order::{KILLED, Order, Orders, STOPPED};
 
@@ -35,6 +36,8 @@ pub(crate) enum Program {
     V0_2(p2::bindings::CommandPre<Ctx>),
     /// `wasi:cli/run@0.3`.
     V0_3(p3::bindings::CommandPre<Ctx>),
+    /// A function that the binary exports.
+    Export(Export),
 }
 
 /// A running command. Clones share it; when the last is dropped the guest is killed.
@@ -129,6 +132,7 @@ impl Program {
         match self {
             Self::Module(_) => Abi::Module,
             Self::V0_2(_) | Self::V0_3(_) => Abi::Component,
+            Self::Export(export) => export.abi(),
         }
     }
 
@@ -139,6 +143,7 @@ impl Program {
 
     async fn call(self, store: &mut Store<Ctx>) -> wasmtime::Result<()> {
         let returned = match self {
+            Self::Export(export) => return export.call(store).await,
             Self::Module(pre) => {
                 let instance = pre.instantiate_async(&mut *store).await?;
                 let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;

@@ -12,9 +12,10 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::error::{Error, from_wasmtime};
-use crate::guest::{Access, Allowance, GuestSpec, StdStream};
+use crate::guest::{Access, Allowance, GuestSpec, Output, StdStream};
 use crate::http::{Egress, Fuse};
 use crate::input::GuestInput;
+use crate::keyvalue::Bucket;
 use crate::memory::MemoryMeter;
 use crate::output::GuestStream;
 use crate::turns::next_slice;
@@ -37,7 +38,9 @@ pub(crate) struct Ctx {
     egress: Egress,
     pub(crate) memory: MemoryMeter,
     pub(crate) stop: CancellationToken,
-    pub(crate) settings: BTreeMap<String, String>,
+    pub(crate) settings: Arc<BTreeMap<String, String>>,
+    pub(crate) buckets: Arc<BTreeMap<String, Bucket>>,
+    pub(crate) output: Option<Arc<dyn Output>>,
 }
 
 /// The two generations of WASI contexts; an instance uses one.
@@ -60,6 +63,8 @@ pub(crate) struct Guest {
     pub(crate) spec: GuestSpec,
     pub(crate) allowance: Allowance,
     stdin: Option<GuestInput>,
+    settings: Arc<BTreeMap<String, String>>,
+    buckets: Arc<BTreeMap<String, Bucket>>,
     /// The directories of its mounts, open from its first instance on: later ones share the handles.
     files: OnceLock<WasiFilesystemCtx>,
     /// Fires when the guest is asked to stop.
@@ -70,7 +75,16 @@ impl Guest {
     pub(crate) fn new(mut spec: GuestSpec) -> Self {
         let allowance = spec.allowance.take().unwrap_or_else(|| Allowance::new(&spec.limits));
         let stdin = spec.stdin.take().map(GuestInput::new);
-        Self { spec, allowance, stdin, files: OnceLock::new(), stop: CancellationToken::new() }
+        let (settings, buckets) = (std::mem::take(&mut spec.config), std::mem::take(&mut spec.buckets));
+        Self {
+            spec,
+            allowance,
+            stdin,
+            settings: Arc::new(settings),
+            buckets: Arc::new(buckets),
+            files: OnceLock::new(),
+            stop: CancellationToken::new(),
+        }
     }
 
     /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
@@ -102,7 +116,9 @@ impl Guest {
                 egress: Egress::new(self.spec.outbound.clone()),
                 memory,
                 stop: self.stop.clone(),
-                settings: self.spec.config.clone(),
+                settings: Arc::clone(&self.settings),
+                buckets: Arc::clone(&self.buckets),
+                output: self.spec.output.clone(),
             },
         );
         store.limiter(|ctx| &mut ctx.memory);

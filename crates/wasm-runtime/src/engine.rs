@@ -204,7 +204,7 @@ impl Engine {
         let start = tokio::time::Instant::now();
         let code = match inspection.kind {
             Kind::Module => self.0.wasm.precompile_module(wasm),
-            Kind::Command | Kind::HttpHandler => self.0.wasm.precompile_component(wasm),
+            Kind::Command | Kind::HttpHandler | Kind::Functions => self.0.wasm.precompile_component(wasm),
         };
         let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
         let entry = self.0.cache.save(digest, &code, &inspection)?;
@@ -222,7 +222,7 @@ impl Engine {
                 let linker = cached(&self.0.modules, || worlds::modules(&self.0.wasm)).map_err(linking)?;
                 Code::module(self.clone(), entry.inspection, &module, linker)
             }
-            Kind::Command | Kind::HttpHandler => {
+            Kind::Command | Kind::HttpHandler | Kind::Functions => {
                 let component = native::component(&self.0.wasm, &entry.code).map_err(mapping)?;
                 let linker = cached(&self.0.components, || worlds::components(&self.0.wasm)).map_err(linking)?;
                 Code::component(self.clone(), entry.inspection, &component, linker)

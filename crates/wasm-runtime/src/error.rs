@@ -67,6 +67,22 @@ pub enum Error {
         /// How many slots there are.
         slots: u32,
     },
+    /// The binary has functions, but no entry point of its own.
+    #[error(
+        "start the guest: the binary has no entry point of its own; name one of its functions as the container's \
+         command (functions: {0})"
+    )]
+    NoEntry(String),
+    /// The command names a function that the binary does not export.
+    #[error("start the guest: no function `{wanted}` can be called (functions: {functions}; exports: {exports})")]
+    NoExport {
+        /// The name.
+        wanted: String,
+        /// What can be called.
+        functions: String,
+        /// Everything that the binary exports.
+        exports: String,
+    },
     /// A command was asked to serve, or a handler to run.
     #[error("use the guest as {wanted}: it is {found}")]
     Kind {

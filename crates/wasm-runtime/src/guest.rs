@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::cpu::Cpu;
+use crate::keyvalue::Bucket;
 use crate::memory::Budget;
 use crate::net::Network;
 use crate::turns::WEIGHT_OF_PROCESSOR;
@@ -42,6 +43,12 @@ pub struct GuestSpec {
     pub network: Option<Arc<dyn Network>>,
     /// `wasi:config` values.
     pub config: BTreeMap<String, String>,
+    /// `wasi:keyvalue` buckets by the names that the guest opens them by.
+    pub buckets: BTreeMap<String, Bucket>,
+    /// The exported function to call instead of the guest's own entry point, as [`Artifact::function`] returned it.
+    ///
+    /// [`Artifact::function`]: crate::Artifact::function
+    pub export: Option<String>,
 }
 
 /// One directory of the host inside the guest.
@@ -77,8 +84,42 @@ pub struct Limits {
     pub cpu_shares: u32,
     /// How many requests may run at once (`wasi:http` guests).
     pub concurrency: usize,
-    /// How long one request may take until its response head.
+    /// How many requests may wait for that; more are turned away.
+    pub queue: usize,
+    /// How long one request may take until its response head, waiting included.
     pub request_deadline: Duration,
+    /// Whether an instance answers more than one request (`wasi:http` guests).
+    pub reuse: Reuse,
+}
+
+/// Whether and how long an instance of a `wasi:http` guest is kept for further requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// Whether at all.
+    pub mode: ReuseMode,
+    /// How many requests one instance may have at once. By WASI 0.2 it is always one.
+    pub concurrency: usize,
+    /// After how many requests an instance has served its time.
+    pub requests: u32,
+    /// How long an instance without requests is kept.
+    pub idle: Duration,
+}
+
+impl Default for Reuse {
+    fn default() -> Self {
+        Self { mode: ReuseMode::ByVersion, concurrency: 16, requests: 1_000, idle: Duration::from_secs(1) }
+    }
+}
+
+/// Whether instances are reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReuseMode {
+    /// By WASI 0.3 yes, for it was made for that; by 0.2 no.
+    ByVersion,
+    /// A fresh instance for each request.
+    Never,
+    /// Also by WASI 0.2, one request after the other.
+    Always,
 }
 
 impl Default for Limits {
@@ -89,7 +130,9 @@ impl Default for Limits {
             cpu_millis: None,
             cpu_shares: WEIGHT_OF_PROCESSOR,
             concurrency: 64,
+            queue: 1_024,
             request_deadline: Duration::from_secs(30),
+            reuse: Reuse::default(),
         }
     }
 }

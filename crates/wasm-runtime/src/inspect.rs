@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{ComponentExternalKind, Encoding, ExternalKind, Parser, Payload};
 
 use crate::error::Error;
 
@@ -15,12 +15,14 @@ const IMPORTS_MAX: usize = 10_000;
 /// What runs a binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
-    /// A core module with WASI preview 1 and a `_start` function.
+    /// A core module with WASI preview 1: a program with a `_start` function, or functions that can be called by name.
     Module,
     /// A component that exports `wasi:cli/run`.
     Command,
     /// A component that exports `wasi:http/incoming-handler` (0.2) or `wasi:http/handler` (0.3).
     HttpHandler,
+    /// A component with neither, but with functions that can be called by name.
+    Functions,
 }
 
 impl Kind {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Module => "a command (WASI preview 1 module)",
             Self::Command => "a command (wasi:cli/run)",
             Self::HttpHandler => "an HTTP handler (wasi:http)",
+            Self::Functions => "a library of functions",
         }
     }
 }
@@ -86,10 +89,13 @@ pub enum Refusal {
     #[error("the module has {0} bytes, more than the {MODULE_BYTES_MAX} that this host accepts")]
     TooLarge(usize),
     /// A library instead of a program.
-    #[error("the module has no `_start` function, so it is a library; build it as a program (exports: {0})")]
+    #[error("the module has no `_start` and exports no other function; build it as a program (exports: {0})")]
     NoStart(String),
     /// A component without an entry point that we know.
-    #[error("the component exports neither `wasi:http/incoming-handler` nor `wasi:cli/run` (exports: {0})")]
+    #[error(
+        "the component exports neither `wasi:http/incoming-handler`, `wasi:http/handler` nor `wasi:cli/run`, and no \
+         function of its own (exports: {0})"
+    )]
     NoEntry(String),
     /// Made for an Envoy proxy.
     #[error("the module is a proxy-wasm filter (it imports `{0}`); it runs inside Envoy, not as a WASI program")]
@@ -101,13 +107,14 @@ pub enum Refusal {
     #[error("the module needs threads (it imports `{0}`), which this host does not offer; build without threads")]
     Threads(String),
     /// Imports that nothing here offers.
-    #[error("it imports {}, which this host does not offer; offered: {OFFERED}", quoted(.0))]
+    #[error("it imports {}, which this host does not offer; offered: {OFFERED}", with_versions(.0))]
     Imports(Vec<String>),
 }
 
 /// What a person should know about the offer; the exact list is [`INTERFACES`].
 const OFFERED: &str = "WASI preview 1; WASI 0.2 and 0.3 (cli, clocks, filesystem, http, io, random, sockets); \
-                       wasi:config/store@0.2.0-rc.1; wkube:lifecycle/stop@0.1.0";
+                       wasi:config/store@0.2.0-rc.1; wasi:keyvalue (store, atomics, batch) in 0.2.0-draft and \
+                       0.2.0-draft2; wasi:logging/logging@0.1.0-draft; wkube:lifecycle/stop@0.1.0";
 
 /// Component interfaces that the linker offers: package, versions by prefix, interfaces. A test instantiates each.
 pub(crate) const INTERFACES: &[(&str, &str, &[&str])] = &[
@@ -126,8 +133,12 @@ pub(crate) const INTERFACES: &[(&str, &str, &[&str])] = &[
     ("wasi:sockets", "0.3.", &["types", "ip-name-lookup"]),
     ("wasi:http", "0.3.", &["types", "client"]),
     ("wasi:config", "0.2.0-rc.1", &["store"]),
+    ("wasi:keyvalue", "0.2.0-draft", KEYVALUE),
+    ("wasi:keyvalue", "0.2.0-draft2", KEYVALUE),
+    ("wasi:logging", "0.1.0-draft", &["logging"]),
     ("wkube:lifecycle", "0.1.", &["stop"]),
 ];
+const KEYVALUE: &[&str] = &["store", "atomics", "batch"];
 const CLI: &[&str] = &[
     "environment",
     "exit",
@@ -174,11 +185,14 @@ struct Surface {
     encoding: Encoding,
     imports: Vec<String>,
     exports: Vec<String>,
+    /// Whether a function may be among the exports.
+    has_functions: bool,
 }
 
 impl Surface {
     fn read(wasm: &[u8]) -> wasmparser::Result<Self> {
-        let mut surface = Self { encoding: Encoding::Module, imports: Vec::new(), exports: Vec::new() };
+        let (imports, exports) = (Vec::new(), Vec::new());
+        let mut surface = Self { encoding: Encoding::Module, imports, exports, has_functions: false };
         let mut depth = 0usize;
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
@@ -206,7 +220,9 @@ impl Surface {
             }
             Payload::ExportSection(reader) => {
                 for export in reader {
-                    self.exports.push(export?.name.to_owned());
+                    let export = export?;
+                    self.has_functions |= export.kind == ExternalKind::Func;
+                    self.exports.push(export.name.to_owned());
                 }
             }
             Payload::ComponentImportSection(reader) => {
@@ -216,7 +232,11 @@ impl Surface {
             }
             Payload::ComponentExportSection(reader) => {
                 for export in reader {
-                    self.exports.push(export?.name.name.to_owned());
+                    let export = export?;
+                    // The functions of an interface are seen when it is compiled.
+                    self.has_functions |=
+                        matches!(export.kind, ComponentExternalKind::Func | ComponentExternalKind::Instance);
+                    self.exports.push(export.name.name.to_owned());
                 }
             }
             _ => {}
@@ -230,7 +250,7 @@ fn inspect_module(surface: Surface) -> Result<Inspection, Refusal> {
         return Err(refusal);
     }
     refuse_unknown(&surface.imports, module_import_is_offered)?;
-    if !surface.exports.iter().any(|export| export == "_start") {
+    if !surface.has_functions {
         return Err(Refusal::NoStart(listed(&surface.exports)));
     }
     Ok(Inspection { kind: Kind::Module, is_wasi_0_3: false, imports: surface.imports, exports: surface.exports })
@@ -246,6 +266,8 @@ fn inspect_component(surface: Surface) -> Result<Inspection, Refusal> {
         (Kind::Command, true)
     } else if exports("wasi:cli/run@0.2.") {
         (Kind::Command, false)
+    } else if surface.has_functions {
+        (Kind::Functions, false)
     } else {
         return Err(Refusal::NoEntry(listed(&surface.exports)));
     };
@@ -284,8 +306,28 @@ fn component_import_is_offered(import: &str) -> bool {
     let Some((path, version)) = import.split_once('@') else { return false };
     let Some((package, interface)) = path.split_once('/') else { return false };
     INTERFACES.iter().any(|(offered, versions, interfaces)| {
-        *offered == package && version.starts_with(versions) && interfaces.contains(&interface)
+        let is_offered = if versions.ends_with('.') { version.starts_with(versions) } else { version == *versions };
+        *offered == package && is_offered && interfaces.contains(&interface)
     })
+}
+
+/// Names imports, each with the versions that are offered of the same interface.
+fn with_versions(imports: &[String]) -> String {
+    let versions = |import: &str| {
+        let path = import.split_once('@').map_or(import, |(path, _)| path);
+        let (package, interface) = path.split_once('/')?;
+        let offered =
+            INTERFACES.iter().filter(|(known, _, interfaces)| *known == package && interfaces.contains(&interface));
+        let versions: Vec<String> = offered
+            .map(|(_, prefix, _)| if prefix.ends_with('.') { format!("{prefix}x") } else { (*prefix).to_owned() })
+            .collect();
+        (!versions.is_empty()).then(|| versions.join(" and "))
+    };
+    let named = imports.iter().map(|import| match versions(import) {
+        Some(versions) => format!("`{import}` (offered in {versions})"),
+        None => format!("`{import}`"),
+    });
+    listed(&named.collect::<Vec<_>>())
 }
 
 /// Shows the first bytes so that a person recognises the file: text as text, the rest as hex.
@@ -301,17 +343,13 @@ fn opening(bytes: &[u8]) -> String {
 }
 
 /// Names up to eight exports.
-fn listed(names: &[String]) -> String {
+pub(crate) fn listed(names: &[String]) -> String {
     const SHOWN: usize = 8;
     match names.len() {
         0 => "none".to_owned(),
         count if count <= SHOWN => names.join(", "),
         count => format!("{}, and {} more", names[..SHOWN].join(", "), count - SHOWN),
     }
-}
-
-fn quoted(names: &[String]) -> String {
-    listed(&names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -368,15 +406,19 @@ mod tests {
     }
 
     #[test]
-    fn a_library_is_told_from_a_program() {
+    fn what_has_nothing_to_call_is_refused_and_a_library_is_not() {
         assert_eq!(
-            refusal(r#"(module (func (export "add")))"#),
-            "the module has no `_start` function, so it is a library; build it as a program (exports: add)"
+            refusal(r#"(module (memory (export "memory") 1))"#),
+            "the module has no `_start` and exports no other function; build it as a program (exports: memory)"
         );
         assert_eq!(
             refusal("(component)"),
-            "the component exports neither `wasi:http/incoming-handler` nor `wasi:cli/run` (exports: none)"
+            "the component exports neither `wasi:http/incoming-handler`, `wasi:http/handler` nor `wasi:cli/run`, and no \
+             function of its own (exports: none)"
         );
+        assert_eq!(check(r#"(module (func (export "add")))"#).unwrap().kind, Kind::Module);
+        let library = r#"(component (instance $jobs) (export "acme:tools/jobs@1.0.0" (instance $jobs)))"#;
+        assert_eq!(check(library).unwrap().kind, Kind::Functions);
     }
 
     #[test]
@@ -402,9 +444,17 @@ mod tests {
         );
         let run = r#"(instance $run) (export "wasi:cli/run@0.2.0" (instance $run))"#;
         let message = refusal(&format!(
-            r#"(component (import "wasi:keyvalue/store@0.2.0-draft" (instance)) (import "wasi:io/poll@0.2.1" (instance)) {run})"#
+            r#"(component (import "wasi:blobstore/types@0.2.0" (instance)) (import "wasi:io/poll@0.2.1" (instance)) {run})"#
         ));
-        assert!(message.starts_with("it imports `wasi:keyvalue/store@0.2.0-draft`, which"), "{message}");
+        assert!(message.starts_with("it imports `wasi:blobstore/types@0.2.0`, which"), "{message}");
+        let message = refusal(&format!(r#"(component (import "wasi:keyvalue/store@0.1.0" (instance)) {run})"#));
+        let expected = "it imports `wasi:keyvalue/store@0.1.0` (offered in 0.2.0-draft and 0.2.0-draft2), which";
+        assert!(message.starts_with(expected), "{message}");
+        let message = refusal(&format!(r#"(component (import "wasi:cli/exit@0.4.0" (instance)) {run})"#));
+        assert!(
+            message.starts_with("it imports `wasi:cli/exit@0.4.0` (offered in 0.2.x and 0.3.x), which"),
+            "{message}"
+        );
     }
 
     #[test]

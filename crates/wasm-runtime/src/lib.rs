@@ -20,11 +20,14 @@ mod ctx;
 mod engine;
 mod error;
 mod exit;
+mod export;
 mod guest;
 mod http;
 mod input;
 mod inspect;
+mod keyvalue;
 mod lifecycle;
+mod logging;
 mod memory;
 mod native;
 mod net;
@@ -42,8 +45,10 @@ pub use self::command::Running;
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::Error;
 pub use self::guest::{
-    Access, Allowance, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, StdStream,
+    Access, Allowance, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, Reuse,
+    ReuseMode, StdStream,
 };
 pub use self::http::{HandleError, HttpGuest};
 pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};
+pub use self::keyvalue::{Bucket, BucketError, Buckets};
 pub use self::net::{Connection, Incoming, NetError, Network, Stream, TcpPort, UdpPort};

@@ -158,6 +158,11 @@ impl MemoryMeter {
         self.refused.map(|(_, shortage)| shortage)
     }
 
+    /// Returns what this instance has of the budget.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
+    }
+
     fn grow(&mut self, bytes: u64) -> bool {
         match self.budget.take(bytes) {
             Ok(()) => {

@@ -24,7 +24,8 @@ pub(crate) fn add_to_components(linker: &mut Linker<Ctx>) -> wasmtime::Result<()
         Ok((Ok::<_, Error>(store.data().settings.get(&key).cloned()),))
     })?;
     store.func_wrap("get-all", |store: StoreContextMut<'_, Ctx>, (): ()| {
-        let pairs: Vec<(String, String)> = store.data().settings.clone().into_iter().collect();
+        let pairs: Vec<(String, String)> =
+            store.data().settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         Ok((Ok::<_, Error>(pairs),))
     })
 }

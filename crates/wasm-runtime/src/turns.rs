@@ -37,6 +37,11 @@ pub(crate) async fn next_slice() {
     tokio::task::yield_now().await;
 }
 
+/// Reports whether the guest that was just polled on this thread could have gone on, but its slice is over.
+pub(crate) fn is_cut_short() -> bool {
+    SLICE_IS_OVER.get()
+}
+
 /// The virtual clock of a guest: nanoseconds on a thread, over its weight.
 #[derive(Debug)]
 pub(crate) struct FairClock {

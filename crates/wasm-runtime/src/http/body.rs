@@ -18,23 +18,25 @@ use crate::guest::{Body, BoxError};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Broken(Arc<AtomicBool>);
 
-/// Marks an answer as broken when its instance is dropped, unless the guest has ended well.
+/// Marks the answers of an instance as broken when it is dropped, unless the guest has ended well.
 #[derive(Debug, Default)]
-pub(crate) struct Fuse(Option<Broken>);
+pub(crate) struct Fuse(Vec<Broken>);
 
 impl Fuse {
-    pub(super) fn armed(broken: Broken) -> Self {
-        Self(Some(broken))
+    /// Adds an answer, and forgets those that nobody reads any more.
+    pub(super) fn arm(&mut self, broken: Broken) {
+        self.0.retain(|Broken(flag)| Arc::strong_count(flag) > 1);
+        self.0.push(broken);
     }
 
     pub(super) fn defuse(&mut self) {
-        self.0 = None;
+        self.0.clear();
     }
 }
 
 impl Drop for Fuse {
     fn drop(&mut self) {
-        if let Some(Broken(flag)) = &self.0 {
+        for Broken(flag) in &self.0 {
             flag.store(true, Ordering::Release);
         }
     }

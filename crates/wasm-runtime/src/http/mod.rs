@@ -1,15 +1,18 @@
-//! HTTP guests: a fresh instance for each request, on the guest threads.
+//! HTTP guests, on the guest threads: a fresh instance for each request, or one for many.
 //!
 //! ```text
-//!  handle --> admit (bounded queue) --> spawn --> instantiate --> call --> head ==> body ==> ended
-//!               | full: Overloaded                  |              |        deadline up to here
-//!               | closed: Closed                    trap before the head: Trapped; after it: the body breaks off
-//!  the client goes away, or kill: the instance is dropped where it is
+//!  handle --> turn (bounded queue) --> fresh: spawn --> instantiate --> call --> head ==> body ==> ended
+//!               | full: Overloaded       |                                        deadline up to here
+//!               | closed: Closed         +-- reused: pool --> an instance at rest, or a new one
+//!  a trap before the head: Trapped; after it: the body breaks off
+//!  the client goes away, or kill: the instance is dropped where it is, unless others are in it
 //! ```
 
 mod body;
 mod egress;
 mod handler;
+mod instance;
+mod pool;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,14 +31,14 @@ pub(crate) use self::handler::Handler;
 
 use self::body::{Broken, GuestBody};
 use self::handler::{Call, Client};
+use self::instance::Plan;
+use self::pool::Pool;
 use crate::cpu::Metered;
 use crate::ctx::Guest;
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::guest::{Allowance, Body, Exit, ExitReason, GuestSpec, StdStream};
+use crate::guest::{Allowance, Body, Exit, ExitReason, GuestSpec, Limits, StdStream};
 
-/// Requests that may wait, for each that may run: at the default of 64, a thousand.
-const QUEUED_PER_RUNNING: usize = 16;
 /// What a client should wait before it tries an overloaded guest again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,9 @@ struct Shared {
     guest: Guest,
     running: Arc<Semaphore>,
     queued: AtomicUsize,
+    /// Where instances are reused.
+    pool: Option<Pool<Call>>,
+    instances: AtomicUsize,
     tasks: TaskTracker,
     killed: CancellationToken,
 }
@@ -94,18 +100,14 @@ impl HandleError {
     }
 }
 
-/// What a request holds while it runs.
-struct Permits {
-    _running: OwnedSemaphorePermit,
-    _slot: OwnedSemaphorePermit,
-}
-
 impl HttpGuest {
     pub(crate) fn new(engine: Engine, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
         let guest = Guest::new(spec);
         guest.check_mounts()?;
         Ok(Self(Arc::new(Shared {
-            running: Arc::new(Semaphore::new(guest.spec.limits.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            running: Arc::new(Semaphore::new(permits(&guest.spec.limits))),
+            pool: handler.reuse(&guest.spec.limits.reuse).map(Pool::new),
+            instances: AtomicUsize::new(0),
             engine,
             handler,
             guest,
@@ -115,7 +117,7 @@ impl HttpGuest {
         })))
     }
 
-    /// Answers a request with a fresh instance. Dropping the future, or the answer's body, drops the instance.
+    /// Answers a request. Dropping the future, or the answer's body, drops the instance unless it has other requests.
     ///
     /// # Errors
     /// [`HandleError::status`] says what the client should see.
@@ -125,16 +127,27 @@ impl HttpGuest {
         }
         let allowed = self.0.guest.spec.limits.request_deadline;
         let deadline = Instant::now().checked_add(allowed).unwrap_or_else(far_future);
-        let permits = self.admit(deadline).await?;
+        let permit = self.turn(deadline).await?;
         let (head, head_here) = oneshot::channel();
         let (client, client_there) = oneshot::channel();
         let broken = Broken::default();
-        let task = self.spawn(Call { request, head, client: Client(client_there), broken: broken.clone() }, permits);
+        let call = Call { request, head, client: Client(client_there), broken: broken.clone(), permit };
+        let task = match &self.0.pool {
+            None => Some(self.spawn(call, self.slot(deadline).await?)),
+            Some(pool) => {
+                if let Some(call) = pool.push(call) {
+                    self.0.start_instance(call);
+                }
+                None
+            }
+        };
         match timeout_at(deadline, head_here).await {
             Err(_) => Err(HandleError::DeadlineExceeded(allowed)),
-            Ok(Ok(Ok(response))) => Ok(response.map(|body| GuestBody::new(body, client, broken).boxed())),
-            Ok(Ok(Err(code))) => Err(HandleError::NoResponse(format!("it returned the error {code}"))),
-            Ok(Err(_)) => Err(unanswered(task).await),
+            Ok(Ok(given)) => Ok(given?.map(|body| GuestBody::new(body, client, broken).boxed())),
+            Ok(Err(_)) => match task {
+                Some(task) => Err(unanswered(task).await),
+                None => Err(HandleError::Closed),
+            },
         }
     }
 
@@ -152,12 +165,25 @@ impl HttpGuest {
     pub fn kill(&self) {
         self.0.running.close();
         self.0.killed.cancel();
+        if let Some(pool) = &self.0.pool {
+            pool.clear();
+        }
         self.0.tasks.close();
     }
 
     /// Returns how many requests are under way.
     pub fn in_flight(&self) -> usize {
-        self.0.tasks.len()
+        permits(&self.0.guest.spec.limits) - self.0.running.available_permits()
+    }
+
+    /// Returns how many instances live. A guest that nobody has asked for a while has none.
+    pub fn instances(&self) -> usize {
+        self.0.instances.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many instances would take another request, where instances are reused.
+    pub fn instances_at_rest(&self) -> usize {
+        self.0.pool.as_ref().map_or(0, Pool::ready)
     }
 
     /// Returns the most memory that all instances together have had, in bytes.
@@ -180,38 +206,34 @@ impl HttpGuest {
         self.0.guest.allowance.clone()
     }
 
-    /// Waits for a turn: one of the guest's, then one of the engine's instance slots.
-    async fn admit(&self, deadline: Instant) -> Result<Permits, HandleError> {
-        let running = match Arc::clone(&self.0.running).try_acquire_owned() {
-            Ok(running) => running,
-            Err(TryAcquireError::Closed) => return Err(HandleError::Closed),
+    /// Waits for one of the guest's turns.
+    async fn turn(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, HandleError> {
+        match Arc::clone(&self.0.running).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(TryAcquireError::Closed) => Err(HandleError::Closed),
             Err(TryAcquireError::NoPermits) => {
                 let _queued = self.0.queue()?;
                 let turn = timeout_at(deadline, Arc::clone(&self.0.running).acquire_owned()).await;
-                turn.map_err(|_| HandleError::Overloaded)?.map_err(|_| HandleError::Closed)?
+                turn.map_err(|_| HandleError::Overloaded)?.map_err(|_| HandleError::Closed)
             }
-        };
-        let slot = match self.0.engine.try_slot() {
-            Some(slot) => slot,
-            None => timeout_at(deadline, self.0.engine.slot()).await.map_err(|_| HandleError::Overloaded)?,
-        };
-        Ok(Permits { _running: running, _slot: slot })
+        }
     }
 
-    /// Runs the call on the guest threads; the result is why it failed, if it did.
-    fn spawn(&self, call: Call, permits: Permits) -> JoinHandle<Option<Exit>> {
+    /// Waits for one of the engine's instance slots.
+    async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, HandleError> {
+        match self.0.engine.try_slot() {
+            Some(slot) => Ok(slot),
+            None => timeout_at(deadline, self.0.engine.slot()).await.map_err(|_| HandleError::Overloaded),
+        }
+    }
+
+    /// Runs the call in an instance of its own; the result is why it failed, if it did.
+    fn spawn(&self, call: Call, slot: OwnedSemaphorePermit) -> JoinHandle<Option<Exit>> {
         let shared = Arc::clone(&self.0);
         let work = async move {
             let answer = shared.handler.answer(&shared.engine, &shared.guest, call);
-            let failed = tokio::select! {
-                biased;
-                () = shared.killed.cancelled() => None,
-                failed = Metered::new(answer, Arc::clone(&shared.guest.allowance.cpu), shared.engine.ticker()) => failed,
-            };
-            if let Some(exit) = &failed {
-                shared.report(exit);
-            }
-            drop(permits);
+            let failed = shared.attend(answer).await;
+            drop(slot);
             failed
         };
         self.0.tasks.spawn_on(work, self.0.engine.threads())
@@ -219,10 +241,48 @@ impl HttpGuest {
 }
 
 impl Shared {
-    fn queue(&self) -> Result<Queued<'_>, HandleError> {
-        let bound = self.guest.spec.limits.concurrency.saturating_mul(QUEUED_PER_RUNNING);
-        let queued = Queued(&self.queued);
-        if self.queued.fetch_add(1, Ordering::Relaxed) < bound { Ok(queued) } else { Err(HandleError::Overloaded) }
+    /// Starts an instance for `first` and whoever comes while it lives.
+    fn start_instance(self: &Arc<Self>, first: Call) {
+        let shared = Arc::clone(self);
+        let work = async move {
+            let Some(pool) = &shared.pool else { return };
+            let member = pool.join();
+            let slot = match shared.engine.try_slot() {
+                Some(slot) => slot,
+                None => tokio::select! {
+                    biased;
+                    () = shared.killed.cancelled() => return,
+                    slot = shared.engine.slot() => slot,
+                },
+            };
+            let plan = Plan { engine: &shared.engine, guest: &shared.guest, handler: &shared.handler };
+            let take = || pool.take(|call| !call.head.is_closed());
+            shared.attend(instance::run(plan, first, member, take, |call| shared.start_instance(call))).await;
+            drop(slot);
+            if let Some(call) = pool.orphan() {
+                shared.start_instance(call);
+            }
+        };
+        self.tasks.spawn_on(work, self.engine.threads());
+    }
+
+    /// Stays with an instance to its end, and returns how it failed, if it did.
+    async fn attend(&self, instance: impl Future<Output = Option<Exit>>) -> Option<Exit> {
+        let _alive = Counted::new(&self.instances);
+        let failed = tokio::select! {
+            biased;
+            () = self.killed.cancelled() => None,
+            failed = Metered::new(instance, Arc::clone(&self.guest.allowance.cpu), self.engine.ticker()) => failed,
+        };
+        if let Some(exit) = &failed {
+            self.report(exit);
+        }
+        failed
+    }
+
+    fn queue(&self) -> Result<Counted<'_>, HandleError> {
+        let queued = Counted::new(&self.queued);
+        if queued.before < self.guest.spec.limits.queue { Ok(queued) } else { Err(HandleError::Overloaded) }
     }
 
     /// Tells the guest's author why a request failed, where they look first.
@@ -234,13 +294,27 @@ impl Shared {
     }
 }
 
-/// Counts a waiting request until it is dropped.
-struct Queued<'a>(&'a AtomicUsize);
+/// Counts something until it is dropped.
+struct Counted<'a> {
+    count: &'a AtomicUsize,
+    before: usize,
+}
 
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        Self { count, before: count.fetch_add(1, Ordering::Relaxed) }
     }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns how many requests the guest may have at once.
+fn permits(limits: &Limits) -> usize {
+    limits.concurrency.clamp(1, Semaphore::MAX_PERMITS)
 }
 
 /// Says why the task ended without a head.

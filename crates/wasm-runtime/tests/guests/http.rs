@@ -10,23 +10,23 @@ use wkube_wasm_runtime::{Body, Error, ExitReason, GuestSpec, HandleError, HttpGu
 
 use crate::support::{HTTP_0_2, HTTP_0_3, PATIENCE, Printed, eventually, load, memory};
 
-fn get(path: &str) -> Request<Body> {
+pub(crate) fn get(path: &str) -> Request<Body> {
     let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
     Request::get(path).header("host", "guest.test").body(body).unwrap()
 }
 
-async fn serve(wasm: &[u8], spec: GuestSpec) -> HttpGuest {
+pub(crate) async fn serve(wasm: &[u8], spec: GuestSpec) -> HttpGuest {
     load(wasm).await.serve(spec).unwrap()
 }
 
-async fn fetch(guest: &HttpGuest, path: &str) -> Result<Bytes, HandleError> {
+pub(crate) async fn fetch(guest: &HttpGuest, path: &str) -> Result<Bytes, HandleError> {
     let response = tokio::time::timeout(PATIENCE, guest.handle(get(path))).await.expect("an answer")?;
     assert_eq!(response.status(), StatusCode::OK);
     Ok(response.into_body().collect().await.expect("a whole body").to_bytes())
 }
 
 /// A handler by WASI 0.2 whose function has this body.
-fn handler(body: &str) -> String {
+pub(crate) fn handler(body: &str) -> String {
     format!(
         r#"(component
         (import "wasi:http/types@0.2.0" (instance $types
@@ -50,8 +50,8 @@ async fn each_generation_of_handlers_answers() {
         for _ in 0..3 {
             assert_eq!(fetch(&guest, "/").await.unwrap(), expected);
         }
-        eventually("the instances are gone", || guest.in_flight() == 0).await;
-        assert_eq!(guest.memory_used(), 0);
+        eventually("the instances are gone", || guest.instances() == 0).await;
+        assert_eq!((guest.in_flight(), guest.memory_used()), (0, 0));
         assert!(guest.memory_peak() > 0 && guest.cpu_time() > Duration::ZERO);
     }
 }
@@ -165,7 +165,7 @@ async fn a_request_without_a_host_is_the_clients_mistake() {
 
 #[tokio::test]
 async fn more_requests_than_may_run_wait_and_more_than_may_wait_are_turned_away() {
-    let limits = Limits { concurrency: 1, ..Limits::default() };
+    let limits = Limits { concurrency: 1, queue: 16, ..Limits::default() };
     let guest = Arc::new(serve(HTTP_0_2, GuestSpec { limits, ..GuestSpec::default() }).await);
     let held = guest.handle(get("/stream/1000000")).await.unwrap();
     let mut waiting: Vec<_> = (0..16).map(|_| Box::pin(fetch(&guest, "/"))).collect();
