@@ -13,6 +13,7 @@ pub mod builder;
 pub mod checkpoint;
 pub mod context;
 pub mod env;
+pub mod grants;
 pub mod eviction;
 pub mod images;
 pub mod ip;
