@@ -1,6 +1,7 @@
 //! What the engines count, under the names that etcd's dashboards know (`server/storage/{mvcc,backend}/metrics.go`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use wkube_base::metrics::{Counter, Family, Gauge, Histogram, register};
 
@@ -17,6 +18,12 @@ static COMMIT_DURATION: Family<Histogram> = Family::new(
     &[],
     || Histogram::new(COMMIT_SECONDS),
 );
+static SYNC_DURATION: Family<Histogram> = Family::new(
+    "etcd_disk_wal_fsync_duration_seconds",
+    "The latency distributions of fsync called by WAL.",
+    &[],
+    || Histogram::new(COMMIT_SECONDS),
+);
 static BATCH_SIZE: Family<Histogram> =
     Family::new("wkube_store_commit_batch_requests", "How many requests share one durable commit.", &[], || {
         Histogram::new(BATCH)
@@ -29,38 +36,68 @@ static COMPACTED: Family<Counter> =
     Family::counters("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of db keys compacted.", &[]);
 static WATCHERS: Family<Gauge> = Family::gauges("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", &[]);
 
-/// What a writer to a disk counts.
+/// What a writer counts.
 #[derive(Debug)]
 pub(crate) struct Commits {
-    seconds: Arc<Histogram>,
     requests: Arc<Histogram>,
     puts: Arc<Counter>,
     deletes: Arc<Counter>,
-    compacted: Arc<Counter>,
 }
 
 impl Default for Commits {
     fn default() -> Self {
-        register(&[&COMMIT_DURATION, &BATCH_SIZE, &PUTS, &DELETES, &COMPACTED]);
-        Self {
-            seconds: COMMIT_DURATION.with(&[]),
-            requests: BATCH_SIZE.with(&[]),
-            puts: PUTS.with(&[]),
-            deletes: DELETES.with(&[]),
-            compacted: COMPACTED.with(&[]),
-        }
+        register(&[&BATCH_SIZE, &PUTS, &DELETES]);
+        Self { requests: BATCH_SIZE.with(&[]), puts: PUTS.with(&[]), deletes: DELETES.with(&[]) }
     }
 }
 
 impl Commits {
-    /// Counts one durable commit: of so many requests, in so many seconds, which also removed `obsolete` records.
-    pub(crate) fn count(&self, requests: usize, seconds: f64, events: &[Arc<Event>], obsolete: usize) {
+    /// Counts one durable commit of so many requests.
+    pub(crate) fn count(&self, requests: usize, events: &[Arc<Event>]) {
         let puts = events.iter().filter(|event| event.now.is_some()).count();
-        self.seconds.observe(seconds);
         #[expect(clippy::cast_precision_loss, reason = "at most a few hundred")]
         self.requests.observe(requests as f64);
         self.puts.add(puts as u64);
         self.deletes.add((events.len() - puts) as u64);
+    }
+}
+
+/// What the end of a write-ahead log counts.
+#[derive(Debug)]
+pub(crate) struct Syncs(Arc<Histogram>);
+
+impl Default for Syncs {
+    fn default() -> Self {
+        register(&[&SYNC_DURATION]);
+        Self(SYNC_DURATION.with(&[]))
+    }
+}
+
+impl Syncs {
+    /// Counts one sync.
+    pub(crate) fn count(&self, took: Duration) {
+        self.0.observe(took.as_secs_f64());
+    }
+}
+
+/// What is counted when commits are carried into a database.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    seconds: Arc<Histogram>,
+    compacted: Arc<Counter>,
+}
+
+impl Default for Applied {
+    fn default() -> Self {
+        register(&[&COMMIT_DURATION, &COMPACTED]);
+        Self { seconds: COMMIT_DURATION.with(&[]), compacted: COMPACTED.with(&[]) }
+    }
+}
+
+impl Applied {
+    /// Counts one transaction, which also removed `obsolete` records.
+    pub(crate) fn count(&self, took: Duration, obsolete: usize) {
+        self.seconds.observe(took.as_secs_f64());
         self.compacted.add(obsolete as u64);
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::{env, io};
 
-use super::simulated::{Done, SimulatedDisk, State, Trouble};
+use super::simulated::{Done, Name, SimulatedDisk, State, Trouble};
 use super::*;
 use crate::{Key, Op};
 use wkube_base::Rng;
@@ -15,13 +15,12 @@ type World = BTreeMap<Key, ::bytes::Bytes>;
 
 pub(super) fn store_on(disk: &SimulatedDisk) -> Result<RedbStore, OpenError> {
     let path = Path::new("simulated");
-    let (log, loaded) = Log::open(disk.open().map_err(io_error(path, "open"))?).map_err(open_error(path))?;
-    RedbStore::start(Arc::new(disk.clone()), path, log, loaded, None)
+    RedbStore::start(Arc::new(disk.clone()), path, None)
 }
 
 pub(super) fn new_store() -> (SimulatedDisk, RedbStore) {
-    let disk = SimulatedDisk::default();
-    drop(Log::create(disk.open().expect("in memory"), crate::history::EMPTY).expect("writable"));
+    let disk = SimulatedDisk::with(Vec::new());
+    drop(Log::create(disk.open().expect("in memory"), crate::history::EMPTY, log::new_wal()).expect("writable"));
     let store = store_on(&disk).expect("opens");
     (disk, store)
 }
@@ -82,9 +81,8 @@ impl Script {
     }
 
     /// What is found is one of the worlds that were, and none that is older than what was promised.
-    fn check(&self, found: Vec<u8>, promised: Revision, case: &str) -> SimulatedDisk {
-        let disk = SimulatedDisk::with(found);
-        let store = store_on(&disk).unwrap_or_else(|error| panic!("{case}: {error:?}"));
+    fn check(&self, disk: &SimulatedDisk, promised: Revision, case: &str) {
+        let store = store_on(disk).unwrap_or_else(|error| panic!("{case}: {error:?}"));
         let revision = store.revision();
         assert!(revision >= promised, "{case}: {promised:?} was acknowledged, {revision:?} was found");
         assert_eq!(Some(&world(&store)), self.worlds.get(&revision), "{case}: at {revision:?}");
@@ -94,8 +92,6 @@ impl Script {
             let past: World = listed.entries.into_iter().map(|entry| (entry.key, entry.value)).collect();
             assert_eq!(Some(&past), self.worlds.get(&Revision(at)), "{case}: {at} of {revision:?}");
         }
-        drop(store);
-        disk
     }
 }
 
@@ -124,7 +120,7 @@ async fn a_power_cut_at_any_step_loses_nothing_that_was_acknowledged() {
             state.apply(done);
             let survival = SURVIVALS[step % SURVIVALS.len()];
             let case = format!("seed {seed}, step {step}, {survival}");
-            script.check(state.after_cut(survival, &rng), script.promised(step + 1), &case);
+            script.check(&SimulatedDisk::found(state.after_cut(survival, &rng)), script.promised(step + 1), &case);
         }
     }
 }
@@ -141,11 +137,11 @@ async fn a_power_cut_while_recovering_from_a_power_cut_loses_nothing_either() {
         }
         for _ in 0..times(2) {
             let survival = SURVIVALS[rng.below(SURVIVALS.len())];
-            let disk = SimulatedDisk::with(state.after_cut(survival, &rng));
+            let disk = SimulatedDisk::found(state.after_cut(survival, &rng));
             disk.trouble(Some(Trouble { after: rng.below(12), error: io::ErrorKind::Other, lasts: true }));
             // Whether it opens before the power goes again does not matter.
             drop(store_on(&disk));
-            script.check(disk.after_cut(survival, &rng), script.promised(step + 1), &format!("step {step}, twice"));
+            script.check(&disk.after_cut(survival, &rng), script.promised(step + 1), &format!("step {step}, twice"));
         }
     }
 }
@@ -169,7 +165,7 @@ async fn a_store_that_loses_power_again_and_again_goes_on_from_what_it_promised(
                 }
             }
             let survival = SURVIVALS[rng.below(SURVIVALS.len())];
-            disk = SimulatedDisk::with(disk.after_cut(survival, &rng));
+            disk = disk.after_cut(survival, &rng);
         }
         assert!(store_on(&disk).expect("opens").revision() >= promised, "seed {seed}");
     }
@@ -205,6 +201,61 @@ async fn every_flipped_bit_is_found_or_harmless() {
         }
     }
     assert!(refused > harmless / 10, "{refused} refused, {harmless} harmless");
+}
+
+/// Returns a disk on which nothing of the log has been applied, and what is written on it.
+async fn unapplied() -> (BTreeMap<Name, Vec<u8>>, World) {
+    let (disk, store) = new_store();
+    let (file, rng) = (disk.content(), Rng::seeded(8));
+    for number in 0..6 {
+        store.commit(random_txn(&rng, number)).await.expect("the disk is well");
+    }
+    let (mut files, truth) = (disk.contents(), world(&store));
+    files.insert(Name::Store, file);
+    (files, truth)
+}
+
+#[tokio::test]
+async fn every_flipped_bit_of_the_log_is_found_or_harmless() {
+    let ((good, truth), rng) = (unapplied().await, Rng::seeded(9));
+    assert_eq!(world(&store_on(&SimulatedDisk::of(good.clone())).expect("opens")), truth);
+    let segment = *good.keys().find(|name| **name != Name::Store).expect("there is a log");
+    let used: Vec<usize> = (0..good[&segment].len()).filter(|at| good[&segment][*at] != 0).collect();
+    let mut harmless = 0;
+    for _ in 0..times(2_000) {
+        let mut bad = good.clone();
+        bad.entry(segment).and_modify(|bytes| bytes[used[rng.below(used.len())]] ^= 1 << rng.below(8));
+        let disk = SimulatedDisk::of(bad.clone());
+        match store_on(&disk) {
+            Ok(store) => {
+                assert_eq!(world(&store), truth, "also the last commit");
+                harmless += 1;
+            }
+            Err(error @ OpenError::Damaged { .. }) => {
+                let cause = std::error::Error::source(&error).expect("says why").to_string();
+                assert!(cause.contains("of the log"), "{cause}");
+                assert_eq!(disk.contents(), bad, "what is refused is not touched");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    // A frame is padded with zeros, so all that is not zero is needed.
+    assert_eq!(harmless, 0);
+}
+
+#[tokio::test]
+async fn a_log_that_is_cut_off_or_another_stores_is_refused() {
+    let (good, _) = unapplied().await;
+    let segment = *good.keys().find(|name| **name != Name::Store).expect("there is a log");
+    for length in [5_000, 9_000, good[&segment].len() - 1] {
+        let mut bad = good.clone();
+        bad.entry(segment).and_modify(|bytes| bytes.truncate(length));
+        assert!(matches!(store_on(&SimulatedDisk::of(bad)), Err(OpenError::Damaged { .. })), "{length}");
+    }
+    let mut others = good;
+    others.insert(Name::Store, new_store().0.content());
+    let error = store_on(&SimulatedDisk::of(others)).map(drop).expect_err("another store's");
+    assert!(format!("{error:?}").contains("Alien"), "{error:?}");
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub(super) fn open_error(path: &Path) -> impl FnOnce(Damage) -> OpenError {
         Damage::Schema { found } => OpenError::Schema { path, found, known: log::SCHEMA },
         Damage::Io(source) => OpenError::Io { path, step: "open", source },
         Damage::Foreign(_) => OpenError::Foreign { path, reason: Box::new(damage) },
-        Damage::Page(_) | Damage::Record { .. } | Damage::Gap { .. } => {
+        Damage::Page(_) | Damage::Record { .. } | Damage::Gap { .. } | Damage::Wal(_) => {
             OpenError::Damaged { path, damage: Box::new(damage) }
         }
     }

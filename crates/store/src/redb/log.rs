@@ -1,4 +1,4 @@
-//! The database: a log of records in order of (revision, key), and the two numbers that say how to read it.
+//! The database: a log of records in order of (revision, key), and the numbers that say how to read it.
 //!
 //! There is no index on disk: the log is read once at start, which also checks every record.
 
@@ -12,19 +12,26 @@ use redb::{
     TableError,
 };
 
+use wkube_base::Rng;
+
 use super::bytes::{Backend, Deferred, Fault, Watched};
 use super::record;
+use super::wal::{LogDamage, payload};
 use crate::history::{History, Location};
-use crate::{Entry, Event, Key, Revision};
+use crate::{Entry, Key, Revision};
 
 /// The version of the tables and records, raised when an older wkube could misread them: 1 is the first, 2 has compressed
-/// values. `upgrade` says what is done with older files.
-pub(super) const SCHEMA: u64 = 2;
+/// values, 3 has a write-ahead log beside it. `upgrade` says what is done with older files.
+pub(super) const SCHEMA: u64 = 3;
 
 const LOG: TableDefinition<'_, (u64, &str), &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const META_SCHEMA: &str = "schema";
 const META_COMPACTED: &str = "compacted";
+/// Whose write-ahead log belongs to it, drawn once for every store.
+const META_WAL: &str = "wal";
+/// The newest frame of the write-ahead log that is in it.
+const META_APPLIED: &str = "applied";
 
 /// What every redb file begins with.
 const MAGIC: &[u8] = b"redb\x1A\x0A\xA9\x0D\x0A";
@@ -51,6 +58,8 @@ pub(super) enum Damage {
     Record { revision: u64, key: String },
     #[error("revision {revision} is missing")]
     Gap { revision: u64 },
+    #[error(transparent)]
+    Wal(#[from] LogDamage),
 }
 
 impl From<redb::Error> for Damage {
@@ -112,14 +121,54 @@ pub(super) struct Loaded {
     pub(super) records: u64,
     /// The version in which it was found.
     pub(super) schema: u64,
+    /// Whose write-ahead log belongs to it.
+    pub(super) wal: u64,
+    /// The newest frame of the write-ahead log that is in `history`.
+    pub(super) applied: u64,
 }
 
-/// What one durable commit changes.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub(super) events: Vec<Arc<Event>>,
+impl Loaded {
+    /// Adds what the payload of frame `number` says.
+    pub(super) fn replay(&mut self, number: u64, bytes: &[u8]) -> Result<(), Damage> {
+        let (compacted, records) = payload::read(bytes).ok_or(LogDamage::Frame { number })?;
+        for payload::Placed { revision, key, record } in records {
+            self.take(revision, key, record)?;
+        }
+        if let Some(compacted) = compacted {
+            self.obsolete.extend(self.history.compact(compacted).unwrap_or_default());
+        }
+        self.applied = number;
+        Ok(())
+    }
+
+    /// Takes over the next record.
+    fn take(&mut self, revision: Revision, key: &str, record: &[u8]) -> Result<(), Damage> {
+        let history = &mut self.history;
+        // Every revision after the compaction left at least one record.
+        if revision.0 > history.revision().0 + 1 {
+            return Err(Damage::Gap { revision: history.revision().0 + 1 });
+        }
+        let key: Key = history.get(key).map_or_else(|| key.into(), |known| known.key.clone());
+        let entry = record::decode(revision, &key, record)
+            .ok_or_else(|| Damage::Record { revision: revision.0, key: key.to_string() })?;
+        if entry.is_none() && revision <= history.compacted() {
+            self.obsolete.push((revision, key.clone()));
+        }
+        self.obsolete.extend(history.replay(revision, &key, entry));
+        self.records += 1;
+        Ok(())
+    }
+}
+
+/// Numbers that a commit changes.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Marks {
+    /// Up to where the past is gone.
     pub(super) compacted: Option<Revision>,
-    pub(super) obsolete: Vec<Location>,
+    /// The newest frame of the write-ahead log.
+    pub(super) applied: Option<u64>,
+    pub(super) schema: Option<u64>,
+    pub(super) wal: Option<u64>,
 }
 
 /// A record before it is bytes: what a key became, and when.
@@ -132,23 +181,29 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Fills empty bytes with a store whose past before `compacted` is gone.
-    pub(super) fn create(bytes: Backend, compacted: Revision) -> Result<Self, Failure> {
+    /// Fills empty bytes with a store whose past before `compacted` is gone, and which has a write-ahead log of that name.
+    pub(super) fn create(bytes: Backend, compacted: Revision, wal: u64) -> Result<Self, Failure> {
         let (bytes, fault) = Watched::new(bytes);
         let created = builder().create_with_backend(bytes).map_err(redb::Error::from);
         let log = Self { database: created.map_err(|error| failure(&fault, error))?, fault };
-        log.commit([], &[], Some(compacted), Some(SCHEMA))?;
+        let marks = Marks { compacted: Some(compacted), applied: Some(0), schema: Some(SCHEMA), wal: Some(wal) };
+        log.fill([], marks)?;
         Ok(log)
     }
 
-    /// Opens what is in `bytes` and reads all of it. Nothing is written unless everything is as it should be.
-    pub(super) fn open(bytes: Backend) -> Result<(Self, Loaded), Damage> {
+    /// Opens what is in `bytes`, reads all of it, and lets `replay` add what is not in it yet. Nothing is written unless
+    /// everything is as it should be.
+    pub(super) fn open<T>(
+        bytes: Backend,
+        replay: impl FnOnce(&mut Loaded) -> Result<T, Damage>,
+    ) -> Result<(Self, Loaded, T), Damage> {
         let is_checked = bytes.len().map_err(Damage::Io)? <= CHECKED_BYTES_MAX;
         let (log, deferred) = Self::deferred(bytes, is_checked)?;
-        let loaded = log.load()?;
+        let mut loaded = log.load()?;
+        let replayed = replay(&mut loaded)?;
         deferred.approve().map_err(Damage::Io)?;
-        log.upgrade(loaded.schema).map_err(|failure| Damage::Io(failure.into()))?;
-        Ok((log, loaded))
+        log.upgrade(&loaded).map_err(|failure| Damage::Io(failure.into()))?;
+        Ok((log, loaded, replayed))
     }
 
     /// Looks at what is in `bytes`, every page of it, without ever writing to them.
@@ -180,10 +235,10 @@ impl Log {
     }
 
     /// Makes an older store one of this version, so that an older wkube refuses it from now on.
-    fn upgrade(&self, found: u64) -> Result<(), Failure> {
-        match found {
-            // All that version 1 has, version 2 has, too: old records are read as they are.
-            1 => self.commit([], &[], None, Some(SCHEMA)).map(drop),
+    fn upgrade(&self, found: &Loaded) -> Result<(), Failure> {
+        match found.schema {
+            // All that versions 1 and 2 have, version 3 has, too: old records are read as they are.
+            1 | 2 => self.fill([], Marks { schema: Some(SCHEMA), wal: Some(found.wal), ..Marks::default() }),
             _ => Ok(()),
         }
     }
@@ -196,63 +251,67 @@ impl Log {
 
     fn read(&self, schema: u64) -> Result<Loaded, Damage> {
         let txn = self.database.begin_read().map_err(redb::Error::from)?;
+        let meta = txn.open_table(META)?;
+        let mark = |name| -> Result<Option<u64>, Damage> { Ok(meta.get(name)?.map(|found| found.value())) };
         let missing = Damage::Foreign("it does not say how far it has been compacted");
-        let compacted = txn.open_table(META)?.get(META_COMPACTED)?.ok_or(missing)?.value();
-        let mut history = History::starting_at(Revision(compacted));
-        let (mut obsolete, mut records) = (Vec::new(), 0);
+        let history = History::starting_at(Revision(mark(META_COMPACTED)?.ok_or(missing)?));
+        // A store that has never had a log gets one.
+        let wal = mark(META_WAL)?.unwrap_or_else(new_wal);
+        let applied = mark(META_APPLIED)?.unwrap_or(0);
+        let mut loaded = Loaded { history, obsolete: Vec::new(), records: 0, schema, wal, applied };
         for found in txn.open_table(LOG)?.iter()? {
             let (location, bytes) = found?;
             let (revision, key) = location.value();
-            // Every revision after the compaction left at least one record.
-            if revision > history.revision().0 + 1 {
-                return Err(Damage::Gap { revision: history.revision().0 + 1 });
-            }
-            let key: Key = history.get(key).map_or_else(|| key.into(), |known| known.key.clone());
-            let entry = record::decode(Revision(revision), &key, bytes.value())
-                .ok_or_else(|| Damage::Record { revision, key: key.to_string() })?;
-            if entry.is_none() && revision <= compacted {
-                obsolete.push((Revision(revision), key.clone()));
-            }
-            obsolete.extend(history.replay(Revision(revision), &key, entry));
-            records += 1;
+            loaded.take(Revision(revision), key, bytes.value())?;
         }
-        Ok(Loaded { history, obsolete, records, schema })
+        Ok(loaded)
     }
 
-    /// Writes `batch` with one durable commit. Returns how many bytes of records it removed.
-    pub(super) fn append(&self, batch: &Batch) -> Result<u64, Failure> {
-        let records = batch.events.iter().map(|event| (event.revision, &*event.key, event.now.as_ref()));
-        self.commit(records, &batch.obsolete, batch.compacted, None)
-    }
-
-    /// Writes records with one durable commit, and up to where the past is gone.
-    pub(super) fn fill<'a>(
+    /// Writes what the payloads of frames up to `newest` say with one durable commit. Returns how many bytes of records it
+    /// removed.
+    pub(super) fn apply<'a>(
         &self,
-        records: impl IntoIterator<Item = Record<'a>>,
-        compacted: Option<Revision>,
-    ) -> Result<(), Failure> {
-        self.commit(records, &[], compacted, None).map(drop)
+        payloads: impl Iterator<Item = &'a [u8]>,
+        newest: u64,
+        obsolete: &[Location],
+    ) -> Result<u64, Failure> {
+        let (mut marks, mut records) = (Marks { applied: Some(newest), ..Marks::default() }, Vec::new());
+        for bytes in payloads {
+            let unreadable = || Failure::Broken(io::Error::new(InvalidData, "a frame is not as it was written"));
+            let (compacted, placed) = payload::read(bytes).ok_or_else(unreadable)?;
+            marks.compacted = compacted.or(marks.compacted);
+            records.extend(placed);
+        }
+        self.commit(records.iter().map(|placed| (placed.revision, placed.key, placed.record)), obsolete, marks)
+    }
+
+    /// Writes records with one durable commit.
+    pub(super) fn fill<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, marks: Marks) -> Result<(), Failure> {
+        let encoded =
+            records.into_iter().map(|(revision, key, now)| (revision, key, record::encode(revision, key, now)));
+        self.commit(encoded, &[], marks).map(drop)
     }
 
     fn commit<'a>(
         &self,
-        records: impl IntoIterator<Item = Record<'a>>,
+        records: impl IntoIterator<Item = (Revision, &'a str, impl AsRef<[u8]>)>,
         obsolete: &[Location],
-        compacted: Option<Revision>,
-        schema: Option<u64>,
+        marks: Marks,
     ) -> Result<u64, Failure> {
         let write = || -> Result<u64, redb::Error> {
             let (txn, mut removed) = (self.database.begin_write()?, 0);
             {
                 let mut log = txn.open_table(LOG)?;
-                for (revision, key, now) in records {
-                    log.insert((revision.0, key), record::encode(revision, key, now).as_slice())?;
+                for (revision, key, record) in records {
+                    log.insert((revision.0, key), record.as_ref())?;
                 }
                 for (revision, key) in obsolete {
                     removed += log.remove((revision.0, &**key))?.map_or(0, |record| record.value().len() as u64);
                 }
                 let mut meta = txn.open_table(META)?;
-                for (name, number) in [(META_SCHEMA, schema), (META_COMPACTED, compacted.map(|revision| revision.0))] {
+                let compacted = marks.compacted.map(|revision| revision.0);
+                let names = [META_SCHEMA, META_WAL, META_COMPACTED, META_APPLIED];
+                for (name, number) in names.into_iter().zip([marks.schema, marks.wal, compacted, marks.applied]) {
                     number.map(|number| meta.insert(name, number)).transpose()?;
                 }
             }
@@ -279,8 +338,13 @@ impl Log {
     /// Makes the file one of another version.
     #[cfg(test)]
     pub(super) fn pretend(&self, schema: u64) {
-        self.commit([], &[], None, Some(schema)).expect("writable");
+        self.fill([], Marks { schema: Some(schema), ..Marks::default() }).expect("writable");
     }
+}
+
+/// Draws the name of a write-ahead log.
+pub(super) fn new_wal() -> u64 {
+    Rng::from_entropy().next_u64()
 }
 
 fn builder() -> Builder {

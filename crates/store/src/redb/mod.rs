@@ -1,15 +1,17 @@
 //! The engine on one redb file: survives SIGKILL at any instruction, refuses what it cannot trust.
 //!
 //! ```text
-//!  commit() --> bounded channel --> writer thread: drain, check, one durable redb commit, publish, acknowledge all
+//!  commit() --> bounded channel --> writer thread: drain, check, one frame of the log, publish, acknowledge all
+//!                                     `--> applier thread: many frames, one durable redb commit
 //!  get, list, watch ------------------------------> the published snapshot in memory; never the disk, never a lock
 //! ```
 //! | the disk says | the engine |
 //! | --- | --- |
-//! | no space | lets go of its reserve, opens the file again, forgets the past; deletions only, until there is space |
+//! | no space | lets go of its reserve and of the log, forgets the past; deletions only, until there is space |
 //! | anything else | writes nothing any more; whoever runs it stops, and the next start recovers from the file |
 //! | something else than was written | refuses the file at start and names what is wrong; nothing is changed |
 
+mod applier;
 mod bytes;
 mod disk;
 mod errors;
@@ -20,9 +22,11 @@ mod patience;
 mod record;
 mod rewrite;
 mod space;
+mod wal;
 mod writer;
 
 use std::fs::{self, File, TryLockError};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -38,11 +42,13 @@ use crate::hub::Hub;
 use crate::metrics::Commits;
 use crate::retention::Retention;
 use crate::{Entry, Error, Health, Listed, Range, Revision, Store, Txn, Watch};
+use applier::Applier;
 use disk::{Disk, Files, private_file, sibling};
 use errors::{io_error, open_error};
-use log::{Loaded, Log};
+use log::{Damage, Loaded, Log};
 use patience::{PATIENCE, WaitingRoom};
 use space::Space;
+use wal::{Replay, Wal};
 use writer::{Request, Writer};
 
 pub use errors::OpenError;
@@ -78,29 +84,33 @@ impl RedbStore {
         if !path.try_exists().map_err(io_error(path, "open"))? {
             offline::create(&files, crate::history::EMPTY, [])?;
         }
-        let bytes = files.open().map_err(io_error(path, "open"))?;
-        let (log, loaded) = Log::open(bytes).map_err(open_error(path))?;
-        Self::start(Arc::new(files), path, log, loaded, Some(lock))
+        Self::start(Arc::new(files), path, Some(lock))
     }
 
-    fn start(
-        disk: Arc<dyn Disk>,
-        path: &Path,
-        log: Log,
-        loaded: Loaded,
-        lock: Option<File>,
-    ) -> Result<Self, OpenError> {
+    fn start(disk: Arc<dyn Disk>, path: &Path, lock: Option<File>) -> Result<Self, OpenError> {
+        let bytes = disk.open().map_err(io_error(path, "open"))?;
+        let replayed = |loaded: &mut Loaded| {
+            let (applied, obsolete) = (loaded.applied, loaded.obsolete.len());
+            replay(&*disk, loaded).map(|found| (applied, loaded.obsolete.split_off(obsolete), found))
+        };
+        let (log, loaded, (newest, obsolete_later, found)) = Log::open(bytes, replayed).map_err(open_error(path))?;
         let (hub, name) = (Hub::new(loaded.history), path.display().to_string());
         // Bounded: see `REQUESTS_WAITING_MAX`.
         let (sender, requests) = mpsc::channel(REQUESTS_WAITING_MAX);
         let (patient, condition) = (Arc::<WaitingRoom>::default(), Arc::new(Latest::new(None)));
+        let applier = applier_of(&*disk, sender.downgrade()).map_err(io_error(path, "start the applier of"))?;
+        applier.attach(log, newest, loaded.obsolete);
+        applier.take_over(found.frames, obsolete_later);
         let writer = Writer {
             hub: hub.clone(),
             space: space_on(&*disk, &name),
+            wal: Wal::new(disk.clone(), loaded.wal, found.segments),
+            wal_name: loaded.wal,
+            number: loaded.applied,
+            obsolete: Vec::new(),
             disk: disk.clone(),
             name,
-            log: Some(log),
-            obsolete: loaded.obsolete,
+            applier,
             requests,
             sender: sender.downgrade(),
             patient: patient.clone(),
@@ -242,6 +252,25 @@ fn lock_file(path: &Path) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, step: "lock", source }),
     }
+}
+
+/// Adds to `loaded` what is only in the log.
+fn replay(disk: &dyn Disk, loaded: &mut Loaded) -> Result<Replay, Damage> {
+    let found = wal::replay(loaded.wal, loaded.applied, &disk.read_log().map_err(Damage::Io)?)?;
+    for frame in &found.frames {
+        loaded.replay(frame.number, &frame.payload)?;
+    }
+    Ok(found)
+}
+
+/// Starts the applier; when it cannot go on, it wakes the writer.
+fn applier_of(disk: &dyn Disk, writer: mpsc::WeakSender<Request>) -> io::Result<Applier> {
+    Applier::start(disk.sizes(), move || {
+        if let Some(writer) = writer.upgrade() {
+            // If so many are waiting, it is awake.
+            let _ = writer.try_send(Request::Wake);
+        }
+    })
 }
 
 /// Holds space back. A disk that is full already is one from the start.

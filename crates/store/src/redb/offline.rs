@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::disk::{Disk, Files, Replacing, parent, sibling};
 use super::errors::{OpenError, io_error, open_error};
-use super::log::{Failure, Log};
+use super::log::{Failure, Log, Marks, new_wal};
 use crate::hub::Hub;
 use crate::{Entry, Health, Listed, Range, Revision};
 
@@ -59,17 +59,23 @@ pub struct Inspection {
 /// Names what is wrong.
 pub fn inspect(path: &Path, _lock: &Lock) -> Result<Inspection, OpenError> {
     let files = Files::new(path);
+    Ok(look(&files)?.0)
+}
+
+/// Reads a store and its log. Returns what they hold, and how the next state of the same store is marked.
+fn look(files: &Files) -> Result<(Inspection, Marks), OpenError> {
+    let path = files.path();
     let bytes = files.open_to_read().map_err(io_error(path, "open"))?;
-    let loaded = Log::look(bytes).map_err(open_error(path))?;
+    let looked = Log::look(bytes).and_then(|mut loaded| {
+        super::replay(files, &mut loaded)?;
+        Ok(loaded)
+    });
+    let loaded = looked.map_err(open_error(path))?;
+    let marks = Marks { wal: Some(loaded.wal), applied: Some(loaded.applied), ..Marks::default() };
     let hub = Hub::new(loaded.history);
     let (health, listed) = (hub.health(files.size()), hub.list(&Range::default()).unwrap_or_default());
-    Ok(Inspection {
-        health,
-        schema: loaded.schema,
-        records: loaded.records,
-        obsolete: loaded.obsolete.len() as u64,
-        listed,
-    })
+    let (schema, records, obsolete) = (loaded.schema, loaded.records, loaded.obsolete.len() as u64);
+    Ok((Inspection { health, schema, records, obsolete, listed }, marks))
 }
 
 /// Makes a store at `path`, where none may be, whose newest revision is `revision` and whose past is gone. Entries keep the
@@ -94,25 +100,44 @@ pub fn create_from(
 /// # Errors
 /// If the file cannot be trusted, or there is no space for both.
 pub fn rewrite_file(path: &Path, lock: &Lock) -> Result<Inspection, OpenError> {
-    let found = inspect(path, lock)?;
-    create(&Files::new(path), found.health.revision, found.listed.entries)?;
+    let files = Files::new(path);
+    let (found, marks) = look(&files)?;
+    replace(&files, found.health.revision, found.listed.entries, marks)?;
+    // What was in it is in the file now.
+    files.clear_log().map_err(io_error(&files.log_path(), "remove what is in"))?;
     inspect(path, lock)
 }
 
 /// How many bytes of values go into one commit.
 const SLICE_BYTES: usize = 4 << 20;
 
-/// Makes a store under another name first: power lost in the middle would leave a file that redb refuses.
+/// Makes a new store.
+///
+/// # Errors
+/// `Exists` if there is a log of another one.
 pub(super) fn create(
     files: &Files,
     revision: Revision,
     entries: impl IntoIterator<Item = Entry>,
 ) -> Result<(), OpenError> {
+    let log = files.log_path();
+    if files.has_log().map_err(io_error(&log, "open"))? {
+        return Err(OpenError::Exists { path: log });
+    }
+    replace(files, revision, entries, Marks { wal: Some(new_wal()), ..Marks::default() })
+}
+
+/// Makes a store under another name first: power lost in the middle would leave a file that redb refuses.
+fn replace(
+    files: &Files,
+    revision: Revision,
+    entries: impl IntoIterator<Item = Entry>,
+    marks: Marks,
+) -> Result<(), OpenError> {
     let path = files.replacement_path();
-    let filled = files
-        .replacement()
-        .map_err(io_error(&path, "create"))
-        .and_then(|bytes| fill(bytes, revision, entries).map_err(|failure| io_error(&path, "write")(failure.into())));
+    let filled = files.replacement().map_err(io_error(&path, "create")).and_then(|bytes| {
+        fill(bytes, revision, entries, marks).map_err(|failure| io_error(&path, "write")(failure.into()))
+    });
     let replaced = filled.and_then(|()| {
         files.replace().map_err(|replacing| match replacing {
             Replacing::Refused(source) => io_error(files.path(), "create")(source),
@@ -126,11 +151,12 @@ fn fill(
     bytes: super::bytes::Backend,
     revision: Revision,
     entries: impl IntoIterator<Item = Entry>,
+    marks: Marks,
 ) -> Result<(), Failure> {
-    let log = Log::create(bytes, revision)?;
+    let log = Log::create(bytes, revision, marks.wal.unwrap_or_else(new_wal))?;
     let (mut slice, mut size) = (Vec::new(), 0);
     let write = |slice: &mut Vec<Entry>| {
-        let written = log.fill(slice.iter().map(|entry| (entry.modified, &*entry.key, Some(entry))), None);
+        let written = log.fill(slice.iter().map(|entry| (entry.modified, &*entry.key, Some(entry))), Marks::default());
         slice.clear();
         written
     };
@@ -143,5 +169,6 @@ fn fill(
             size = 0;
         }
     }
-    write(&mut slice)
+    write(&mut slice)?;
+    log.fill([], marks)
 }

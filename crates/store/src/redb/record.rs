@@ -6,6 +6,7 @@
 //! The checksum covers the record's place too, so that a record that moved is found out.
 
 use bytes::Bytes;
+use lz4_flex::block::{compress_into, get_maximum_output_size};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{Entry, Key, Revision};
@@ -19,27 +20,45 @@ const PACKED: u8 = 3;
 /// Shorter values are not worth the look.
 const PACKED_FROM: usize = 128;
 
-/// Returns the bytes that say what `key` became at `revision`; `None` is a deletion.
+/// Appends the bytes that say what `key` became at `revision`; `None` is a deletion.
+pub(super) fn encode_to(out: &mut Vec<u8>, revision: Revision, key: &str, now: Option<&Entry>) {
+    let begin = out.len();
+    let (created, version, value) = now.map_or((0, 0, &[][..]), |now| (now.created.0, now.version, &now.value[..]));
+    out.push(if now.is_some() { PUT } else { DELETE });
+    out.extend(created.to_le_bytes());
+    out.extend(version.to_le_bytes());
+    out.extend([0; CHECKSUM]);
+    if pack(value, out) {
+        out[begin] = PACKED;
+    } else {
+        out.extend(value);
+    }
+    let (head, rest) = out[begin..].split_at_mut(HEAD);
+    let (sum, value) = rest.split_at_mut(CHECKSUM);
+    sum.copy_from_slice(&checksum(revision, key, head, value).to_le_bytes());
+}
+
+/// Returns the same bytes on their own.
 pub(super) fn encode(revision: Revision, key: &str, now: Option<&Entry>) -> Vec<u8> {
-    let packed = now.and_then(|now| pack(&now.value));
-    let (flag, created, version, value) = match (now, &packed) {
-        (Some(now), Some(packed)) => (PACKED, now.created.0, now.version, &packed[..]),
-        (Some(now), None) => (PUT, now.created.0, now.version, &now.value[..]),
-        (None, _) => (DELETE, 0, 0, &[][..]),
-    };
-    let mut record = Vec::with_capacity(HEAD + CHECKSUM + value.len());
-    record.push(flag);
-    record.extend(created.to_le_bytes());
-    record.extend(version.to_le_bytes());
-    record.extend(checksum(revision, key, &record, value).to_le_bytes());
-    record.extend(value);
+    let mut record = Vec::with_capacity(HEAD + CHECKSUM + now.map_or(0, |now| now.value.len()));
+    encode_to(&mut record, revision, key, now);
     record
 }
 
-/// Returns the compressed value if that is shorter. LZ4 takes 1.5 us for an object of 1.3 KiB and leaves 0.57 of it.
-fn pack(value: &[u8]) -> Option<Vec<u8>> {
-    let packed = (value.len() >= PACKED_FROM).then(|| lz4_flex::compress_prepend_size(value))?;
-    (packed.len() < value.len()).then_some(packed)
+/// Appends the compressed value, behind its length, if that is shorter; otherwise nothing. LZ4 takes 1.5 us for an object of
+/// 1.3 KiB and leaves 0.57 of it.
+fn pack(value: &[u8], out: &mut Vec<u8>) -> bool {
+    let (begin, Ok(length)) = (out.len(), u32::try_from(value.len())) else { return false };
+    if value.len() < PACKED_FROM {
+        return false;
+    }
+    out.extend(length.to_le_bytes());
+    let packed = out.len();
+    out.resize(packed + get_maximum_output_size(value.len()), 0);
+    let written = compress_into(value, &mut out[packed..]).unwrap_or(value.len());
+    let is_shorter = packed + written < begin + value.len();
+    out.truncate(if is_shorter { packed + written } else { begin });
+    is_shorter
 }
 
 /// Returns the entry (`None` for a deletion), or `None` if the record is not as it was written.

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 use super::disk::Disk;
-use super::log::{Failure, Log, Record};
+use super::log::{Failure, Log, Marks, Record};
 use crate::Revision;
 use crate::history::{History, Location};
 
@@ -42,23 +42,26 @@ pub(super) struct Copying {
 }
 
 impl Copying {
-    /// Starts to copy `history`; `done` is told the outcome.
+    /// Starts to copy `history`, which has a log of that name; `done` is told the outcome.
     pub(super) fn start(
         disk: &Arc<dyn Disk>,
+        wal: u64,
         history: Arc<History>,
         done: impl FnOnce(Result<Log, Failure>) + Send + 'static,
     ) -> io::Result<Self> {
         let (disk, stop, since) = (Arc::clone(disk), Arc::<AtomicBool>::default(), history.revision());
         let stopped = Arc::clone(&stop);
-        let copy = move || done(copy(&*disk, &history, &stopped));
+        let copy = move || done(copy(&*disk, wal, &history, &stopped));
         let thread = Builder::new().name("store-copier".to_owned()).spawn(copy)?;
         Ok(Self { since, obsolete: Vec::new(), stop, thread })
     }
 
-    /// Makes a finished copy complete, up to `history`, and returns what is obsolete in it.
-    pub(super) fn finish(self, log: &Log, history: &History) -> Result<Vec<Location>, Failure> {
+    /// Makes a finished copy complete, up to `history` and the frame that brought it about, and returns what is obsolete in
+    /// it.
+    pub(super) fn finish(self, log: &Log, history: &History, applied: u64) -> Result<Vec<Location>, Failure> {
         let _ = self.thread.join();
-        log.fill(records(history, self.since).into_values(), Some(history.compacted()))?;
+        let marks = Marks { compacted: Some(history.compacted()), applied: Some(applied), ..Marks::default() };
+        log.fill(records(history, self.since).into_values(), marks)?;
         Ok(self.obsolete)
     }
 
@@ -71,8 +74,8 @@ impl Copying {
     }
 }
 
-fn copy(disk: &dyn Disk, history: &History, stop: &AtomicBool) -> Result<Log, Failure> {
-    let log = Log::create(disk.replacement().map_err(Failure::Broken)?, history.compacted())?;
+fn copy(disk: &dyn Disk, wal: u64, history: &History, stop: &AtomicBool) -> Result<Log, Failure> {
+    let log = Log::create(disk.replacement().map_err(Failure::Broken)?, history.compacted(), wal)?;
     let (mut slice, mut bytes) = (Vec::new(), 0);
     for record in records(history, Revision(0)).into_values() {
         bytes += record.1.len() + record.2.map_or(0, |entry| entry.value.len());
@@ -81,11 +84,11 @@ fn copy(disk: &dyn Disk, history: &History, stop: &AtomicBool) -> Result<Log, Fa
             if stop.load(Ordering::Relaxed) {
                 return Err(Failure::Broken(io::ErrorKind::Interrupted.into()));
             }
-            log.fill(slice.drain(..), None)?;
+            log.fill(slice.drain(..), Marks::default())?;
             bytes = 0;
         }
     }
-    log.fill(slice, None)?;
+    log.fill(slice, Marks::default())?;
     Ok(log)
 }
 

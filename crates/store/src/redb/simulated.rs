@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use redb::StorageBackend;
@@ -11,10 +12,22 @@ use wkube_base::Rng;
 
 use super::bytes::Backend;
 use super::disk::{Disk, Replacing};
+use super::wal::Sizes;
 
 const SECTOR: usize = 512;
 /// What the disk holds back when it is asked to.
 pub(super) const RESERVE: usize = 256 << 10;
+
+/// A small log, so that a short script fills its segments many times, and an applier that comes between all commits.
+const SIZES: Sizes =
+    Sizes { segment: 48 << 10, applied_at_once: 12 << 10, backlog: 64 << 10, every: Duration::from_millis(1) };
+
+/// What a file is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    Store,
+    Segment(u64),
+}
 
 /// What was done, for looking at every moment of it again.
 #[derive(Debug, Clone)]
@@ -23,7 +36,8 @@ pub(super) enum Done {
     Wrote(usize, usize, Vec<u8>),
     Sized(usize, usize),
     Synced(usize),
-    Renamed(usize),
+    Named(Name, usize),
+    Removed(Name),
     DirectorySynced,
 }
 
@@ -37,22 +51,44 @@ struct Content {
     occupied: BTreeSet<usize>,
 }
 
-/// A directory with a store in it, and perhaps one that is to take its place.
+impl Content {
+    /// Returns the file as it is found when the power comes back.
+    fn after_cut(&self, survival: f64, rng: &Rng) -> Vec<u8> {
+        let mut found = self.durable.clone();
+        if rng.unit() < survival {
+            found.resize(self.current.len(), 0);
+        }
+        for sector in self.dirty.iter().filter(|_| rng.unit() < survival) {
+            let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.current.len()).min(found.len());
+            if range.start < range.end {
+                found[range.clone()].copy_from_slice(&self.current[range]);
+            }
+        }
+        found
+    }
+}
+
+/// A directory with a store in it, its log, and perhaps one that is to take the store's place.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
     files: BTreeMap<usize, Content>,
-    /// The file that has the store's name now, and the one that has it after a power cut.
-    store: usize,
-    store_durable: usize,
+    /// Which file has which name now, and after a power cut.
+    names: BTreeMap<Name, usize>,
+    names_durable: BTreeMap<Name, usize>,
     reserve: usize,
 }
 
 impl State {
-    /// Returns a disk with one file.
-    pub(super) fn with(content: Vec<u8>) -> Self {
-        let occupied = (0..content.len().div_ceil(SECTOR)).collect();
-        let file = Content { durable: content.clone(), current: content, dirty: BTreeSet::new(), occupied };
-        Self { files: BTreeMap::from([(0, file)]), ..Self::default() }
+    /// Returns a disk with these files.
+    fn with(found: BTreeMap<Name, Vec<u8>>) -> Self {
+        let (mut files, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for (number, (name, content)) in found.into_iter().enumerate() {
+            let occupied = (0..content.len().div_ceil(SECTOR)).collect();
+            let file = Content { durable: content.clone(), current: content, dirty: BTreeSet::new(), occupied };
+            files.insert(number, file);
+            names.insert(name, number);
+        }
+        Self { files, names_durable: names.clone(), names, reserve: 0 }
     }
 
     pub(super) fn apply(&mut self, done: &Done) {
@@ -76,31 +112,36 @@ impl State {
                     }
                 }
             }
-            Done::Renamed(file) => self.store = *file,
-            Done::DirectorySynced => self.store_durable = self.store,
+            Done::Named(name, file) => drop(self.names.insert(*name, *file)),
+            Done::Removed(name) => drop(self.names.remove(name)),
+            Done::DirectorySynced => self.names_durable.clone_from(&self.names),
         }
     }
 
+    /// What has no name, and will never have one again, occupies nothing.
     fn occupied(&self) -> usize {
-        self.files.values().map(|file| file.occupied.len() * SECTOR).sum::<usize>() + self.reserve
+        let newest = self.files.keys().next_back();
+        let is_there = |number: &usize| self.names.values().any(|named| named == number) || Some(number) == newest;
+        let files = self.files.iter().filter(|(number, _)| is_there(number));
+        files.map(|(_, file)| file.occupied.len() * SECTOR).sum::<usize>() + self.reserve
     }
 
-    /// Returns the store's file as it is found when the power comes back: each unsynced sector survived with this
-    /// probability, and so did an unsynced rename.
-    pub(super) fn after_cut(&self, survival: f64, rng: &Rng) -> Vec<u8> {
-        let file = if rng.unit() < survival { self.store } else { self.store_durable };
-        let Some(file) = self.files.get(&file) else { return Vec::new() };
-        let mut found = file.durable.clone();
-        if rng.unit() < survival {
-            found.resize(file.current.len(), 0);
-        }
-        for sector in file.dirty.iter().filter(|_| rng.unit() < survival) {
-            let range = sector * SECTOR..((sector + 1) * SECTOR).min(file.current.len()).min(found.len());
-            if range.start < range.end {
-                found[range.clone()].copy_from_slice(&file.current[range]);
+    /// Returns the disk as it is found when the power comes back: each unsynced sector survived with this probability, and
+    /// so did each name that was given or taken away.
+    pub(super) fn after_cut(&self, survival: f64, rng: &Rng) -> Self {
+        let mut found = BTreeMap::new();
+        for name in self.names.keys().chain(self.names_durable.keys()) {
+            let names = if rng.unit() < survival { &self.names } else { &self.names_durable };
+            if let Some(file) = names.get(name).and_then(|file| self.files.get(file)) {
+                found.insert(*name, file.after_cut(survival, rng));
             }
         }
-        found
+        Self::with(found)
+    }
+
+    /// Returns what the files hold.
+    pub(super) fn contents(&self) -> BTreeMap<Name, Vec<u8>> {
+        self.names.iter().map(|(name, file)| (*name, self.files[file].current.clone())).collect()
     }
 }
 
@@ -118,6 +159,7 @@ pub(super) struct Trouble {
 struct Inside {
     state: State,
     made: usize,
+    replacement: usize,
     history: Vec<Done>,
     /// Whether `history` is kept.
     records: bool,
@@ -137,8 +179,22 @@ pub(super) struct SimulatedDisk {
 impl SimulatedDisk {
     /// Returns a disk with a store's file.
     pub(super) fn with(content: Vec<u8>) -> Self {
+        Self::of(BTreeMap::from([(Name::Store, content)]))
+    }
+
+    /// Returns a disk with these files.
+    pub(super) fn of(named: BTreeMap<Name, Vec<u8>>) -> Self {
+        Self::found(State::with(named))
+    }
+
+    /// Returns a disk that was found like this.
+    pub(super) fn found(state: State) -> Self {
         let disk = Self::default();
-        disk.inside.lock().state = State::with(content);
+        {
+            let mut inside = disk.inside.lock();
+            inside.made = state.files.len();
+            inside.state = state;
+        }
         disk
     }
 
@@ -174,14 +230,18 @@ impl SimulatedDisk {
     }
 
     /// Returns what is found when the power comes back.
-    pub(super) fn after_cut(&self, survival: f64, rng: &Rng) -> Vec<u8> {
-        self.inside.lock().state.after_cut(survival, rng)
+    pub(super) fn after_cut(&self, survival: f64, rng: &Rng) -> Self {
+        Self::found(self.inside.lock().state.after_cut(survival, rng))
     }
 
     /// Returns the store's file as it is.
     pub(super) fn content(&self) -> Vec<u8> {
-        let inside = self.inside.lock();
-        inside.state.files.get(&inside.state.store).map_or_else(Vec::new, |file| file.current.clone())
+        self.contents().remove(&Name::Store).unwrap_or_default()
+    }
+
+    /// Returns all files as they are.
+    pub(super) fn contents(&self) -> BTreeMap<Name, Vec<u8>> {
+        self.inside.lock().state.contents()
     }
 
     fn step(&self, done: Done) -> io::Result<()> {
@@ -212,6 +272,21 @@ impl SimulatedDisk {
         Ok(())
     }
 
+    fn make(&self) -> io::Result<usize> {
+        let number = {
+            let mut inside = self.inside.lock();
+            inside.made += 1;
+            inside.made
+        };
+        self.step(Done::Made(number))?;
+        Ok(number)
+    }
+
+    fn named(&self, name: Name) -> io::Result<Backend> {
+        let named = self.inside.lock().state.names.get(&name).copied();
+        Ok(self.file(named.ok_or(io::ErrorKind::NotFound)?))
+    }
+
     fn file(&self, number: usize) -> Backend {
         Box::new(SimulatedFile { disk: self.clone(), number })
     }
@@ -219,30 +294,25 @@ impl SimulatedDisk {
 
 impl Disk for SimulatedDisk {
     fn open(&self) -> io::Result<Backend> {
-        let store = self.inside.lock().state.store;
-        Ok(self.file(store))
+        self.named(Name::Store)
     }
 
     fn replacement(&self) -> io::Result<Backend> {
-        let number = {
-            let mut inside = self.inside.lock();
-            inside.made += 1;
-            inside.made
-        };
-        self.step(Done::Made(number))?;
+        let number = self.make()?;
+        self.inside.lock().replacement = number;
         Ok(self.file(number))
     }
 
     fn replace(&self) -> Result<(), Replacing> {
-        let number = self.inside.lock().made;
-        self.step(Done::Renamed(number)).map_err(Replacing::Refused)?;
+        let number = self.inside.lock().replacement;
+        self.step(Done::Named(Name::Store, number)).map_err(Replacing::Refused)?;
         self.step(Done::DirectorySynced).map_err(Replacing::Unknown)
     }
 
     fn discard(&self) {
         let mut inside = self.inside.lock();
-        let store = inside.state.store;
-        inside.state.files.retain(|number, _| *number == store);
+        let named: Vec<_> = inside.state.names.values().copied().collect();
+        inside.state.files.retain(|number, _| named.contains(number));
     }
 
     fn reserve(&self) -> io::Result<()> {
@@ -262,6 +332,44 @@ impl Disk for SimulatedDisk {
 
     fn size(&self) -> u64 {
         self.content().len() as u64
+    }
+
+    fn sizes(&self) -> Sizes {
+        SIZES
+    }
+
+    fn read_log(&self) -> io::Result<Vec<(u64, Vec<u8>)>> {
+        let segment = |(name, content)| match name {
+            Name::Store => None,
+            Name::Segment(name) => Some((name, content)),
+        };
+        Ok(self.contents().into_iter().filter_map(segment).collect())
+    }
+
+    fn segment(&self, name: u64) -> io::Result<Backend> {
+        self.named(Name::Segment(name))
+    }
+
+    fn make_segment(&self, name: u64, bytes: u64) -> io::Result<Backend> {
+        let number = self.make()?;
+        self.step(Done::Named(Name::Segment(name), number))?;
+        let file = self.file(number);
+        let made = file.set_len(bytes).and_then(|()| file.write(0, &vec![0; place(bytes)]));
+        let made = made.and_then(|()| file.sync_data()).and_then(|()| self.step(Done::DirectorySynced));
+        if let Err(error) = made {
+            self.inside.lock().state.apply(&Done::Removed(Name::Segment(name)));
+            return Err(error);
+        }
+        Ok(file)
+    }
+
+    fn clear_log(&self) -> io::Result<()> {
+        let names: Vec<_> =
+            self.inside.lock().state.names.keys().copied().filter(|name| *name != Name::Store).collect();
+        for name in &names {
+            self.step(Done::Removed(*name))?;
+        }
+        if names.is_empty() { Ok(()) } else { self.step(Done::DirectorySynced) }
     }
 }
 

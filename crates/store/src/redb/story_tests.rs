@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use wkube_base::Rng;
 
 use super::crash_tests::{new_store, store_on};
-use super::simulated::{SimulatedDisk, Trouble};
+use super::simulated::Trouble;
 use super::*;
 use crate::linear::{Script, Session};
 
@@ -28,7 +28,7 @@ fn clients_of_a_store_that_loses_power_are_told_one_story() {
                 assert!(dark.is_err(), "commits are acknowledged without reaching the disk");
             }
             let survival = [0.0, 0.1, 0.5, 0.9, 1.0][rng.below(5)];
-            disk = SimulatedDisk::with(disk.after_cut(survival, &rng));
+            disk = disk.after_cut(survival, &rng);
         }
         let store = store_on(&disk).expect("opens, and is whole, after a cut");
         session.run(&store, 30);

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use futures::future::join_all;
 use futures::task::noop_waker;
 use tempfile::TempDir;
+use wkube_base::Rng;
 
 use super::crash_tests::{new_store, store_on};
 use super::*;
@@ -23,8 +24,12 @@ async fn put(store: &RedbStore, key: &str, value: &str) -> Revision {
     store.commit(Txn::put(key.into(), value.to_owned())).await.expect("no conditions")
 }
 
+fn opened_log(path: &Path) -> Log {
+    Log::open(Files::new(path).open().expect("exists"), |_| Ok(())).expect("opens").0
+}
+
 fn records(path: &Path) -> Vec<(u64, String)> {
-    Log::open(Files::new(path).open().expect("exists")).expect("opens").0.records()
+    opened_log(path).records()
 }
 
 fn everything(store: &RedbStore, at: Option<Revision>) -> Vec<Entry> {
@@ -64,26 +69,24 @@ async fn revisions_never_run_backwards_although_the_last_deletion_was_compacted_
 #[tokio::test]
 async fn compaction_leaves_one_record_per_live_key_also_if_it_is_cut_off() {
     let directory = directory();
-    let store = opened(&directory);
-    for round in 0..700 {
-        put(&store, "a", &round.to_string()).await;
-    }
-    let newest = store.revision();
-    // One commit sweeps only part of the 699 obsolete records.
-    store.compact(newest).await.expect("in the window");
-    drop(store);
     let path = directory.path().join("store");
-    let left = records(&path);
-    assert!((2..700).contains(&left.len()), "{} records", left.len());
     let store = opened(&directory);
-    for _ in 0..3 {
-        put(&store, "b", "1").await;
-    }
-    store.compact(store.revision()).await.expect("in the window");
-    put(&store, "c", "1").await;
-    let expected = [(newest.0, "a"), (newest.0 + 3, "b"), (newest.0 + 4, "c")].map(|(at, key)| (at, key.to_owned()));
+    let versions: Vec<String> = (0..1_500).map(|round| round.to_string()).collect();
+    join_all(versions.iter().map(|version| put(&store, "a", version))).await;
+    let newest = store.revision();
+    store.compact(newest).await.expect("in the window");
+    put(&store, "b", "1").await;
+    // One transaction sweeps only part of the 1,499 obsolete records.
     drop(store);
-    assert_eq!(records(&path), expected);
+    let left = records(&path);
+    assert!((3..=1_501).contains(&left.len()), "{} records", left.len());
+    for key in ["b", "c", "d"] {
+        let store = opened(&directory);
+        store.compact(store.revision()).await.expect("in the window");
+        put(&store, key, "1").await;
+    }
+    let expected = [(newest.0, "a"), (newest.0 + 2, "b"), (newest.0 + 3, "c"), (newest.0 + 4, "d")];
+    assert_eq!(records(&path), expected.map(|(at, key)| (at, key.to_owned())));
 }
 
 #[tokio::test]
@@ -106,7 +109,7 @@ async fn a_new_store_is_private_and_leaves_no_scaffolding() {
     let mut names: Vec<_> = fs::read_dir(directory.path()).expect("readable").flatten().collect();
     names.sort_by_key(fs::DirEntry::file_name);
     let names: Vec<_> = names.iter().map(fs::DirEntry::file_name).collect();
-    assert_eq!(names, ["store", "store.lock", "store.reserve"]);
+    assert_eq!(names, ["store", "store.lock", "store.reserve"], "there is a log once something has been written");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
@@ -215,7 +218,7 @@ async fn an_older_store_is_upgraded_and_a_newer_one_refused_untouched() {
     put(&store, "a", "1").await;
     drop(store);
     let path = directory.path().join("store");
-    let pretend = |version| Log::open(Files::new(&path).open().expect("exists")).expect("opens").0.pretend(version);
+    let pretend = |version| opened_log(&path).pretend(version);
     pretend(1);
     assert_eq!(inspect(&path, &Lock::take(&path).expect("free")).expect("readable").schema, 1);
     assert_eq!(everything(&opened(&directory), None).len(), 1);
@@ -226,6 +229,35 @@ async fn an_older_store_is_upgraded_and_a_newer_one_refused_untouched() {
     assert!(matches!(error, OpenError::Schema { found: 99, known: log::SCHEMA, .. }), "{error:?}");
     assert!(error.to_string().contains("use a newer wkube"), "{error}");
     assert_eq!(fs::read(&path).expect("readable"), before);
+}
+
+#[tokio::test]
+async fn a_log_without_its_store_is_not_written_over() {
+    let directory = directory();
+    let path = directory.path().join("store");
+    let segment = directory.path().join("store.wal").join("00000001.wal");
+    let (store, beside) = (opened(&directory), fs::read(directory.path().join("store")).expect("readable"));
+    put(&store, "a", "1").await;
+    let log = fs::read(&segment).expect("the commit is in it");
+    drop(store);
+    assert!(!segment.exists(), "a store that was closed needs none");
+    fs::remove_file(&path).expect("writable");
+    fs::write(&segment, &log).expect("writable");
+    let lock = Lock::take(&path).expect("free");
+    let error =
+        create_from(&path, &lock, Revision(9), []).expect_err("the log holds what was written to another store");
+    assert!(matches!(error, OpenError::Exists { .. }), "{error:?}");
+    drop(lock);
+    let error = RedbStore::open(&path).expect_err("the log holds what was written to another store");
+    assert!(matches!(&error, OpenError::Exists { path } if path.ends_with("store.wal")), "{error:?}");
+    // With its store it is whole again, also for those who only look.
+    fs::write(&path, beside).expect("writable");
+    let lock = Lock::take(&path).expect("free");
+    assert_eq!(inspect(&path, &lock).expect("whole").listed.entries.len(), 1);
+    assert_eq!(rewrite_file(&path, &lock).expect("whole").health.revision, Revision(2));
+    assert!(!segment.exists(), "all of it is in the file");
+    drop(lock);
+    assert_eq!(everything(&opened(&directory), None).len(), 1);
 }
 
 #[tokio::test]
@@ -247,9 +279,11 @@ async fn the_database_of_another_program_is_refused_untouched() {
 #[tokio::test]
 async fn looking_at_a_store_changes_nothing_and_rewriting_it_keeps_everything() {
     let directory = directory();
-    let store = opened(&directory);
+    let (store, rng) = (opened(&directory), Rng::seeded(1));
     for round in 0..300 {
-        put(&store, ["a", "b"][round % 2], &format!("{round} ").repeat(300)).await;
+        let mut noise = vec![0; 20_000];
+        rng.fill(&mut noise);
+        store.commit(Txn::put(["a", "b"][round % 2].into(), noise)).await.expect("no conditions");
     }
     let (truth, revision) = (everything(&store, None), store.revision());
     drop(store);

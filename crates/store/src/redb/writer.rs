@@ -1,12 +1,15 @@
-//! The one thread that writes: natural group commit.
+//! The one thread that commits: natural group commit.
 //!
 //! While one commit waits for the disk, requests pile up; the next commit takes them all. No timer, no added latency
 //! for a lonely writer, and hundreds of writers share one fsync.
+//!
+//! A commit is a frame of the write-ahead log. While the disk is full there is no log: each commit goes into the database
+//! at once, by the same thread that otherwise brings it there later.
 
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, mem};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -17,19 +20,19 @@ use crate::history::{History, Location};
 use crate::hub::Hub;
 use crate::metrics::Commits;
 use crate::retention::Retention;
-use crate::{Error, Revision, Txn};
+use crate::{Error, Event, Revision, Txn};
 
+use super::applier::Applier;
 use super::disk::{Disk, Replacing};
-use super::log::{Batch, Damage, Failure, Loaded, Log};
+use super::log::{Damage, Failure, Log};
 use super::patience::WaitingRoom;
 use super::rewrite::{self, Copying};
 use super::space::Space;
+use super::wal::{Frame, Wal, payload};
 
 /// A batch ends at this many requests or bytes, so that nobody waits long behind others' work.
 const BATCH_REQUESTS_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Each commit takes along this many obsolete records: as many as a batch can add, few enough to go unnoticed.
-const SWEEP_MAX: usize = BATCH_REQUESTS_MAX;
 /// A commit that takes longer is worth a line in the log, as in etcd (`warnSyncDuration`).
 const SLOW_COMMIT: Duration = Duration::from_secs(1);
 
@@ -78,9 +81,15 @@ pub(super) struct Writer {
     pub(super) disk: Arc<dyn Disk>,
     /// The file's name, for messages.
     pub(super) name: String,
-    /// `None` once the disk has failed.
-    pub(super) log: Option<Log>,
+    pub(super) wal: Wal,
+    /// Whose log it is.
+    pub(super) wal_name: u64,
+    /// The newest frame.
+    pub(super) number: u64,
+    /// What the next frame makes obsolete.
     pub(super) obsolete: Vec<Location>,
+    /// Has the database.
+    pub(super) applier: Applier,
     pub(super) requests: mpsc::Receiver<Request>,
     /// For the copier, who tells when he is done. Weak: he does not keep a store open that nobody uses.
     pub(super) sender: mpsc::WeakSender<Request>,
@@ -114,7 +123,7 @@ struct Broken {
 /// What a batch of requests leads to.
 #[derive(Default)]
 struct Outcome {
-    batch: Batch,
+    events: Vec<Arc<Event>>,
     answers: Vec<Answer>,
     copied: Option<Result<Log, Failure>>,
     close: Option<oneshot::Sender<()>>,
@@ -134,14 +143,26 @@ impl Writer {
         // A copier that waits to tell is not heard any more.
         self.requests.close();
         self.abandon_copy();
-        let Self { hub, log, lock, requests, .. } = self;
+        self.leave_tidy();
+        let Self { hub, applier, lock, requests, .. } = self;
         // First nobody can read, then the file is free, then whoever closed learns it.
         hub.close();
         drop(requests);
-        drop(log);
+        drop(applier);
         drop(lock);
         if let Some(reply) = close {
             let _ = reply.send(());
+        }
+    }
+
+    /// Leaves everything in the file, and no log. If that fails, the next start does it.
+    fn leave_tidy(&mut self) {
+        let tidied = match self.failed {
+            Some(_) => return,
+            None => self.applier.drain().map_err(io::Error::from).and_then(|()| self.wal.clear()),
+        };
+        if let Err(error) = tidied {
+            warn!(file = self.name, %error, "the log is left as it is; the next start reads it");
         }
     }
 
@@ -162,6 +183,7 @@ impl Writer {
     /// that had not happened yet. Returns who asked to close, if anyone did.
     fn serve(&mut self, requests: Vec<Request>) -> Option<oneshot::Sender<()>> {
         self.look_for_space();
+        self.look_at_applier();
         let mut next = History::clone(&self.hub.snapshot());
         let compacted_before = next.compacted();
         let mut outcome = Outcome { answers: Vec::with_capacity(requests.len()), ..Outcome::default() };
@@ -169,10 +191,10 @@ impl Writer {
             self.take(request, &mut next, &mut outcome);
         }
         self.retain(&mut next);
-        let Outcome { mut batch, answers, copied, close } = outcome;
-        batch.compacted = Some(next.compacted()).filter(|compacted| *compacted > compacted_before);
-        let is_compacted = batch.compacted.is_some();
-        let failure = self.write(next, batch, answers.len());
+        let Outcome { events, answers, copied, close } = outcome;
+        let compacted = Some(next.compacted()).filter(|compacted| *compacted > compacted_before);
+        let is_compacted = compacted.is_some();
+        let failure = self.write(next, &events, compacted, answers.len());
         self.report();
         for answer in answers {
             answer.send(failure.as_ref());
@@ -190,7 +212,7 @@ impl Writer {
         match request {
             Request::Commit { txn, reply } => {
                 let refused = self.space.refusal(&txn).map_or(Ok(()), Err);
-                let result = refused.and_then(|()| next.apply(&txn)).map(|events| outcome.batch.events.extend(events));
+                let result = refused.and_then(|()| next.apply(&txn)).map(|events| outcome.events.extend(events));
                 outcome.answers.push(Answer::Commit(reply, result.map(|()| next.revision())));
             }
             Request::Compact { revision, reply } => {
@@ -226,37 +248,80 @@ impl Writer {
     }
 
     /// Writes and publishes. Returns why nothing was written, if nothing was.
-    fn write(&mut self, next: History, mut batch: Batch, requests: usize) -> Option<Error> {
-        let (None, Some(log)) = (&self.failed, &self.log) else { return self.failed.clone() };
-        if batch.events.is_empty() && batch.compacted.is_none() {
-            return None;
+    fn write(
+        &mut self,
+        next: History,
+        events: &[Arc<Event>],
+        compacted: Option<Revision>,
+        requests: usize,
+    ) -> Option<Error> {
+        if self.failed.is_some() || (events.is_empty() && compacted.is_none()) {
+            return self.failed.clone();
         }
-        let kept = self.obsolete.len().saturating_sub(SWEEP_MAX);
-        batch.obsolete = self.obsolete.split_off(kept);
+        let mut payload = payload::begin(compacted);
+        for event in events {
+            payload::push(&mut payload, event.revision, &event.key, event.now.as_ref());
+        }
+        let frame = Frame { number: self.number + 1, payload };
         let _span = debug_span!("commit", requests, revision = next.revision().0).entered();
         let began = Instant::now();
-        let written = log.append(&batch);
+        let written = self.make_durable(frame);
         let took = began.elapsed();
         if took > SLOW_COMMIT {
             warn!(?took, requests, "the store's disk is slow; this delays every write");
         }
         match written {
-            Ok(removed) => {
-                self.commits.count(requests, took.as_secs_f64(), &batch.events, batch.obsolete.len());
-                self.space.removed(removed);
+            Ok(()) => {
+                self.commits.count(requests, events);
+                self.number += 1;
                 self.hub.publish(next);
                 None
             }
-            Err(Failure::Full(cause)) => self.make_room(next.revision(), &cause),
+            Err(Failure::Full(cause)) => self.make_room(Some(next), &cause),
             Err(Failure::Broken(cause)) => Some(self.fail(cause)),
         }
+    }
+
+    /// Writes the next frame where it belongs: into the log, or, while that has no space, into the database.
+    fn make_durable(&mut self, frame: Frame) -> Result<(), Failure> {
+        if self.space.shortage().is_none() {
+            self.applier.wait_for_room()?;
+            match self.wal.append(&frame, self.applier.applied()) {
+                Err(Failure::Full(error)) => warn!(file = self.name, %error, "the log finds no space; it is given up"),
+                written => {
+                    let obsolete = mem::take(&mut self.obsolete);
+                    return written.map(|()| self.applier.hand_over(frame, obsolete));
+                }
+            }
+            // What was begun of the frame goes with it.
+            self.applier.drain()?;
+            self.wal.clear().map_err(Failure::Broken)?;
+        }
+        self.commit_at_once(frame)
+    }
+
+    fn commit_at_once(&mut self, frame: Frame) -> Result<(), Failure> {
+        self.applier.hand_over(frame, mem::take(&mut self.obsolete));
+        let drained = self.applier.drain();
+        self.space.removed(self.applier.take_removed());
+        drained
+    }
+
+    /// Notices what went wrong behind the writer's back.
+    fn look_at_applier(&mut self) {
+        let error = match self.applier.failure().filter(|_| self.failed.is_none()) {
+            None => return,
+            Some(Failure::Full(cause)) => self.make_room(None, &cause),
+            Some(Failure::Broken(cause)) => Some(self.fail(cause)),
+        };
+        debug_assert!(error.is_some(), "nothing was to be written");
     }
 
     /// Writes nothing any more.
     fn fail(&mut self, source: io::Error) -> Error {
         error!(file = self.name, error = %source, "the store's disk failed; nothing more is written until a restart");
         self.abandon_copy();
-        self.log = None;
+        self.applier.detach();
         let error = Error::Engine(Arc::new(Broken { file: self.name.clone(), source }));
         self.failed = Some(error.clone());
         error
@@ -284,24 +349,38 @@ impl Writer {
         }
     }
 
-    /// Goes on after a write that found no space: lets go what was held back, opens the file again, and gives up the past,
-    /// so that deletions find room. Returns why the commit to `wanted` was not written, unless it was.
-    fn make_room(&mut self, wanted: Revision, cause: &io::Error) -> Option<Error> {
+    /// Goes on after a write that found no space: lets go what was held back, opens the file again, brings into it what is
+    /// only in the log, and gives up the log and the past, so that deletions find room. Returns why `wanted` was not
+    /// written, unless it was.
+    fn make_room(&mut self, wanted: Option<History>, cause: &io::Error) -> Option<Error> {
         warn!(file = self.name, error = %cause, "no space is left; the past is given up, and nothing new is taken");
         self.abandon_copy();
         self.disk.release();
         let shortage = self.space.ran_out(self.opened.elapsed(), &self.name);
-        let before = self.hub.snapshot().revision();
-        if let Err(broken) = self.reopen(wanted) {
+        // Nobody has been told that it is there. It may be all the same.
+        self.applier.retract(self.number + 1);
+        self.obsolete.clear();
+        let was_written = match self.reopen() {
+            Ok(newest) => newest > self.number,
+            Err(broken) => return Some(self.fail(broken)),
+        };
+        if was_written && let Some(next) = wanted {
+            self.number += 1;
+            self.hub.publish(next);
+        }
+        // What was held back has room for that.
+        let drained = self.applier.drain().map_err(io::Error::from).and_then(|()| self.wal.clear());
+        if let Err(broken) = drained {
             return Some(self.fail(broken));
         }
-        let was_written = wanted > before && self.hub.snapshot().revision() == wanted;
         match self.give_up_past() {
             Ok(()) => {}
             // Not even that: what remains is to be deleted by somebody else.
             Err(Failure::Full(_)) => {
-                if let Err(broken) = self.reopen(wanted) {
-                    return Some(self.fail(broken));
+                self.applier.retract(self.number + 1);
+                match self.reopen() {
+                    Ok(newest) => self.number = newest,
+                    Err(broken) => return Some(self.fail(broken)),
                 }
             }
             Err(Failure::Broken(broken)) => return Some(self.fail(broken)),
@@ -311,42 +390,37 @@ impl Writer {
         (!was_written).then_some(shortage)
     }
 
-    /// Opens the file again. It has what was published, or the commit to `wanted`, too; anything else is damage.
-    fn reopen(&mut self, wanted: Revision) -> Result<(), io::Error> {
+    /// Opens the file again, and returns the newest frame in it: one that is known, or the next.
+    fn reopen(&mut self) -> Result<u64, io::Error> {
         // Only one may have it open.
-        self.log = None;
-        let opened = self.disk.open().map_err(Damage::Io).and_then(Log::open);
-        let (log, Loaded { history, obsolete, .. }) = opened.map_err(io::Error::other)?;
-        let (found, known) = (history.revision(), self.hub.snapshot().revision());
-        if found != known && found != wanted {
-            let what = format!("the file is at revision {}, but {} was acknowledged", found.0, known.0);
+        self.applier.detach();
+        let opened = self.disk.open().map_err(Damage::Io).and_then(|bytes| Log::open(bytes, |_| Ok(())));
+        let (log, found, ()) = opened.map_err(io::Error::other)?;
+        if found.applied < self.applier.applied() || found.applied > self.number + 1 {
+            let what = format!("the file has frame {}, but {} was written", found.applied, self.number);
             return Err(io::Error::other(what));
         }
-        self.hub.publish(history);
-        (self.log, self.obsolete) = (Some(log), obsolete);
-        Ok(())
+        self.applier.attach(log, found.applied, found.obsolete);
+        Ok(found.applied)
     }
 
     fn give_up_past(&mut self) -> Result<(), Failure> {
         let mut next = History::clone(&self.hub.snapshot());
         let obsolete = next.compact(next.revision()).unwrap_or_default();
         self.forget(obsolete);
-        let mut batch = Batch { compacted: Some(next.compacted()), ..Batch::default() };
+        let mut payload = payload::begin(Some(next.compacted()));
         let mut next = Some(next);
-        while let Some(log) = &self.log {
-            let kept = self.obsolete.len().saturating_sub(SWEEP_MAX);
-            batch.obsolete = self.obsolete.split_off(kept);
-            let removed = log.append(&batch)?;
-            self.space.removed(removed);
+        loop {
+            self.commit_at_once(Frame { number: self.number + 1, payload })?;
+            self.number += 1;
             if let Some(next) = next.take() {
                 self.hub.publish(next);
             }
-            if self.obsolete.is_empty() {
-                break;
+            if !self.applier.has_obsolete() {
+                return Ok(());
             }
-            batch = Batch::default();
+            payload = payload::begin(None);
         }
-        Ok(())
     }
 }
 
@@ -370,7 +444,7 @@ impl Writer {
                 let _ = sender.blocking_send(Request::Copied(copied));
             }
         };
-        match Copying::start(&self.disk, self.hub.snapshot(), done) {
+        match Copying::start(&self.disk, self.wal_name, self.hub.snapshot(), done) {
             Ok(copying) => self.copying = Some(copying),
             Err(error) => warn!(file = self.name, %error, "a smaller file cannot be made"),
         }
@@ -382,7 +456,7 @@ impl Writer {
         let Some(copying) = self.copying.take() else { return };
         let before = self.disk.size();
         let finished = match copied {
-            Ok(log) => copying.finish(&log, &self.hub.snapshot()).map(|obsolete| (log, obsolete)),
+            Ok(log) => copying.finish(&log, &self.hub.snapshot(), self.number).map(|obsolete| (log, obsolete)),
             Err(failure) => Err(failure),
         };
         match finished.map_err(|failure| Replacing::Refused(failure.into())).and_then(|copy| {
@@ -390,7 +464,10 @@ impl Writer {
             Ok(copy)
         }) {
             Ok((log, obsolete)) => {
-                (self.log, self.obsolete, self.rewrite_failed_at) = (Some(log), obsolete, None);
+                // The copy has all that the writer has written, also what is only in the log.
+                self.applier.detach();
+                self.applier.attach(log, self.number, obsolete);
+                self.rewrite_failed_at = None;
                 if self.space.shortage().is_some() {
                     self.space.looked(self.opened.elapsed(), self.disk.reserve().is_ok());
                 }
