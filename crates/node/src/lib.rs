@@ -19,6 +19,7 @@ pub mod images;
 pub mod ip;
 pub mod join;
 pub mod logs;
+pub mod metrics;
 pub mod objects;
 pub mod pod;
 pub mod pods;

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::logs::reader::Reader;
 use crate::logs::{Query, path_of, query};
+use crate::metrics;
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
 use crate::stats;
@@ -25,6 +26,7 @@ pub fn router(pods: Pods) -> Router {
         .route("/pods", get(list))
         .route(wkube_api::stats::PATH, get(stats::summary))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs))
+        .merge(metrics::routes())
         .merge(streams::routes())
         .route("/proxy/{namespace}/{pod}/{port}", any(proxy))
         .route("/proxy/{namespace}/{pod}/{port}/", any(proxy))

@@ -14,9 +14,13 @@ const TICK_NANOS: u64 = 10_000_000;
 /// Answers with what is used.
 pub(crate) async fn summary(State(pods): State<Pods>) -> Json<Summary> {
     let containers = pods.context().live.usage();
+    Json(Summary { machine: machine_or_sum(&containers), containers })
+}
+
+/// Returns what the machine uses, or if nobody knows that, what the containers use together.
+pub(crate) fn machine_or_sum(containers: &[ContainerUsage]) -> Usage {
     // Some small files of the kernel, which are never on a disk.
-    let machine = machine().unwrap_or_else(|| total(&containers));
-    Json(Summary { machine, containers })
+    machine().unwrap_or_else(|| total(containers))
 }
 
 /// Reads what the machine uses: the limits that the operating system sets for this process come first, as in

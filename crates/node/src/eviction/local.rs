@@ -76,9 +76,22 @@ pub fn has_limits(pod: &Pod) -> bool {
         || qos::pod_limit(pod, STORAGE).is_some()
 }
 
-/// Returns why a pod has to go, if it uses more than it may: the sentence of its status and event.
-pub fn violation(pod: &Pod, usage: &Usage) -> Option<String> {
-    of_volumes(pod, usage).or_else(|| of_pod(pod, usage)).or_else(|| of_containers(pod, usage))
+/// A limit that a pod does not keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which kind of limit, as `kubelet_evictions` counts it.
+    pub signal: &'static str,
+    /// The sentence of the pod's status and event.
+    pub message: String,
+}
+
+/// Returns why a pod has to go, if it uses more than it may.
+pub fn violation(pod: &Pod, usage: &Usage) -> Option<Violation> {
+    let as_signal = |signal: &'static str| move |message: String| Violation { signal, message };
+    of_volumes(pod, usage)
+        .map(as_signal("emptydirfs.limit"))
+        .or_else(|| of_pod(pod, usage).map(as_signal("ephemeralpodfs.limit")))
+        .or_else(|| of_containers(pod, usage).map(as_signal("ephemeralcontainerfs.limit")))
 }
 
 fn of_volumes(pod: &Pod, usage: &Usage) -> Option<String> {
@@ -127,6 +140,10 @@ mod tests {
         serde_json::from_value(json!({ "spec": { "volumes": volumes, "containers": containers } })).unwrap()
     }
 
+    fn said(pod: &Pod, usage: &Usage) -> Option<String> {
+        violation(pod, usage).map(|violation| violation.message)
+    }
+
     fn sizes(all: &[(&str, u64)]) -> BTreeMap<String, Size> {
         all.iter().map(|(name, kib)| ((*name).to_owned(), Size { bytes: kib << 10, inodes: 1 })).collect()
     }
@@ -143,7 +160,8 @@ mod tests {
         let usage = |kib| Usage { volumes: sizes(&[("x", kib)]), ..Usage::default() };
         assert_eq!(violation(&pod, &usage(1_024)), None);
         let message = "Usage of EmptyDir volume \"x\" exceeds the limit \"1Mi\". ";
-        assert_eq!(violation(&pod, &usage(1_025)).as_deref(), Some(message));
+        let found = violation(&pod, &usage(1_025)).unwrap();
+        assert_eq!((found.signal, found.message.as_str()), ("emptydirfs.limit", message));
     }
 
     #[test]
@@ -154,7 +172,7 @@ mod tests {
         let usage = Usage { volumes: sizes(&[("x", 3 << 10)]), ..Usage::default() };
         assert_eq!((usage.of_pod(&pod).disk, usage.in_memory(&pod)), (0, 3 << 20));
         let message = "Usage of EmptyDir volume \"x\" exceeds the limit \"2Mi\". ";
-        assert_eq!(violation(&pod, &usage).as_deref(), Some(message));
+        assert_eq!(said(&pod, &usage).as_deref(), Some(message));
     }
 
     #[test]
@@ -164,7 +182,7 @@ mod tests {
         let mut usage =
             Usage { roots: sizes(&[("a", third)]), logs: sizes(&[("b", third)]), volumes: sizes(&[("x", third)]) };
         let message = "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ";
-        assert_eq!(violation(&pod, &usage).as_deref(), Some(message));
+        assert_eq!(said(&pod, &usage).as_deref(), Some(message));
         usage.volumes.clear();
         assert_eq!(violation(&pod, &usage), None);
     }
@@ -174,7 +192,7 @@ mod tests {
         let pod = pod(&json!([]), &limited(&[("a", "1Mi"), ("b", "10Mi")]));
         let usage = Usage { roots: sizes(&[("a", 600)]), logs: sizes(&[("a", 600)]), ..Usage::default() };
         let message = "Container a exceeded its local ephemeral storage limit \"1Mi\". ";
-        assert_eq!(violation(&pod, &usage).as_deref(), Some(message));
+        assert_eq!(said(&pod, &usage).as_deref(), Some(message));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use self::manager::{Decision, Manager};
 use self::rank::{PodUsage, is_critical, rank};
 use self::signals::{Observation, Signal};
 use self::thresholds::{Threshold, Thresholds};
+use crate::metrics::kubelet;
 use crate::pod::phase::{Kill, Note};
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
@@ -159,6 +160,7 @@ impl Evictor {
             let used = |container: &str| self.used(&uid, container, signal);
             let message = message::message(&known.pod, threshold, seen, used);
             if evict(&self.pods, &known, message) {
+                kubelet::evicted(signal.name());
                 self.going = Some((uid, Instant::now()));
                 return;
             }
@@ -201,8 +203,9 @@ impl Evictor {
     fn evict_over_limits(&self) {
         for known in self.pods.all().iter().filter(|known| !is_over(known)) {
             let usage = self.pods.context().vitals.disk_of(spec::uid(&known.pod));
-            if let Some(message) = usage.and_then(|usage| local::violation(&known.pod, &usage)) {
-                evict(&self.pods, known, message);
+            let Some(found) = usage.and_then(|usage| local::violation(&known.pod, &usage)) else { continue };
+            if evict(&self.pods, known, found.message) {
+                kubelet::evicted(found.signal);
             }
         }
     }

@@ -18,6 +18,7 @@ use super::status::{is_overruled, status_of};
 use super::{probes, spec};
 use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
+use crate::metrics::kubelet;
 use crate::volumes::{self, payload};
 
 /// How many reports of containers and probes may wait; senders wait for room.
@@ -259,8 +260,13 @@ impl Worker {
 
     fn show(&self, phase: &Phase) {
         let now = self.context.clock.now();
+        let is_running = |view: &View| view.status.as_ref().is_some_and(|now| now.phase.as_deref() == Some("Running"));
         self.view.send_modify(|view| {
+            let was_running = is_running(view);
             view.status = Some(status_of(phase, self.context.host_ip, view.status.as_ref(), now));
+            if is_running(view) && !was_running {
+                kubelet::started(elapsed(phase.life().started_at, now));
+            }
             view.pod = Some(Arc::clone(&phase.life().pod));
             view.is_stopped = matches!(phase, Phase::Stopped(_));
         });
