@@ -31,7 +31,7 @@ pub(crate) struct Code {
     /// The largest initial memory, in bytes.
     initial_memory: u64,
     entry: Entry,
-    code: Pre,
+    pre: Pre,
     /// The exported functions that can be called by name.
     functions: Vec<String>,
 }
@@ -58,7 +58,7 @@ impl Code {
             None => Entry::Functions,
         };
         let (initial_memory, functions) = (bytes(initial_pages), export::of_module(module));
-        Ok(Self { engine, inspection, initial_memory, entry, code: Pre::Module(pre), functions })
+        Ok(Self { engine, inspection, initial_memory, entry, pre: Pre::Module(pre), functions })
     }
 
     pub(crate) fn component(
@@ -68,7 +68,7 @@ impl Code {
         linker: &component::Linker<Ctx>,
     ) -> wasmtime::Result<Self> {
         let pre = linker.instantiate_pre(component)?;
-        let code = Pre::Component(pre.clone());
+        let kept = Pre::Component(pre.clone());
         let functions = export::of_component(component, engine.wasm());
         let entry = match (inspection.kind, inspection.is_wasi_0_3) {
             (Kind::HttpHandler, false) => {
@@ -84,7 +84,7 @@ impl Code {
             (_, true) => Entry::Program(Program::V0_3(p3::bindings::CommandPre::new(pre)?)),
         };
         let initial_pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
-        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry, code, functions })
+        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry, pre: kept, functions })
     }
 }
 
@@ -156,7 +156,7 @@ impl Artifact {
     /// [`Exit`](crate::Exit).
     pub fn start(&self, spec: GuestSpec) -> Result<Running, Error> {
         if let Some(name) = spec.export.clone() {
-            let program = Program::Export(Export { code: self.0.code.clone(), name });
+            let program = Program::Export(Export { code: self.0.pre.clone(), name });
             return Running::start(&self.0.engine, program, spec, self.wants_stop());
         }
         match &self.0.entry {

@@ -96,6 +96,7 @@ pub(super) async fn run(
 }
 
 /// The requests in an instance, seen from both sides of its event loop.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all of them may hold at once")]
 struct Desk {
     /// What the instance was started for.
     first: Option<Call>,

@@ -247,13 +247,10 @@ impl Shared {
         let work = async move {
             let Some(pool) = &shared.pool else { return };
             let member = pool.join();
-            let slot = match shared.engine.try_slot() {
-                Some(slot) => slot,
-                None => tokio::select! {
-                    biased;
-                    () = shared.killed.cancelled() => return,
-                    slot = shared.engine.slot() => slot,
-                },
+            let slot = tokio::select! {
+                biased;
+                () = shared.killed.cancelled() => return,
+                slot = shared.engine.slot() => slot,
             };
             let plan = Plan { engine: &shared.engine, guest: &shared.guest, handler: &shared.handler };
             let take = || pool.take(|call| !call.head.is_closed());

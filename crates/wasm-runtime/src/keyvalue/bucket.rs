@@ -83,7 +83,7 @@ impl Bucket {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(|error| failed(error.into()))?;
         regular(&file).map_err(|error| failed(error.into()))?;
@@ -127,9 +127,9 @@ impl Bucket {
                 let mut contents = contents.lock();
                 let mut changes = Vec::with_capacity(keys.len());
                 for (index, key) in keys.iter().enumerate() {
-                    let changed = change(index, contents.values.get(key).map(Vec::as_slice));
-                    check(key, &changed)?;
-                    changes.push((key, changed));
+                    let after = change(index, contents.values.get(key).map(Vec::as_slice));
+                    check(key, &after)?;
+                    changes.push((key, after));
                 }
                 contents.apply(changes)
             }
@@ -143,9 +143,9 @@ impl Bucket {
                     for (index, key) in keys.iter().enumerate() {
                         let before = table.get(key.as_str()).map_err(redb::Error::from)?;
                         let before = before.map(|found| found.value().to_vec());
-                        let changed = change(index, before.as_deref());
-                        check(key, &changed)?;
-                        match changed {
+                        let after = change(index, before.as_deref());
+                        check(key, &after)?;
+                        match after {
                             Change::Set(value) => drop(table.insert(key.as_str(), &*value).map_err(redb::Error::from)?),
                             Change::Delete => drop(table.remove(key.as_str()).map_err(redb::Error::from)?),
                             Change::Keep => {}
@@ -268,12 +268,12 @@ impl Buckets {
         self.shared(path.to_string_lossy().into_owned(), || Bucket::file(path))
     }
 
-    fn shared(&self, key: String, make: impl FnOnce() -> Result<Bucket, BucketError>) -> Result<Bucket, BucketError> {
+    fn shared(&self, key: String, open: impl FnOnce() -> Result<Bucket, BucketError>) -> Result<Bucket, BucketError> {
         let mut known = self.0.lock();
         if let Some(found) = known.get(&key).and_then(|weak| weak.0.upgrade()) {
             return Ok(Bucket(found));
         }
-        let made = make()?;
+        let made = open()?;
         known.retain(|_, weak| weak.0.strong_count() > 0);
         known.insert(key, WeakBucket(Arc::downgrade(&made.0)));
         Ok(made)

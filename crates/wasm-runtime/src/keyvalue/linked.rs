@@ -52,6 +52,12 @@ struct Cas {
     seen: Option<Vec<u8>>,
 }
 
+/// How a swap went: it did not if the value is another by now.
+enum Swap {
+    Done,
+    Changed(Option<Vec<u8>>),
+}
+
 /// The interface's `cas-error`.
 #[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
@@ -165,11 +171,13 @@ fn add_atomics(atomics: &mut LinkerInstance<'_, Ctx>, draft: &str) -> wasmtime::
             let Cas { bucket, key, seen } = store.data_mut().table.delete(cas)?;
             let swapped = blocking(bucket.clone(), {
                 let key = key.clone();
-                move |bucket| swap(bucket, key, seen, value)
+                move |bucket| swap(bucket, key, seen.as_deref(), value)
             });
             Ok((match swapped.await {
-                Ok(None) => Ok(()),
-                Ok(Some(seen)) => Err(CasError::Failed(store.data_mut().table.push(Cas { bucket, key, seen })?)),
+                Ok(Swap::Done) => Ok(()),
+                Ok(Swap::Changed(seen)) => {
+                    Err(CasError::Failed(store.data_mut().table.push(Cas { bucket, key, seen })?))
+                }
                 Err(error) => Err(CasError::Store(error)),
             },))
         })
@@ -268,14 +276,14 @@ where
 }
 
 /// Sets the value if it is still the one that was seen; otherwise returns what it is now.
-fn swap(bucket: &Bucket, key: String, seen: Option<Vec<u8>>, value: Vec<u8>) -> Answer<Option<Option<Vec<u8>>>> {
-    let (mut now, mut value) = (None, Some(value));
+fn swap(bucket: &Bucket, key: String, seen: Option<&[u8]>, value: Vec<u8>) -> Answer<Swap> {
+    let (mut swap, mut value) = (Swap::Done, Some(value));
     bucket.edit(&[key], |_, current| {
-        if current == seen.as_deref() {
+        if current == seen {
             return value.take().map_or(Change::Keep, Change::Set);
         }
-        now = Some(current.map(<[u8]>::to_vec));
+        swap = Swap::Changed(current.map(<[u8]>::to_vec));
         Change::Keep
     })?;
-    Ok(now)
+    Ok(swap)
 }
