@@ -13,6 +13,7 @@ use wkube_client::{Client, Informers, Recorder, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
 use wkube_wasm_runtime::{Engine, EngineOptions};
 
+use crate::admission::Allocations;
 use crate::checkpoint::Checkpoints;
 use crate::context::Context;
 use crate::eviction::Evictor;
@@ -200,6 +201,7 @@ impl Builder {
             kept: kept.clone(),
             fetcher,
             data_dir: self.data_dir.clone(),
+            allocations: Allocations::new(identity.room()),
             host_paths: HostPaths::allow(self.host_paths.clone()),
             addresses: addresses.clone(),
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),

@@ -11,6 +11,7 @@ use wkube_base::{Clock, Tasks};
 use wkube_client::{EventType, Recorder};
 use wkube_proxy::LocalPods;
 
+use crate::admission::Allocations;
 use crate::checkpoint::Checkpoints;
 use crate::eviction::vitals::Vitals;
 use crate::images::Images;
@@ -37,6 +38,8 @@ pub struct Context {
     pub fetcher: Fetcher,
     /// Where pods' directories are.
     pub data_dir: PathBuf,
+    /// What pods were granted of the node.
+    pub allocations: Allocations,
     /// What of the host pods may see.
     pub host_paths: HostPaths,
     /// Pod addresses.

@@ -9,6 +9,7 @@
 //! ```
 //! No globals: several nodes may live in one process.
 
+pub mod admission;
 pub mod builder;
 pub mod checkpoint;
 pub mod context;

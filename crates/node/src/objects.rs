@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -134,6 +134,15 @@ impl Fetcher {
             }
         }
         Ok(objects)
+    }
+
+    /// Returns the labels of this node.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn node_labels(&self, name: &str) -> Result<BTreeMap<String, String>, Error> {
+        let node = Api::<Node>::new(&self.client).get(&ObjectKey::cluster(name)).await?;
+        Ok(node.metadata.labels.unwrap_or_default())
     }
 
     /// Returns a Secret, such as one of `imagePullSecrets`.

@@ -15,6 +15,7 @@ use wkube_client::{Client, Recorder};
 use wkube_proxy::{Backend, LocalPods};
 
 use super::*;
+use crate::admission::{Allocations, Room};
 use crate::checkpoint::Checkpoints;
 use crate::eviction::vitals::Vitals;
 use crate::images::Images;
@@ -296,6 +297,13 @@ impl Guest for FakeGuest {
     }
 }
 
+/// A node of two processors for two thousand pods.
+fn room() -> Room {
+    let amounts = [("cpu", "2"), ("memory", "4Gi"), ("pods", "2000")];
+    let allocatable = amounts.map(|(name, amount)| (name.to_owned(), amount.parse().unwrap())).into();
+    Room { node: "n1".into(), labels: BTreeMap::new(), allocatable }
+}
+
 pub(crate) struct World {
     server: Server,
     runtime: FakeRuntime,
@@ -327,6 +335,7 @@ impl World {
             kept,
             fetcher,
             data_dir: dir.path().to_owned(),
+            allocations: Allocations::new(room()),
             host_paths: volumes::HostPaths::default(),
             addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),
             local: LocalPods::on_node("n1"),

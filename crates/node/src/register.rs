@@ -14,6 +14,7 @@ use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Clock};
 use wkube_client::{Api, Client, Error, Patch, Scope};
 
+use crate::admission::Room;
 use crate::eviction::signals::Condition;
 use crate::eviction::vitals::Vitals;
 use crate::ip::Cidr;
@@ -56,6 +57,11 @@ impl Identity {
         labels.extend(self.worlds.iter().map(|world| (format!("wkube.dev/{world}"), "true".to_owned())));
         labels.extend(self.labels.clone());
         labels
+    }
+
+    /// Returns what pods are measured against.
+    pub fn room(&self) -> Room {
+        Room { node: self.name.clone(), labels: self.labels(), allocatable: self.machine.allocatable() }
     }
 
     /// Returns the object of a node that registers for the first time.

@@ -1,7 +1,7 @@
 //! What the node knows about one container of a pod. Plain facts; `life` decides what to do with them.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{self, ContainerStateTerminated, ContainerStatus};
+use k8s_openapi::api::core::v1::{self, ContainerStateTerminated, ContainerStatus, ResourceRequirements};
 
 use super::backoff::CrashLoop;
 use super::spec::{Place, RestartPolicy};
@@ -101,7 +101,7 @@ pub enum State {
 }
 
 /// One container of a pod.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Container {
     /// Its name in the spec.
     pub name: String,
@@ -125,8 +125,12 @@ pub struct Container {
     pub image_id: String,
     /// The deadline of the stop that was asked for.
     pub stop: Option<Timestamp>,
-    /// Whether its image was changed, so that it starts again whatever its policy.
+    /// Whether its image or resources were changed, so that it starts again whatever its policy.
     pub is_replaced: bool,
+    /// What it was granted; less or more than the spec says while a resize is pending.
+    pub resources: ResourceRequirements,
+    /// Whether it was granted other resources than it runs with.
+    pub is_resizing: bool,
 }
 
 impl Container {
@@ -159,7 +163,14 @@ impl Container {
             image_id: String::new(),
             stop: None,
             is_replaced: false,
+            resources: spec.resources.clone().unwrap_or_default(),
+            is_resizing: false,
         }
+    }
+
+    /// Whether its resources may change while it lives: not those of what runs once (`ValidatePodResize`).
+    pub fn may_resize(&self) -> bool {
+        matches!(self.role, Role::Sidecar | Role::App)
     }
 
     /// Takes up what an earlier life of this agent wrote about the container. What ran then runs no more: it ended with
@@ -167,6 +178,9 @@ impl Container {
     pub fn remember(&mut self, status: &ContainerStatus, now: Timestamp) {
         self.restarts = u32::try_from(status.restart_count).unwrap_or(0);
         self.image_id.clone_from(&status.image_id);
+        if let Some(granted) = status.resources.as_ref().filter(|_| self.may_resize()) {
+            self.resources.clone_from(granted);
+        }
         self.last =
             status.last_state.as_ref().and_then(|state| state.terminated.as_ref()).map(|t| Ended::remember(t, now));
         let Some(state) = &status.state else { return };

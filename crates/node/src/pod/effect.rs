@@ -23,6 +23,15 @@ pub enum Effect {
         /// When it is killed.
         deadline: Timestamp,
     },
+    /// Ask the node for the resources that the newest object wants; answer with `Allocated`.
+    Allocate,
+    /// Let a running container have what it was granted, without a restart.
+    Resize {
+        /// Its name.
+        container: String,
+        /// Which attempt.
+        attempt: u32,
+    },
     /// Undo what `Prepare` made.
     Release,
     /// Tell the API server.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::container::Ended;
+use crate::admission::Fit;
 
 /// What the machine is told.
 #[derive(Debug, Clone)]
@@ -44,6 +45,13 @@ pub enum Input {
         kind: ProbeKind,
         /// What it thinks, past its threshold.
         verdict: Verdict,
+    },
+    /// The node's answer to `Allocate`.
+    Allocated {
+        /// Which spec it is about (`metadata.generation`).
+        generation: Option<i64>,
+        /// Whether it fits.
+        fit: Fit,
     },
     /// The instant of `wake_at` has come.
     Timer,

@@ -11,6 +11,7 @@ use wkube_base::Backoff;
 use super::backoff::{go_duration, later};
 use super::container::{Container, Ended, Role, State, Why};
 use super::phase::{ContainerEvent, Effect, Note, ProbeKind, Report, StartFailure, Verdict};
+use super::resize::Resize;
 use super::spec::{self, Place};
 
 /// How long a failed pull is called `ErrImagePull` before it is called `ImagePullBackOff`.
@@ -27,6 +28,8 @@ pub struct Life {
     pub started_at: Timestamp,
     /// Init containers in order, then the app containers, then the ephemeral ones.
     pub containers: Vec<Container>,
+    /// Whether it wants other resources than it has.
+    pub resize: Resize,
 }
 
 /// Whether a pod has work left.
@@ -54,7 +57,7 @@ impl Life {
             .collect();
         let started_at = status.and_then(|status| status.start_time.as_ref()).map_or(now, |time| time.0);
         let ip = status.and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
-        Self { pod, ip, started_at, containers }
+        Self { pod, ip, started_at, containers, resize: Resize::default() }
     }
 
     /// Whether anything may run.
@@ -251,7 +254,7 @@ impl Life {
             State::Waiting { until, .. } => Some(*until),
             State::Pending | State::Starting | State::Up { .. } | State::Exited(_) => None,
         });
-        waits.min()
+        waits.chain(self.resize.retry_at()).min()
     }
 }
 
@@ -264,6 +267,9 @@ impl Container {
         self.start_failures = 0;
         effects.push(self.record(Note::normal("Created", format!("Created container: {}", self.name))));
         effects.push(self.record(Note::normal("Started", format!("Started container {}", self.name))));
+        if std::mem::take(&mut self.is_resizing) {
+            effects.push(Effect::Resize { container: self.name.clone(), attempt: self.restarts });
+        }
     }
 
     fn start_failed(&mut self, failure: StartFailure, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -317,7 +323,7 @@ impl Container {
     }
 
     /// Asks the runtime to stop the container by `deadline`. An earlier ask with an earlier deadline stands.
-    fn ask_to_stop(&mut self, deadline: Timestamp, message: &str, effects: &mut Vec<Effect>) {
+    pub(crate) fn ask_to_stop(&mut self, deadline: Timestamp, message: &str, effects: &mut Vec<Effect>) {
         if self.stop.is_some_and(|asked| asked <= deadline) {
             return;
         }

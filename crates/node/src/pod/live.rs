@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::Container as ContainerSpec;
 use parking_lot::Mutex;
 use wkube_api::stats::ContainerUsage;
 
@@ -58,6 +59,13 @@ impl Live {
             usage: entry.guest.usage(),
         });
         used.collect()
+    }
+
+    /// Gives a running container the limits that its spec says now.
+    pub fn resize(&self, uid: &str, container: &str, spec: &ContainerSpec) {
+        if let Some(Entry { guest, .. }) = self.find(uid, container) {
+            guest.resize(spec);
+        }
     }
 
     /// Starts a command beside a container; `None` if it does not run. The command is killed when the container ends,

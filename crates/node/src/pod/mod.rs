@@ -11,6 +11,7 @@ pub mod phase;
 pub mod probes;
 pub mod qos;
 pub mod remembered;
+pub mod resize;
 pub mod setup;
 pub mod spec;
 pub mod status;

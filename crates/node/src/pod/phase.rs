@@ -197,7 +197,7 @@ impl Setup {
                     effects.push(Effect::Prepare);
                 }
             }
-            Input::Kill { .. } | Input::Runtime(_) | Input::Probe { .. } => {}
+            Input::Kill { .. } | Input::Runtime(_) | Input::Probe { .. } | Input::Allocated { .. } => {}
         }
         if is_overdue(&self.life, now) {
             let grace = spec::grace(&self.life.pod);
@@ -216,7 +216,12 @@ impl Running {
             return stop(self.life, grace, kill, now, effects);
         }
         match input {
-            Input::Desired(pod) => self.life.replace_pod(&pod, now, effects),
+            Input::Desired(pod) => {
+                let is_new = pod.metadata.generation != self.life.pod.metadata.generation;
+                self.life.replace_pod(&pod, now, effects);
+                self.life.ask_to_resize(is_new, now, effects);
+            }
+            Input::Allocated { generation, fit } => self.life.allocated(generation, fit, now, effects),
             Input::Runtime(event) => {
                 self.life.observe(event, true, now, effects);
             }
@@ -233,6 +238,7 @@ impl Running {
             let grace = spec::grace(&self.life.pod);
             return stop(self.life, grace, Kill::DeadlineExceeded, now, effects);
         }
+        self.life.ask_to_resize(false, now, effects);
         let before = self.life.containers.iter().filter(|container| container.is_live()).count();
         match self.life.advance(now, effects) {
             Progress::Continues => {
@@ -264,7 +270,11 @@ impl Stopping {
             Input::Runtime(event) => {
                 self.life.observe(event, false, now, effects);
             }
-            Input::Prepared { .. } | Input::PrepareFailed { .. } | Input::Probe { .. } | Input::Timer => {}
+            Input::Prepared { .. }
+            | Input::PrepareFailed { .. }
+            | Input::Probe { .. }
+            | Input::Allocated { .. }
+            | Input::Timer => {}
         }
         self.go_on(effects)
     }
@@ -317,6 +327,7 @@ impl Stopped {
             | Input::PrepareFailed { .. }
             | Input::Runtime(_)
             | Input::Probe { .. }
+            | Input::Allocated { .. }
             | Input::Timer => {}
         }
         self
@@ -325,6 +336,11 @@ impl Stopped {
     fn forget(&mut self, effects: &mut Vec<Effect>) {
         if !self.is_forgotten {
             self.is_forgotten = true;
+            if self.ending == Ending::Killed(Kill::NodeShutdown) {
+                // Its end was not told, because the next agent would have gone on with it.
+                self.ending = Ending::Killed(Kill::Deleted);
+                effects.push(Effect::Publish(Report::Final));
+            }
             effects.push(Effect::Forget);
         }
     }
@@ -339,6 +355,7 @@ fn kill_in(input: &Input) -> Option<(Duration, Kill)> {
         | Input::PrepareFailed { .. }
         | Input::Runtime(_)
         | Input::Probe { .. }
+        | Input::Allocated { .. }
         | Input::Timer => None,
     }
 }
@@ -351,6 +368,9 @@ fn stop(life: Life, grace: Duration, kill: Kill, now: Timestamp, effects: &mut V
     if kill == Kill::DeadlineExceeded {
         let message = "Pod was active on the node longer than the specified deadline";
         effects.push(Effect::Record(Note::normal("DeadlineExceeded", message)));
+    }
+    if let Kill::Rejected { reason, message } = &kill {
+        effects.push(Effect::Record(Note::warning(reason, message.clone())));
     }
     end(life, Ending::Killed(kill), later(now, grace), effects)
 }

@@ -1,10 +1,8 @@
-//! The phase machine: its full transition table, the sentences of Kubernetes' documentation, and random lives.
+//! The phase machine: the sentences of Kubernetes' documentation. Its whole table is in `table`, random lives are in `random`.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use wkube_base::Rng;
 
 use super::super::container::Ended;
 use super::super::status::status_of;
@@ -12,6 +10,12 @@ use super::*;
 
 #[path = "ephemeral_tests.rs"]
 mod ephemeral;
+#[path = "random_tests.rs"]
+mod random;
+#[path = "resize_tests.rs"]
+mod resize;
+#[path = "table_tests.rs"]
+mod table;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
@@ -161,6 +165,8 @@ fn describe(effect: &Effect) -> Option<String> {
         Effect::Prepare => "prepare".into(),
         Effect::Start { container, attempt } => format!("start {container} {attempt}"),
         Effect::Stop { container, deadline, .. } => format!("stop {container} by {}", deadline.as_second()),
+        Effect::Allocate => "allocate".into(),
+        Effect::Resize { container, attempt } => format!("resize {container} {attempt}"),
         Effect::Release => "release".into(),
         Effect::Publish(Report::Progress) => return None,
         Effect::Publish(Report::Final) => "publish final".into(),
@@ -451,222 +457,4 @@ fn volumes_that_fail_are_tried_again() {
     assert_eq!(wake, later(at(0), Duration::from_millis(500)));
     let (_, effects) = phase.step(Input::Timer, wake);
     assert_eq!(effects, [Effect::Prepare]);
-}
-
-/// Every phase against every kind of input, as one table.
-#[test]
-fn the_transition_table() {
-    let up = || {
-        let mut bench = Bench::new(&one("Never"));
-        bench.started("c");
-        bench
-    };
-    let stopping = || {
-        let mut bench = up();
-        bench.kill(30, Kill::Deleted);
-        bench
-    };
-    let stopped = || {
-        let mut bench = up();
-        bench.exited("c", 0);
-        bench
-    };
-    let setup = || {
-        let (phase, _) = Phase::begin(pod(&one("Never")), at(0));
-        Bench { phase, now: 0, effects: Vec::new() }
-    };
-    let inputs = |pod: &Pod| {
-        let started = ContainerEvent::Started { container: "c".into(), attempt: 0, image_id: "i".into() };
-        let failed =
-            ContainerEvent::StartFailed { container: "c".into(), attempt: 0, failure: StartFailure::Cancelled };
-        let exited = ContainerEvent::Exited { container: "c".into(), attempt: 0, ended: ended(0, 0) };
-        let stale = ContainerEvent::Exited { container: "c".into(), attempt: 9, ended: ended(0, 0) };
-        let verdict = Verdict::Failure;
-        [
-            ("desired", Input::Desired(Arc::new(pod.clone()))),
-            ("deleted", Input::Desired(deleted(pod, 9))),
-            ("kill", Input::Kill { grace: Duration::from_secs(5), kill: Kill::Deleted }),
-            ("shutdown", Input::Kill { grace: Duration::from_secs(5), kill: Kill::NodeShutdown }),
-            ("prepared", Input::Prepared { ip: IpAddr::from([10, 42, 0, 2]) }),
-            ("prepare failed", Input::PrepareFailed { reason: "FailedMount", message: "no".into() }),
-            ("started", Input::Runtime(started)),
-            ("start failed", Input::Runtime(failed)),
-            ("exited", Input::Runtime(exited)),
-            ("stale exit", Input::Runtime(stale)),
-            ("readiness", Input::Probe { container: "c".into(), attempt: 0, kind: ProbeKind::Readiness, verdict }),
-            ("timer", Input::Timer),
-        ]
-    };
-    let mut table = String::new();
-    for bench in [setup(), up(), stopping(), stopped()] {
-        for (name, input) in inputs(&bench.phase.life().pod) {
-            let (next, effects) = bench.phase.clone().step(input, at(1));
-            let effects: Vec<String> =
-                effects.iter().filter_map(describe).filter(|effect| !effect.contains(": ")).collect();
-            writeln!(table, "{} + {name} -> {}  {}", word(&bench.phase), word(&next), effects.join(", ")).unwrap();
-        }
-    }
-    let lines: Vec<&str> = table.lines().map(str::trim_end).collect();
-    let expected: Vec<&str> = include_str!("phase_table.txt").lines().collect();
-    assert_eq!(lines, expected, "\n{}", lines.join("\n"));
-}
-
-fn word(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Setup(_) => "Setup",
-        Phase::Running(_) => "Running",
-        Phase::Stopping(_) => "Stopping",
-        Phase::Stopped(_) => "Stopped",
-    }
-}
-
-/// Random lives: a runtime that answers in any order, probes that say anything, kills at any moment.
-#[test]
-fn random_lives_keep_the_rules() {
-    let probe = json!({ "tcpSocket": { "port": 80 } });
-    let spec = |policy: &str| {
-        json!({ "restartPolicy": policy,
-            "initContainers": [{ "name": "i" }, { "name": "s", "restartPolicy": "Always" }],
-            "containers": [{ "name": "a", "livenessProbe": probe, "readinessProbe": probe }, { "name": "b" }] })
-    };
-    for seed in 0..600 {
-        let rng = Rng::seeded(seed);
-        let policy = ["Always", "OnFailure", "Never"][rng.below(3)];
-        let mut world = World::new(pod(&spec(policy)));
-        for _ in 0..120 {
-            world.random_step(&rng);
-        }
-        world.end();
-    }
-}
-
-/// A runtime that holds what it was asked to run, and the rules that every step must keep.
-struct World {
-    phase: Phase,
-    now: i64,
-    /// Container -> attempt, and the deadline of its stop.
-    held: std::collections::BTreeMap<String, (u32, Option<Timestamp>)>,
-    is_killed: bool,
-    is_prepared: bool,
-    finals: usize,
-    releases: usize,
-}
-
-impl World {
-    fn new(pod: Arc<Pod>) -> Self {
-        let (phase, effects) = Phase::begin(pod, at(0));
-        let held = std::collections::BTreeMap::new();
-        let mut world = Self { phase, now: 0, held, is_killed: false, is_prepared: false, finals: 0, releases: 0 };
-        world.check(&effects);
-        world
-    }
-
-    fn give(&mut self, input: Input) {
-        self.is_killed |= matches!(input, Input::Kill { .. });
-        let was_stopped = matches!(self.phase, Phase::Stopped(_));
-        let (next, effects) = self.phase.clone().step(input, at(self.now));
-        assert!(!was_stopped || matches!(next, Phase::Stopped(_)), "a UID never runs again");
-        self.phase = next;
-        self.check(&effects);
-    }
-
-    fn check(&mut self, effects: &[Effect]) {
-        for effect in effects {
-            match effect {
-                Effect::Start { container, attempt } => {
-                    assert!(!self.is_killed, "no start after a kill");
-                    let old = self.held.insert(container.clone(), (*attempt, None));
-                    assert!(old.is_none(), "{container} is started twice");
-                }
-                Effect::Stop { container, attempt, deadline } => {
-                    let held = self.held.get_mut(container).expect("only what runs is stopped");
-                    assert_eq!(held.0, *attempt);
-                    assert!(held.1.is_none_or(|before| *deadline < before), "deadlines only shrink");
-                    held.1 = Some(*deadline);
-                }
-                Effect::Release => {
-                    assert!(self.held.is_empty(), "released while something runs");
-                    self.releases += 1;
-                }
-                Effect::Publish(Report::Final) => self.finals += 1,
-                Effect::Forget => assert_eq!(self.finals, 1, "the last status comes before the removal"),
-                Effect::Prepare | Effect::Publish(Report::Progress) | Effect::Record(_) => {}
-            }
-        }
-        assert!(self.finals <= 1 && self.releases <= 1);
-        let status = status_of(&self.phase, None, None, at(self.now));
-        let is_over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        assert_eq!(is_over, matches!(self.phase, Phase::Stopped(_)), "{status:?}");
-    }
-
-    fn random_step(&mut self, rng: &Rng) {
-        self.now += i64::try_from(rng.below(20)).unwrap();
-        let name = ["i", "s", "a", "b"][rng.below(4)].to_owned();
-        let held = self.held.get(&name).copied();
-        let attempt = held.map_or(u32::try_from(rng.below(3)).unwrap(), |held| held.0);
-        let verdict = if rng.below(2) == 0 { Verdict::Success } else { Verdict::Failure };
-        let kind = [ProbeKind::Startup, ProbeKind::Liveness, ProbeKind::Readiness][rng.below(3)];
-        match rng.below(12) {
-            0 if rng.below(6) == 0 => {
-                self.give(Input::Kill { grace: Duration::from_secs(rng.below(40) as u64), kill: Kill::Deleted });
-            }
-            1 if !self.is_prepared => {
-                self.is_prepared = true;
-                self.give(Input::Prepared { ip: IpAddr::from([10, 42, 0, 2]) });
-            }
-            2..=4 => {
-                self.give(Input::Runtime(ContainerEvent::Started { container: name, attempt, image_id: "i".into() }));
-            }
-            5 if held.is_some() => {
-                self.held.remove(&name);
-                let failure = StartFailure::Pull { message: "no".into() };
-                let is_up =
-                    self.phase.life().containers.iter().any(|c| c.name == name && matches!(c.state, State::Up { .. }));
-                if is_up {
-                    self.give(Input::Runtime(ContainerEvent::Exited {
-                        container: name,
-                        attempt,
-                        ended: ended(1, self.now),
-                    }));
-                } else {
-                    self.give(Input::Runtime(ContainerEvent::StartFailed { container: name, attempt, failure }));
-                }
-            }
-            6..=7 if held.is_some() => {
-                self.held.remove(&name);
-                let code = i32::try_from(rng.below(2)).unwrap();
-                self.give(Input::Runtime(ContainerEvent::Exited {
-                    container: name,
-                    attempt,
-                    ended: ended(code, self.now),
-                }));
-            }
-            8 => self.give(Input::Probe { container: name, attempt, kind, verdict }),
-            _ => self.give(Input::Timer),
-        }
-    }
-
-    /// After a kill everything that is asked to stop does, and then the pod is over, released and told.
-    fn end(&mut self) {
-        self.give(Input::Kill { grace: Duration::ZERO, kill: Kill::Deleted });
-        for _ in 0..10 {
-            let Some((name, (attempt, stop))) = self.held.pop_first() else { break };
-            if stop.is_none() {
-                // A sidecar whose turn to stop has not come.
-                self.held.insert(name, (attempt, stop));
-                let (name, (attempt, _)) =
-                    self.held.iter().rev().find(|(_, held)| held.1.is_some()).map(|(n, h)| (n.clone(), *h)).unwrap();
-                self.held.remove(&name);
-                self.give(Input::Runtime(ContainerEvent::Exited {
-                    container: name,
-                    attempt,
-                    ended: ended(137, self.now),
-                }));
-                continue;
-            }
-            self.give(Input::Runtime(ContainerEvent::Exited { container: name, attempt, ended: ended(137, self.now) }));
-        }
-        assert!(matches!(self.phase, Phase::Stopped(_)), "{:?}", self.phase);
-        assert_eq!((self.finals, self.releases), (1, 1));
-    }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, HostIP,
-    Pod, PodCondition, PodIP, PodStatus,
+    Container as ContainerSpec, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
+    ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus, ResourceRequirements, VolumeMountStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -17,8 +17,19 @@ use super::phase::{Ending, Kill, Phase};
 use super::spec;
 
 /// The conditions that this node writes; all others belong to somebody else.
-const OWN_CONDITIONS: [&str; 5] =
-    ["PodScheduled", "PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready"];
+const OWN_CONDITIONS: [&str; 7] = [
+    "PodScheduled",
+    "PodReadyToStartContainers",
+    "Initialized",
+    "ContainersReady",
+    "Ready",
+    RESIZE_PENDING,
+    RESIZE_IN_PROGRESS,
+];
+/// Conditions that are there only while they are true.
+const PASSING_CONDITIONS: [&str; 2] = [RESIZE_PENDING, RESIZE_IN_PROGRESS];
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_IN_PROGRESS: &str = "PodResizeInProgress";
 
 /// Whether a condition is this node's to write.
 pub(crate) fn is_own_condition(condition: &PodCondition) -> bool {
@@ -76,6 +87,12 @@ pub fn patch_of(pod: &Pod, status: &PodStatus) -> Value {
         let is_own = |condition: &Value| OWN_CONDITIONS.iter().any(|own| condition["type"] == *own);
         conditions.retain(|condition| is_own(condition) || condition["reason"] == EVICTED_HERE);
         conditions.iter_mut().for_each(say_reason_and_message);
+        let shown = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        let passed: Vec<&str> = shown
+            .map(|condition| condition.type_.as_str())
+            .filter(|name| PASSING_CONDITIONS.contains(name) && conditions.iter().all(|one| one["type"] != *name))
+            .collect();
+        conditions.extend(passed.into_iter().map(|name| json!({ "$patch": "delete", "type": name })));
     }
     say_reason_and_message(&mut document);
     json!({ "metadata": { "uid": spec::uid(pod) }, "status": document })
@@ -195,6 +212,7 @@ fn conditions(phase: &Phase, word: &str, previous: Option<&PodStatus>, now: Time
             }
         })
         .collect();
+    conditions.extend(resizing(phase, old, now));
     let mut others: Vec<PodCondition> =
         old.iter().filter(|condition| !OWN_CONDITIONS.contains(&condition.type_.as_str())).cloned().collect();
     if let Some(target) = disruption_target(phase, &others, now) {
@@ -224,6 +242,28 @@ fn disruption_target(phase: &Phase, old: &[PodCondition], now: Timestamp) -> Opt
         observed_generation: phase.life().pod.metadata.generation,
         ..PodCondition::default()
     })
+}
+
+/// Returns the conditions of a pod that shall have other resources (`status_manager.go`, `SetPodResizePendingCondition`).
+fn resizing(phase: &Phase, old: &[PodCondition], now: Timestamp) -> Vec<PodCondition> {
+    let Phase::Running(_) = phase else { return Vec::new() };
+    let life = phase.life();
+    let condition = |name: &str, reason: Option<&str>, message: Option<String>| {
+        let before = old.iter().find(|condition| condition.type_ == name);
+        PodCondition {
+            type_: name.to_owned(),
+            status: "True".to_owned(),
+            reason: reason.map(str::to_owned),
+            message,
+            last_transition_time: before.and_then(|before| before.last_transition_time.clone()).or(Some(Time(now))),
+            observed_generation: life.pod.metadata.generation,
+            ..PodCondition::default()
+        }
+    };
+    let pending = life.resize.pending.as_ref();
+    let pending = pending.map(|it| condition(RESIZE_PENDING, Some(it.reason), Some(it.message.clone())));
+    let is_under_way = life.containers.iter().any(|container| container.is_resizing);
+    pending.into_iter().chain(is_under_way.then(|| condition(RESIZE_IN_PROGRESS, None, None))).collect()
 }
 
 /// Why a condition is `False`.
@@ -319,9 +359,34 @@ fn container_status(container: &Container, phase: &Phase, now: Timestamp) -> Con
             terminated: container.last.as_ref().map(|ended| terminated(ended, container_id(&life.pod, container, 1))),
             ..ContainerState::default()
         }),
-        resources: spec.and_then(|spec| spec.resources.clone()),
+        resources: spec
+            .map(|_| container.resources.clone())
+            .filter(|resources| *resources != ResourceRequirements::default()),
+        allocated_resources: container.resources.requests.clone(),
+        volume_mounts: spec.and_then(mounts_of),
         ..ContainerStatus::default()
     }
+}
+
+/// Returns what a container's status says about its mounts (`kubelet_pods.go`, `convertToAPIContainerStatuses`).
+fn mounts_of(spec: &ContainerSpec) -> Option<Vec<VolumeMountStatus>> {
+    let mounts = spec.volume_mounts.iter().flatten().map(|mount| {
+        let is_read_only = mount.read_only == Some(true);
+        // Nothing is mounted below what a guest sees, so that read-only is recursive by nature.
+        let recursive = match mount.recursive_read_only.as_deref() {
+            Some("Enabled" | "IfPossible") => "Enabled",
+            _ => "Disabled",
+        };
+        VolumeMountStatus {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only: is_read_only.then_some(true),
+            recursive_read_only: is_read_only.then(|| recursive.to_owned()),
+            ..VolumeMountStatus::default()
+        }
+    });
+    let mounts: Vec<_> = mounts.collect();
+    (!mounts.is_empty()).then_some(mounts)
 }
 
 /// An id that a person can follow to the log file: the pod's uid, the container and the attempt.

@@ -16,6 +16,7 @@ use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
 use super::setup::Undo;
 use super::status::{is_overruled, status_of};
 use super::{probes, spec};
+use crate::admission::{NODE_AFFINITY, Rejection};
 use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
 use crate::metrics::kubelet;
@@ -154,7 +155,11 @@ impl Worker {
     /// Lives the pod's life until its object is gone, or this agent stops. `pod` has the status that this node goes on
     /// with; `shown` is what the API server says, if it can be asked.
     pub async fn run(mut self, pod: Arc<Pod>, shown: Option<Arc<Pod>>) {
-        let (mut phase, effects) = Phase::begin(pod, self.context.clock.now());
+        let (mut phase, mut effects) = Phase::begin(pod, self.context.clock.now());
+        if let Err(rejection) = admit(&self.context, &phase).await {
+            let kill = Kill::Rejected { reason: rejection.reason, message: rejection.message };
+            (phase, effects) = phase.step(Input::Kill { grace: Duration::ZERO, kill }, self.context.clock.now());
+        }
         self.perform(&phase, effects).await;
         if let Some(shown) = shown {
             self.insist(&shown);
@@ -166,9 +171,7 @@ impl Worker {
                 continue;
             };
             let is_news_of_object = matches!(input, Input::Desired(_));
-            let (next, effects) = phase.step(input, self.context.clock.now());
-            phase = next;
-            self.perform(&phase, effects).await;
+            phase = self.advance(phase, input).await;
             if is_news_of_object {
                 self.keep();
                 self.insist(&phase.life().pod);
@@ -179,6 +182,21 @@ impl Worker {
     fn is_over(&self, phase: &Phase) -> bool {
         let Phase::Stopped(Stopped { ending, .. }) = phase else { return false };
         self.mailbox.is_gone() || *ending == Ending::Killed(Kill::NodeShutdown)
+    }
+
+    /// Feeds an input, and the node's answers to what the machine asks on the way: nothing comes in between.
+    async fn advance(&mut self, phase: Phase, input: Input) -> Phase {
+        let (mut phase, mut effects) = phase.step(input, self.context.clock.now());
+        loop {
+            let wants_more = effects.contains(&Effect::Allocate);
+            self.perform(&phase, effects).await;
+            if !wants_more {
+                return phase;
+            }
+            let pod = &phase.life().pod;
+            let (generation, fit) = (pod.metadata.generation, self.context.allocations.resize(pod));
+            (phase, effects) = phase.step(Input::Allocated { generation, fit }, self.context.clock.now());
+        }
     }
 
     async fn next(&mut self, phase: &Phase) -> Order {
@@ -212,8 +230,11 @@ impl Worker {
                         stop.send_replace(Some(deadline));
                     }
                 }
+                Effect::Allocate => {} // Answered at once, by `advance`.
+                Effect::Resize { container, attempt } => self.resize(phase, &container, attempt),
                 Effect::Release => {
                     self.guests.clear();
+                    self.context.allocations.release(spec::uid(pod));
                     self.undo.run().await;
                 }
                 Effect::Publish(_) => {
@@ -311,19 +332,27 @@ impl Worker {
 
     fn start(&mut self, phase: &Phase, name: &str, attempt: u32) {
         let life = phase.life();
-        let (Some(container), Some(ip)) = (spec::container(&life.pod, name), life.ip) else { return };
+        let (Some(container), Some(ip)) = (life.granted_spec(name), life.ip) else { return };
         let (stop, stopping) = watch::channel(None);
         self.guests.insert(name.to_owned(), (attempt, stop));
         let attempt = Attempt {
             context: self.context.clone(),
             pod: Arc::clone(&life.pod),
-            container: container.into_owned(),
+            container,
             number: attempt,
             ip,
             stop: stopping,
             events: self.sender.clone(),
         };
         self.context.tasks.spawn("container", attempt.run());
+    }
+
+    /// Lets a running container have what it was granted.
+    fn resize(&self, phase: &Phase, name: &str, attempt: u32) {
+        let is_current = self.guests.get(name).is_some_and(|(current, _)| *current == attempt);
+        if let Some(container) = phase.life().granted_spec(name).filter(|_| is_current) {
+            self.context.live.resize(spec::uid(&phase.life().pod), name, &container);
+        }
     }
 
     fn refresh(&self, phase: &Phase) {
@@ -339,6 +368,29 @@ impl Worker {
             }
         });
     }
+}
+
+/// Takes room on the node. A pod that had an address has run here before, and is not asked again.
+async fn admit(context: &Context, phase: &Phase) -> Result<(), Rejection> {
+    let (Phase::Setup(_), life) = (phase, phase.life()) else { return Ok(()) };
+    let allocations = &context.allocations;
+    if life.ip.is_some() {
+        allocations.readmit(&life.pod);
+        return Ok(());
+    }
+    match allocations.admit(&life.pod) {
+        Err(rejection) if rejection.reason == NODE_AFFINITY => {}
+        admitted => return admitted,
+    }
+    // Somebody may have labelled the node a moment ago. Whoever cannot ask believes the scheduler.
+    match context.fetcher.node_labels(allocations.node()).await {
+        Ok(labels) => allocations.relabel(labels),
+        Err(_) => {
+            allocations.readmit(&life.pod);
+            return Ok(());
+        }
+    }
+    allocations.admit(&life.pod)
 }
 
 async fn materialize(context: &Context, pod: &Arc<Pod>, ip: IpAddr) -> Result<(), String> {

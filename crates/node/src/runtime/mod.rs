@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::ContainerImage;
+use k8s_openapi::api::core::v1::{Container, ContainerImage};
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
@@ -210,6 +210,11 @@ pub trait Guest: Send + Sync {
     /// Returns what it has used and uses now.
     fn usage(&self) -> Usage {
         Usage::default()
+    }
+
+    /// Takes the resources of `container` instead of those that it was started with.
+    fn resize(&self, container: &Container) {
+        let _ = container;
     }
 
     /// Runs a command beside it. Dropping what is returned kills the command.
