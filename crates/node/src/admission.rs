@@ -1,16 +1,15 @@
 //! Whether a pod fits on this node, asked once more where it runs: the scheduler may have looked at an older picture, and
 //! whoever writes `spec.nodeName` asks nobody (`pkg/kubelet/lifecycle/predicate.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 use parking_lot::Mutex;
 use wkube_api::placement;
 use wkube_api::quantity::Quantity;
 
-use crate::pod::spec::{self, Place};
+use crate::pod::{qos, spec};
 
 /// Amounts by the resource's name.
 pub type Amounts = BTreeMap<String, Quantity>;
@@ -182,57 +181,21 @@ fn out_of(name: &str) -> &'static str {
     }
 }
 
-/// Returns what a pod asks for, itself among it: the larger of what its containers need together and what initializing
-/// needs at its peak, and its overhead (`component-helpers/resource`, `PodRequests`). Sidecars run beside both.
+/// Returns what a pod asks for, itself among it.
 pub fn requests(pod: &Pod) -> Amounts {
-    let (mut running, mut sidecars, mut peak) = (Amounts::new(), Amounts::new(), Amounts::new());
-    for (container, place) in spec::containers(pod) {
-        let needs = requests_of(&container);
-        match place {
-            Place::Main => add(&mut running, &needs),
-            Place::Init if container.restart_policy.as_deref() == Some("Always") => {
-                add(&mut sidecars, &needs);
-                at_least(&mut peak, &sidecars);
-            }
-            Place::Init => {
-                let mut now = sidecars.clone();
-                add(&mut now, &needs);
-                at_least(&mut peak, &now);
-            }
-            Place::Ephemeral => {}
-        }
-    }
-    add(&mut running, &sidecars);
-    at_least(&mut running, &peak);
-    let spec = pod.spec.as_ref();
-    let whole = spec.and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-    running.extend(read(whole));
-    add(&mut running, &read(spec.and_then(|spec| spec.overhead.as_ref())));
-    running.insert(PODS.to_owned(), Quantity::new(1));
-    running
+    let names: BTreeSet<String> = spec::containers(pod).flat_map(|(container, _)| names_of(&container)).collect();
+    let overhead = pod.spec.as_ref().and_then(|spec| spec.overhead.as_ref()).into_iter().flat_map(BTreeMap::keys);
+    let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+    let names = names.iter().chain(overhead).chain(whole.into_iter().flat_map(BTreeMap::keys));
+    let mut amounts: Amounts = names.filter_map(|name| Some((name.clone(), qos::pod_request(pod, name)?))).collect();
+    amounts.insert(PODS.to_owned(), Quantity::new(1));
+    amounts
 }
 
-fn requests_of(container: &Container) -> Amounts {
-    read(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
-}
-
-fn read(list: Option<&BTreeMap<String, Wire>>) -> Amounts {
-    let amounts = list.into_iter().flatten();
-    amounts.filter_map(|(name, amount)| Some((name.clone(), amount.0.parse().ok()?))).collect()
-}
-
-fn add(sum: &mut Amounts, more: &Amounts) {
-    for (name, amount) in more {
-        let one = sum.entry(name.clone()).or_insert(Quantity::new(0));
-        *one = one.plus(*amount);
-    }
-}
-
-fn at_least(sum: &mut Amounts, other: &Amounts) {
-    for (name, amount) in other {
-        let one = sum.entry(name.clone()).or_insert(*amount);
-        *one = (*one).max(*amount);
-    }
+fn names_of(container: &Container) -> Vec<String> {
+    let resources = container.resources.as_ref();
+    let lists = resources.into_iter().flat_map(|of| [of.requests.as_ref(), of.limits.as_ref()]);
+    lists.flatten().flat_map(BTreeMap::keys).cloned().collect()
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ type Remembered<T> = Arc<Mutex<BTreeMap<ObjectKey, Slot<T>>>>;
 /// A token of a service account.
 #[derive(Clone, Serialize, Deserialize)]
 struct Token {
-    token: String,
+    text: String,
     issued_at: Timestamp,
     expires_at: Timestamp,
 }
@@ -225,7 +225,7 @@ impl Fetcher {
             },
         };
         *slot = Some((Instant::now(), token.clone()));
-        Some(token.token)
+        Some(token.text)
     }
 
     async fn ask_for_token(&self, pod: &Pod, audience: &str, seconds: i64) -> Result<Token, Error> {
@@ -243,8 +243,8 @@ impl Fetcher {
         let issued_at = self.clock.now();
         let asked_for = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         let expires_at = said("expirationTimestamp").and_then(|time| time.parse().ok());
-        let token = said("token").ok_or_else(|| Error::other("the answer has no token"))?.to_owned();
-        Ok(Token { token, issued_at, expires_at: expires_at.unwrap_or_else(|| later(issued_at, asked_for)) })
+        let text = said("token").ok_or_else(|| Error::other("the answer has no token"))?.to_owned();
+        Ok(Token { text, issued_at, expires_at: expires_at.unwrap_or_else(|| later(issued_at, asked_for)) })
     }
 
     /// Drops from the disk what none of these pods needs.
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_token_is_renewed_at_four_fifths_of_its_life_and_daily() {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
-        let token = |life: i64| Token { token: String::new(), issued_at: at(0), expires_at: at(life) };
+        let token = |life: i64| Token { text: String::new(), issued_at: at(0), expires_at: at(life) };
         for (life, now, expected) in
             [(600, 479, false), (600, 480, true), (604_800, 86_399, false), (604_800, 86_400, true), (0, 0, true)]
         {

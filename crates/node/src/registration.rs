@@ -38,19 +38,16 @@ impl Registration {
         let before = kept.recall::<Record>(Kind::Node, SELF).filter(|record| record.name == name);
         let before = before.and_then(|record| Some((Cidr::parse(&record.pod_cidr)?, record.owner)));
         let registrar = Registrar::new(client, identity, clock, before.as_ref().map(|(cidr, _)| *cidr));
-        let (cidr, owner, is_told) = match before {
-            None => {
-                let (cidr, owner) = register(&registrar, kept, &name).await;
-                (cidr, owner, true)
-            }
-            Some((cidr, owner)) => match tokio::time::timeout(OFFLINE_AFTER, register(&registrar, kept, &name)).await {
-                Ok((cidr, owner)) => (cidr, owner, true),
-                Err(_) => {
-                    tracing::warn!(node = name, "the control plane does not answer; going on without it");
-                    (cidr, owner, false)
-                }
-            },
+        let registering = register(&registrar, kept, &name);
+        let told = match before {
+            None => Some(registering.await),
+            Some(_) => tokio::time::timeout(OFFLINE_AFTER, registering).await.ok(),
         };
+        let is_told = told.is_some();
+        if !is_told {
+            tracing::warn!(node = name, "the control plane does not answer; going on without it");
+        }
+        let (cidr, owner) = told.or(before).expect("a node that was never registered waits until it is");
         Self { registrar, kept: kept.clone(), name, cidr, owner, is_told }
     }
 

@@ -18,7 +18,7 @@ use super::phase::{ContainerEvent, Input, Note, StartFailure};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
-use crate::runtime::{ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
+use crate::runtime::{Amounts, ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
 use crate::volumes::beneath::Found;
@@ -114,7 +114,7 @@ impl Attempt {
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
         let program = command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
-        let (memory, cpu) = (spec::limit(&self.container, "memory"), spec::limit(&self.container, "cpu"));
+        let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
         let image_id = image.id.clone();
         let log = self.context.logs.writer(&pod_dir.join(&self.container.name), self.number);
         let guest = self.context.runtime.start(ContainerSpec {
@@ -128,9 +128,9 @@ impl Attempt {
             args,
             env: env.into_iter().collect(),
             mounts,
-            memory_bytes: memory.and_then(|memory| u64::try_from(memory.value()).ok()),
-            cpu_millis: cpu.and_then(|cpu| u32::try_from(cpu.milli()).ok()).filter(|millis| *millis > 0),
-            share: qos::share(&self.pod, &self.container),
+            memory_bytes,
+            cpu_millis,
+            share,
             stdin,
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::Container as ContainerSpec;
 use parking_lot::Mutex;
 use wkube_api::stats::ContainerUsage;
 
 use crate::logs::entry::Stream;
-use crate::runtime::{Exec, Exit, Guest, StartError};
+use crate::runtime::{Amounts, Exec, Exit, Guest, StartError};
 use crate::stdio::{Attached, queue};
 
 /// What a probe's command may say in an event (`maxProbeMessageLength` in `pkg/kubelet/prober/prober.go`).
@@ -61,10 +60,10 @@ impl Live {
         used.collect()
     }
 
-    /// Gives a running container the limits that its spec says now.
-    pub fn resize(&self, uid: &str, container: &str, spec: &ContainerSpec) {
+    /// Gives a running container other amounts.
+    pub fn resize(&self, uid: &str, container: &str, to: &Amounts) {
         if let Some(Entry { guest, .. }) = self.find(uid, container) {
-            guest.resize(spec);
+            guest.resize(to);
         }
     }
 

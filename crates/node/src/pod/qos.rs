@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Wire;
 use wkube_api::quantity::Quantity;
 
 use super::spec::{self, Place};
-use crate::runtime::Share;
+use crate::runtime::{Amounts, Share};
 
 /// `MinShares` of the kubelet: what a container without a request gets.
 const SHARES_MIN: i128 = 2;
@@ -57,6 +57,16 @@ pub fn share(pod: &Pod, container: &Container) -> Share {
         memory_promised: request(container, "memory").map_or(0, units),
         pod_memory_bytes: pod_limit(pod, "memory").map(units),
         pod_cpu_millis: pod_limit(pod, "cpu").and_then(|cpu| u32::try_from(cpu.milli()).ok()).filter(|cpu| *cpu > 0),
+    }
+}
+
+/// Returns what a container may use.
+pub fn amounts(pod: &Pod, container: &Container) -> Amounts {
+    let (memory, cpu) = (spec::limit(container, "memory"), spec::limit(container, "cpu"));
+    Amounts {
+        memory_bytes: memory.and_then(|memory| u64::try_from(memory.value()).ok()),
+        cpu_millis: cpu.and_then(|cpu| u32::try_from(cpu.milli()).ok()).filter(|millis| *millis > 0),
+        share: share(pod, container),
     }
 }
 

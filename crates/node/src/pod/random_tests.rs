@@ -54,7 +54,7 @@ struct World {
     is_killed: bool,
     is_prepared: bool,
     /// About which generation the node was asked and has not answered.
-    asked: Option<Option<i64>>,
+    asked: Option<i64>,
     over: Option<String>,
     finals: usize,
     releases: usize,
@@ -107,8 +107,8 @@ impl World {
                 }
                 Effect::Allocate => {
                     let generation = self.phase.life().pod.metadata.generation;
-                    assert_ne!(self.asked, Some(generation), "one question about each spec at a time (seed {seed})");
-                    self.asked = Some(generation);
+                    assert_ne!(self.asked, generation, "one question about each spec at a time (seed {seed})");
+                    self.asked = generation;
                 }
                 Effect::Release => {
                     assert!(self.held.is_empty(), "released while something runs (seed {seed})");
@@ -215,7 +215,7 @@ impl World {
             8..=9 => self.give(Input::Probe { container: name, attempt, kind, verdict }),
             10 => self.resize(rng),
             11 if self.asked.is_some() => {
-                let (no, generation) = (|| "no".to_owned(), self.asked.take().flatten());
+                let (no, generation) = (|| "no".to_owned(), self.asked.take());
                 let fits = [Fit::Granted, Fit::Deferred(no()), Fit::Infeasible(no())];
                 self.give(Input::Allocated { generation, fit: fits[rng.below(3)].clone() });
             }

@@ -126,7 +126,7 @@ impl Life {
                     container.ask_to_stop(later(now, spec::grace(&pod)), &message, effects);
                 }
                 State::Up { .. } => {
-                    effects.push(Effect::Resize { container: container.name.clone(), attempt: container.restarts })
+                    effects.push(Effect::Resize { container: container.name.clone(), attempt: container.restarts });
                 }
                 // It may have been given the old ones already; it is told once it runs.
                 State::Starting => container.is_resizing = true,

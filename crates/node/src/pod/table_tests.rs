@@ -23,10 +23,14 @@ fn bare() -> Bench {
     Bench { phase, now: 0, effects: Vec::new() }
 }
 
-/// A pod that `live` has brought somewhere.
-fn after(policy: &str, live: impl Fn(&mut Bench)) -> Bench {
+/// What happens to a pod.
+type Step = fn(&mut Bench);
+
+fn after(policy: &str, steps: &[Step]) -> Bench {
     let mut bench = Bench::new(&full(policy));
-    live(&mut bench);
+    for step in steps {
+        step(&mut bench);
+    }
     bench
 }
 
@@ -44,129 +48,83 @@ fn ready(bench: &mut Bench) {
     bench.probe("c", ProbeKind::Startup, Verdict::Success).probe("c", ProbeKind::Readiness, Verdict::Success);
 }
 
+fn without_image(bench: &mut Bench) {
+    begun(bench);
+    bench.failed("c", StartFailure::Pull { message: "no".into() });
+}
+
+fn wants_more(bench: &mut Bench) {
+    ready(bench);
+    bench.give(Input::Desired(resized(&bench.phase.life().pod)));
+}
+
+fn deleting(bench: &mut Bench) {
+    bench.kill(30, Kill::Deleted);
+}
+
+fn shutting_down(bench: &mut Bench) {
+    bench.kill(30, Kill::NodeShutdown);
+}
+
+fn all_exited(bench: &mut Bench) {
+    bench.exited("c", 143).exited("s", 143);
+}
+
+/// The states that a pod can be in once it has been set up: a name, its restart policy, and what led there.
+const RUNNING: [(&str, &str, &[Step]); 19] = [
+    ("the sidecar starts", "Always", &[]),
+    ("the init container runs", "Always", &[|bench| drop_it(bench.started("s").started("i"))]),
+    ("the container starts", "Always", &[begun]),
+    ("the container is up", "Always", &[up]),
+    ("the container is ready", "Always", &[ready]),
+    (
+        "the container is to be killed",
+        "Always",
+        &[ready, |bench| {
+            drop_it(bench.probe("c", ProbeKind::Liveness, Verdict::Failure));
+        }],
+    ),
+    ("the container backs off", "Always", &[up, |bench| drop_it(bench.exited("c", 1).started("c").exited("c", 1))]),
+    ("the pull has failed", "Always", &[without_image]),
+    ("the pull backs off", "Always", &[without_image, |bench| drop_it(bench.wait(3))]),
+    (
+        "the configuration is wrong",
+        "Always",
+        &[begun, |bench| {
+            let failure = StartFailure::Other { reason: "CreateContainerConfigError", message: "no".into() };
+            drop_it(bench.failed("c", failure));
+        }],
+    ),
+    ("the node was asked for more", "Always", &[wants_more]),
+    (
+        "the node has no more now",
+        "Always",
+        &[wants_more, |bench| {
+            bench.give(Input::Allocated { generation: Some(2), fit: Fit::Deferred("no".into()) });
+        }],
+    ),
+    ("the container ends", "Always", &[ready, deleting]),
+    ("the container that starts ends", "Always", &[begun, deleting]),
+    ("the sidecar ends", "Never", &[ready, |bench| drop_it(bench.exited("c", 0))]),
+    ("the agent ends", "Always", &[ready, shutting_down]),
+    ("it has finished", "Never", &[ready, |bench| drop_it(bench.exited("c", 0).exited("s", 143))]),
+    ("it was deleted", "Always", &[ready, deleting, all_exited]),
+    ("the agent has ended it", "Always", &[ready, shutting_down, all_exited]),
+];
+
+/// A step returns nothing.
+fn drop_it(_: &mut Bench) {}
+
 fn states() -> Vec<(&'static str, Bench)> {
-    let pull = || StartFailure::Pull { message: "no".into() };
-    let other = || StartFailure::Other { reason: "CreateContainerConfigError", message: "no".into() };
-    let remembered = || {
-        let ended = after("Never", |bench| {
-            up(bench);
-            bench.exited("c", 0).exited("s", 143);
-        });
-        let mut pod = Pod::clone(&ended.phase.life().pod);
-        pod.status = Some(ended.status());
-        Bench::of(Arc::new(pod))
-    };
-    vec![
-        ("a try is under way", bare()),
-        ("a try has failed", {
-            let mut bench = bare();
-            bench.give(Input::PrepareFailed { reason: "FailedMount", message: "no".into() });
-            bench
-        }),
-        ("the sidecar starts", after("Always", |_| {})),
-        (
-            "the init container runs",
-            after("Always", |bench| {
-                bench.started("s").started("i");
-            }),
-        ),
-        ("the container starts", after("Always", begun)),
-        ("the container is up", after("Always", up)),
-        ("the container is ready", after("Always", ready)),
-        ("the container is to be killed", {
-            after("Always", |bench| {
-                ready(bench);
-                bench.probe("c", ProbeKind::Liveness, Verdict::Failure);
-            })
-        }),
-        ("the container backs off", {
-            after("Always", |bench| {
-                up(bench);
-                bench.exited("c", 1).started("c").exited("c", 1);
-            })
-        }),
-        ("the pull has failed", {
-            after("Always", |bench| {
-                begun(bench);
-                bench.failed("c", pull());
-            })
-        }),
-        ("the pull backs off", {
-            after("Always", |bench| {
-                begun(bench);
-                bench.failed("c", pull()).wait(3);
-            })
-        }),
-        ("the configuration is wrong", {
-            after("Always", |bench| {
-                begun(bench);
-                bench.failed("c", other());
-            })
-        }),
-        ("the node was asked for more", {
-            after("Always", |bench| {
-                ready(bench);
-                bench.give(Input::Desired(resized(&bench.phase.life().pod)));
-            })
-        }),
-        ("the node has no more now", {
-            after("Always", |bench| {
-                ready(bench);
-                bench.give(Input::Desired(resized(&bench.phase.life().pod)));
-                bench.give(Input::Allocated { generation: Some(2), fit: Fit::Deferred("no".into()) });
-            })
-        }),
-        (
-            "the container ends",
-            after("Always", |bench| {
-                ready(bench);
-                bench.kill(30, Kill::Deleted);
-            }),
-        ),
-        (
-            "the container that starts ends",
-            after("Always", |bench| {
-                begun(bench);
-                bench.kill(30, Kill::Deleted);
-            }),
-        ),
-        (
-            "the sidecar ends",
-            after("Never", |bench| {
-                ready(bench);
-                bench.exited("c", 0);
-            }),
-        ),
-        (
-            "the agent ends",
-            after("Always", |bench| {
-                ready(bench);
-                bench.kill(30, Kill::NodeShutdown);
-            }),
-        ),
-        (
-            "it has finished",
-            after("Never", |bench| {
-                ready(bench);
-                bench.exited("c", 0).exited("s", 143);
-            }),
-        ),
-        (
-            "it was deleted",
-            after("Always", |bench| {
-                ready(bench);
-                bench.kill(30, Kill::Deleted).exited("c", 143).exited("s", 143);
-            }),
-        ),
-        (
-            "the agent has ended it",
-            after("Always", |bench| {
-                ready(bench);
-                bench.kill(30, Kill::NodeShutdown).exited("c", 143).exited("s", 143);
-            }),
-        ),
-        ("it had ended before", remembered()),
-    ]
+    let mut failed = bare();
+    failed.give(Input::PrepareFailed { reason: "FailedMount", message: "no".into() });
+    let ended = after("Never", &[up, |bench| drop_it(bench.exited("c", 0).exited("s", 143))]);
+    let mut pod = Pod::clone(&ended.phase.life().pod);
+    pod.status = Some(ended.status());
+    let remembered = Bench::of(Arc::new(pod));
+    let running = RUNNING.iter().map(|(name, policy, steps)| (*name, after(policy, steps)));
+    let before = [("a try is under way", bare()), ("a try has failed", failed)];
+    before.into_iter().chain(running).chain([("it had ended before", remembered)]).collect()
 }
 
 fn changed(pod: &Pod, change: impl FnOnce(&mut Pod)) -> Arc<Pod> {
@@ -209,6 +167,7 @@ fn inputs(bench: &Bench) -> Vec<(&'static str, Input)> {
         ("kill: deleted", kill(Kill::Deleted)),
         ("kill: deadline", kill(Kill::DeadlineExceeded)),
         ("kill: rejected", kill(rejected)),
+        ("kill: evicted", kill(Kill::Evicted { message: "no".into() })),
         ("kill: shutdown", kill(Kill::NodeShutdown)),
         ("prepared", Input::Prepared { ip: IpAddr::from([10, 42, 0, 2]) }),
         ("not prepared", Input::PrepareFailed { reason: "FailedMount", message: "no".into() }),

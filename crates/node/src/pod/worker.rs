@@ -15,7 +15,7 @@ use super::backoff::elapsed;
 use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
 use super::setup::Undo;
 use super::status::{is_overruled, status_of};
-use super::{probes, spec};
+use super::{probes, qos, spec};
 use crate::admission::{NODE_AFFINITY, Rejection};
 use crate::checkpoint::Kind as Kept;
 use crate::context::Context;
@@ -351,7 +351,8 @@ impl Worker {
     fn resize(&self, phase: &Phase, name: &str, attempt: u32) {
         let is_current = self.guests.get(name).is_some_and(|(current, _)| *current == attempt);
         if let Some(container) = phase.life().granted_spec(name).filter(|_| is_current) {
-            self.context.live.resize(spec::uid(&phase.life().pod), name, &container);
+            let pod = &phase.life().pod;
+            self.context.live.resize(spec::uid(pod), name, &qos::amounts(pod, &container));
         }
     }
 
@@ -383,13 +384,11 @@ async fn admit(context: &Context, phase: &Phase) -> Result<(), Rejection> {
         admitted => return admitted,
     }
     // Somebody may have labelled the node a moment ago. Whoever cannot ask believes the scheduler.
-    match context.fetcher.node_labels(allocations.node()).await {
-        Ok(labels) => allocations.relabel(labels),
-        Err(_) => {
-            allocations.readmit(&life.pod);
-            return Ok(());
-        }
-    }
+    let Ok(labels) = context.fetcher.node_labels(allocations.node()).await else {
+        allocations.readmit(&life.pod);
+        return Ok(());
+    };
+    allocations.relabel(labels);
     allocations.admit(&life.pod)
 }
 

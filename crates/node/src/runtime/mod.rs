@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use k8s_openapi::api::core::v1::{Container, ContainerImage};
+use k8s_openapi::api::core::v1::ContainerImage;
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
@@ -141,6 +141,17 @@ pub struct Share {
     pub pod_cpu_millis: Option<u32>,
 }
 
+/// What a container may use, as its spec says it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Amounts {
+    /// `resources.limits.memory`, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// `resources.limits.cpu`, in thousandths of a processor.
+    pub cpu_millis: Option<u32>,
+    /// What it may use beside others.
+    pub share: Share,
+}
+
 /// A command to run beside a container: with its files, environment and network, and within its limits.
 pub struct Exec {
     /// `argv`; the first names the program, which is the container's own unless the runtime offers another by this name.
@@ -212,9 +223,9 @@ pub trait Guest: Send + Sync {
         Usage::default()
     }
 
-    /// Takes the resources of `container` instead of those that it was started with.
-    fn resize(&self, container: &Container) {
-        let _ = container;
+    /// Takes other amounts than those that it was started with, as far as the runtime can.
+    fn resize(&self, to: &Amounts) {
+        let _ = to;
     }
 
     /// Runs a command beside it. Dropping what is returned kills the command.

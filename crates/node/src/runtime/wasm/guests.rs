@@ -19,7 +19,7 @@ use wkube_wasm_runtime::{
 use super::shared::Held;
 use super::{chain, judge, tools};
 use crate::logs::entry::Stream;
-use crate::runtime::{self, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
+use crate::runtime::{self, Amounts, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
 
 /// What everything that runs in one container sees, and the code that it runs.
 pub(super) struct Sandbox {
@@ -32,7 +32,7 @@ pub(super) struct Sandbox {
     mounts: Vec<runtime::Mount>,
     limits: Limits,
     /// What the pod's containers share lasts as long as one of them.
-    _pod: Held,
+    pod_share: Held,
 }
 
 impl Sandbox {
@@ -50,7 +50,8 @@ impl Sandbox {
         let Share { cpu_shares, memory_promised, .. } = share;
         let limits = Limits { memory_bytes, cpu_millis, memory_promised, cpu_shares, ..Limits::default() };
         let allowance = Some(held.part(&limits));
-        let sandbox = Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits, _pod: held });
+        let sandbox =
+            Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits, pod_share: held });
         let guest = GuestSpec { allowance, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
             Kind::HttpHandler => {
@@ -103,6 +104,15 @@ impl Sandbox {
         }
     }
 
+    /// Gives what runs other limits.
+    fn resize(&self, allowance: &Allowance, to: &Amounts) {
+        let Amounts { memory_bytes, cpu_millis, share } = to;
+        let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
+        let Share { cpu_shares, memory_promised, .. } = *share;
+        self.pod_share.resize(share);
+        allowance.resize(&Limits { memory_bytes, cpu_millis: *cpu_millis, memory_promised, cpu_shares, ..self.limits });
+    }
+
     fn has_no_command(&self) -> String {
         let (container, pod) = (&self.container, &self.pod.name);
         let exports = self.artifact.inspection().exports.join(", ");
@@ -149,6 +159,10 @@ impl Guest for Command {
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         Arc::clone(&self.sandbox).exec(exec, self.running.allowance()).boxed()
+    }
+
+    fn resize(&self, to: &Amounts) {
+        self.sandbox.resize(&self.running.allowance(), to);
     }
 }
 
@@ -201,6 +215,10 @@ impl Guest for Handler {
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         Arc::clone(&self.sandbox).exec(exec, self.guest.allowance()).boxed()
+    }
+
+    fn resize(&self, to: &Amounts) {
+        self.sandbox.resize(&self.guest.allowance(), to);
     }
 }
 

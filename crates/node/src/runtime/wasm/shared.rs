@@ -53,6 +53,11 @@ impl Held {
     pub(super) fn part(&self, limits: &Limits) -> Allowance {
         self.allowance.part(limits)
     }
+
+    /// Sets other limits of the pod.
+    pub(super) fn resize(&self, share: &Share) {
+        self.allowance.resize(&limits_of(share));
+    }
 }
 
 impl Drop for Held {
