@@ -73,7 +73,10 @@ pub fn amounts(pod: &Pod, container: &Container) -> Amounts {
 /// Returns what a pod asks for altogether; `None` if nothing in it asks.
 pub fn pod_request(pod: &Pod, resource: &str) -> Option<Quantity> {
     let stated = whole(pod).and_then(|whole| read(whole.requests.as_ref().or(whole.limits.as_ref()), resource));
-    stated.or_else(|| together(pod, resource, |container| request(container, resource)))
+    let overhead = || read(pod.spec.as_ref()?.overhead.as_ref(), resource);
+    stated
+        .and_then(|stated| sum(Some(stated), overhead()))
+        .or_else(|| together(pod, resource, |container| request(container, resource)))
 }
 
 /// Returns what a pod may have altogether; `None` if that is not limited. Disk is limited as soon as one container is
