@@ -1,7 +1,7 @@
 //! Which store the control plane has: a file of its own, or an etcd that several servers share.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -57,9 +57,19 @@ pub(crate) fn sharing(flags: &StoreFlags) -> Result<Option<Sharing>> {
     if flags.store.is_none() {
         return Ok(None);
     }
-    let read = |file: &Option<PathBuf>| file.as_deref().map(Token::from_file).transpose();
-    let token = flags.token.clone().map_or_else(|| read(&flags.token_file), |token| Ok(Some(token)))?;
-    Ok(Some(Sharing { token, new_token: read(&flags.new_token_file)? }))
+    let new_token = flags.new_token_file.as_deref().map(Token::from_file).transpose()?;
+    Ok(Some(Sharing { token: token(flags)?, new_token }))
+}
+
+/// Returns the token that the flags name.
+///
+/// # Errors
+/// If there is none in the file that should have one.
+pub(crate) fn token(flags: &StoreFlags) -> Result<Option<Token>> {
+    match &flags.token {
+        Some(token) => Ok(Some(token.clone())),
+        None => Ok(flags.token_file.as_deref().map(Token::from_file).transpose()?),
+    }
 }
 
 fn credentials(user: Option<String>, password: Option<String>) -> Result<Option<Credentials>> {

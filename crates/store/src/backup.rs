@@ -8,9 +8,10 @@
 //! Numbers are little endian. Each sum (xxh3) covers the part before it and the sum before that, so that nothing can be
 //! changed, left out, moved or cut off without notice.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{Entry, Listed, Revision};
@@ -30,15 +31,18 @@ const MARGIN: u64 = 1_000_000_000;
 /// written after the first time.
 const PER_MILLISECOND: u64 = 16;
 
-/// What a backup holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backup {
+/// The bytes of a piece, about: what is being sent is never in memory as a whole.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What a backup says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About {
     /// The revision at which it is exact.
     pub revision: Revision,
     /// When it was taken.
     pub taken: SystemTime,
-    /// Everything that existed, in key order.
-    pub entries: Vec<Entry>,
+    /// How many keys existed.
+    pub keys: u64,
 }
 
 /// Why a backup is refused.
@@ -81,81 +85,131 @@ pub fn restored_at(revision: Revision, now: SystemTime) -> Revision {
     Revision((revision.0 + MARGIN).max(by_clock))
 }
 
-/// Writes everything that was listed.
-///
-/// # Errors
-/// If `out` does.
-pub fn write(mut out: impl Write, listed: &Listed, now: SystemTime) -> io::Result<()> {
+/// Returns a sum of all keys and values, in their order. Who wrote them when does not count.
+pub fn digest(entries: &[Entry]) -> u64 {
+    let one = |sum, part: &[u8]| xxh3_64_with_seed(part, sum);
+    entries.iter().fold(entries.len() as u64, |sum, entry| one(one(sum, entry.key.as_bytes()), &entry.value))
+}
+
+/// Returns a backup of everything that was listed, piece by piece.
+pub fn pieces(listed: Listed, now: SystemTime) -> impl Iterator<Item = Bytes> + Send {
     let taken = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut part = START.to_vec();
-    part.extend(VERSION.to_le_bytes());
+    let mut header = START.to_vec();
+    header.extend(VERSION.to_le_bytes());
     for number in [listed.revision.0, taken, listed.entries.len() as u64] {
+        header.extend(number.to_le_bytes());
+    }
+    let (mut entries, mut sum, mut part) = (listed.entries.into_iter(), 0, Vec::new());
+    let mut begin = Some(header);
+    let mut is_whole = false;
+    std::iter::from_fn(move || {
+        let mut piece = Vec::new();
+        if let Some(header) = begin.take() {
+            summed(&mut piece, &header, &mut sum);
+        }
+        while piece.len() < PIECE_BYTES && !is_whole {
+            if let Some(entry) = entries.next() {
+                encode(&entry, &mut part);
+                summed(&mut piece, &part, &mut sum);
+            } else {
+                summed(&mut piece, END, &mut sum);
+                is_whole = true;
+            }
+        }
+        (!piece.is_empty()).then(|| Bytes::from(piece))
+    })
+}
+
+fn encode(entry: &Entry, part: &mut Vec<u8>) {
+    let short = |length| u32::try_from(length).expect("no engine takes a value of 4 GiB").to_le_bytes();
+    part.clear();
+    part.extend(short(HEAD + entry.key.len() + entry.value.len()));
+    for number in [entry.created.0, entry.modified.0, entry.version] {
         part.extend(number.to_le_bytes());
     }
-    let mut sum = summed(&mut out, &part, 0)?;
-    for entry in &listed.entries {
-        part.clear();
-        let length = HEAD + entry.key.len() + entry.value.len();
-        part.extend(short(length)?.to_le_bytes());
-        for number in [entry.created.0, entry.modified.0, entry.version] {
-            part.extend(number.to_le_bytes());
-        }
-        part.extend(short(entry.key.len())?.to_le_bytes());
-        part.extend(entry.key.as_bytes());
-        part.extend(&entry.value[..]);
-        sum = summed(&mut out, &part, sum)?;
-    }
-    summed(&mut out, END, sum)?;
-    out.flush()
+    part.extend(short(entry.key.len()));
+    part.extend(entry.key.as_bytes());
+    part.extend(&entry.value[..]);
 }
 
-fn short(length: usize) -> io::Result<u32> {
-    u32::try_from(length).map_err(io::Error::other)
+/// Appends a part and its sum, which is the next one's seed.
+fn summed(out: &mut Vec<u8>, part: &[u8], sum: &mut u64) {
+    *sum = xxh3_64_with_seed(part, *sum);
+    out.extend(part);
+    out.extend(sum.to_le_bytes());
 }
 
-/// Writes a part and its sum, and returns the sum.
-fn summed(out: &mut impl Write, part: &[u8], before: u64) -> io::Result<u64> {
-    let sum = xxh3_64_with_seed(part, before);
-    out.write_all(part)?;
-    out.write_all(&sum.to_le_bytes())?;
-    Ok(sum)
-}
-
-/// Reads and verifies a whole backup.
+/// Reads and verifies a whole backup, and keeps nothing of it in memory.
 ///
 /// # Errors
 /// Says what is wrong with it.
-pub fn read(input: impl Read) -> Result<Backup, Error> {
-    let mut reader = Reader { input, sum: 0, entry: 0 };
-    let mut start = [0; START.len()];
-    match reader.input.read_exact(&mut start) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Error::Foreign),
-        read => read?,
+pub fn verify(input: impl Read) -> Result<About, Error> {
+    let mut entries = Entries::open(input)?;
+    let about = entries.about;
+    entries.try_for_each(|entry| entry.map(drop))?;
+    Ok(about)
+}
+
+/// The entries of a backup, each verified as it is read. The last item says if what comes after them is not its end.
+pub struct Entries<R> {
+    /// What the backup says of itself.
+    pub about: About,
+    reader: Reader<R>,
+    ended: bool,
+}
+
+impl<R: Read> Entries<R> {
+    /// Reads what the backup says of itself.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn open(input: R) -> Result<Self, Error> {
+        let mut reader = Reader { input, sum: 0, entry: 0 };
+        let mut start = [0; START.len()];
+        match reader.input.read_exact(&mut start) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Error::Foreign),
+            read => read?,
+        }
+        if start != *START {
+            return Err(Error::Foreign);
+        }
+        let mut header = start.to_vec();
+        reader.more(&mut header, 4 + 3 * 8)?;
+        let found = u32::from_le_bytes(bytes(&header, START.len()));
+        if found > VERSION {
+            return Err(Error::Version { found });
+        }
+        reader.check(&header)?;
+        let [revision, taken, keys] = [0, 1, 2].map(|place| number(&header, START.len() + 4 + place * 8));
+        let about = About { revision: Revision(revision), taken: UNIX_EPOCH + Duration::from_secs(taken), keys };
+        Ok(Self { about, reader, ended: false })
     }
-    if start != *START {
-        return Err(Error::Foreign);
+
+    fn end(&mut self) -> Result<(), Error> {
+        let mut end = Vec::new();
+        self.reader.more(&mut end, END.len())?;
+        self.reader.check(&end)?;
+        // What follows is not ours.
+        if end != END || self.reader.input.read(&mut [0])? != 0 { Err(self.reader.damaged()) } else { Ok(()) }
     }
-    let mut header = start.to_vec();
-    reader.more(&mut header, 4 + 3 * 8)?;
-    let found = u32::from_le_bytes(bytes(&header, START.len()));
-    if found > VERSION {
-        return Err(Error::Version { found });
+}
+
+impl<R: Read> Iterator for Entries<R> {
+    type Item = Result<Entry, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        if self.reader.entry < self.about.keys {
+            self.reader.entry += 1;
+            let entry = self.reader.entry();
+            self.ended = entry.is_err();
+            return Some(entry);
+        }
+        self.ended = true;
+        self.end().err().map(Err)
     }
-    reader.check(&header)?;
-    let [revision, taken, count] = [0, 1, 2].map(|place| number(&header, START.len() + 4 + place * 8));
-    let mut entries = Vec::new();
-    for _ in 0..count {
-        reader.entry += 1;
-        entries.push(reader.entry()?);
-    }
-    let mut end = Vec::new();
-    reader.more(&mut end, END.len())?;
-    reader.check(&end)?;
-    // What follows is not ours.
-    if end != END || reader.input.read(&mut [0])? != 0 {
-        return Err(Error::Damaged { entry: reader.entry });
-    }
-    Ok(Backup { revision: Revision(revision), taken: UNIX_EPOCH + Duration::from_secs(taken), entries })
 }
 
 struct Reader<R> {
@@ -236,18 +290,41 @@ mod tests {
     }
 
     fn written(listed: &Listed) -> Vec<u8> {
-        let mut out = Vec::new();
-        write(&mut out, listed, now()).expect("in memory");
-        out
+        pieces(listed.clone(), now()).flatten().collect()
+    }
+
+    /// Returns all of a backup.
+    fn read(input: &[u8]) -> Result<(About, Vec<Entry>), Error> {
+        let entries = Entries::open(input)?;
+        let about = entries.about;
+        assert_eq!(verify(input).is_ok(), Entries::open(input)?.all(|entry| entry.is_ok()));
+        Ok((about, entries.collect::<Result<_, _>>()?))
     }
 
     #[test]
     fn a_backup_reads_as_it_was_written() {
         for count in [0, 1, 40] {
             let listed = listed(count);
-            let found = read(&*written(&listed)).expect("whole");
-            assert_eq!((found.revision, found.taken, &found.entries), (listed.revision, now(), &listed.entries));
+            let (about, entries) = read(&written(&listed)).expect("whole");
+            assert_eq!(
+                (about, &entries),
+                (About { revision: listed.revision, taken: now(), keys: count }, &listed.entries)
+            );
         }
+    }
+
+    #[test]
+    fn a_large_backup_is_sent_in_small_pieces() {
+        let mut listed = listed(2);
+        listed.entries = (0..40).flat_map(|_| listed.entries.clone()).collect();
+        listed.entries.iter_mut().for_each(|entry| entry.value = vec![7; 100_000].into());
+        let pieces: Vec<_> = pieces(listed.clone(), now()).collect();
+        assert!(
+            pieces.len() > 20 && pieces.iter().all(|piece| piece.len() < PIECE_BYTES + 200_000),
+            "{}",
+            pieces.len()
+        );
+        assert_eq!(read(&pieces.concat()).expect("whole").1, listed.entries);
     }
 
     #[test]
@@ -256,13 +333,13 @@ mod tests {
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            read(&*bad).expect_err("a bit was flipped");
+            read(&bad).expect_err("a bit was flipped");
         }
         for length in 0..good.len() {
             let error = read(&good[..length]).expect_err("cut off");
             assert!(matches!(error, Error::Truncated | Error::Foreign), "cut at {length}: {error:?}");
         }
-        read(&*[&good[..], b"more"].concat()).expect_err("something follows");
+        read(&[&good[..], b"more"].concat()).expect_err("something follows");
     }
 
     #[test]
@@ -271,7 +348,7 @@ mod tests {
         let header = START.len() + 4 + 3 * 8 + 8;
         let mut mixed = all[..header].to_vec();
         mixed.extend(&fewer[header..]);
-        assert!(matches!(read(&*mixed), Err(Error::Damaged { .. } | Error::Truncated)));
+        assert!(matches!(read(&mixed), Err(Error::Damaged { .. } | Error::Truncated)));
     }
 
     #[test]
@@ -279,7 +356,7 @@ mod tests {
         assert!(matches!(read(&b"apiVersion: v1\nkind: List"[..]), Err(Error::Foreign)));
         let mut newer = written(&listed(1));
         newer[START.len()] = 9;
-        assert!(matches!(read(&*newer), Err(Error::Version { found: 9 })));
+        assert!(matches!(read(&newer), Err(Error::Version { found: 9 })));
     }
 
     #[test]
@@ -309,16 +386,16 @@ mod tests {
                     }
                 });
                 let listed = store.list(&Range::default()).expect("readable");
-                read(&*written(&listed)).expect("whole")
+                read(&written(&listed)).expect("whole")
             });
-            let newest = store.revision();
-            assert!(backup.entries.iter().all(|entry| entry.modified <= backup.revision));
-            let (to, at) = (path(round), restored_at(backup.revision, now() + Duration::from_secs(round)));
-            create_from(&to, &Lock::take(&to).expect("free"), at, backup.entries.clone()).expect("new");
+            let ((about, entries), newest) = (backup, store.revision());
+            assert!(entries.iter().all(|entry| entry.modified <= about.revision));
+            let (to, at) = (path(round), restored_at(about.revision, now() + Duration::from_secs(round)));
+            create_from(&to, &Lock::take(&to).expect("free"), at, entries.clone()).expect("new");
             store.close().await.expect("closes");
             store = RedbStore::open(&to).expect("opens");
             assert!(store.revision() > newest, "revisions go on");
-            assert_eq!(store.list(&Range::default()).expect("readable").entries, backup.entries);
+            assert_eq!(store.list(&Range::default()).expect("readable").entries, entries);
             let asked = store.watch("", newest).map(drop);
             assert!(matches!(asked, Err(crate::Error::Compacted { .. })), "clients list again");
             store.commit(Txn::put("more".into(), "1")).await.expect("writable");

@@ -13,7 +13,6 @@ use crate::respond::{self, Body};
 pub(crate) fn answer(api: &Api) -> Result<Response<Body>, Status> {
     // A snapshot: nobody waits for it, and it waits for nobody.
     let listed = api.store.list(&Range::default()).map_err(|error| registry::failed(&error))?;
-    let mut bytes = Vec::new();
-    backup::write(&mut bytes, &listed, api.registry.clock.now().into()).map_err(|error| Status::internal(&error))?;
-    Ok(respond::response(200, "application/octet-stream", respond::full(bytes)))
+    let pieces = backup::pieces(listed, api.registry.clock.now().into());
+    Ok(respond::response(200, "application/octet-stream", respond::stream(futures::stream::iter(pieces))))
 }

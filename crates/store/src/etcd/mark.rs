@@ -59,13 +59,13 @@ impl Mark {
     }
 
     fn text(&self, prefix: &str) -> String {
-        let mut text = format!("{FORMAT}\n{prefix}\n{}\n", self.revision.0);
         // Keys are text without line ends, or else they are not remembered.
-        let key = self.witness.as_ref().and_then(|witness| std::str::from_utf8(&witness.key).ok());
-        if let (Some(Witness { at, sum, .. }), Some(key)) = (&self.witness, key.filter(|key| !key.contains('\n'))) {
-            text.push_str(&format!("{} {sum:016x} {key}\n", at.0));
-        }
-        text
+        let line = |witness: &Witness| {
+            let key = std::str::from_utf8(&witness.key).ok().filter(|key| !key.contains('\n'))?;
+            Some(format!("{} {:016x} {key}\n", witness.at.0, witness.sum))
+        };
+        let witness = self.witness.as_ref().and_then(line).unwrap_or_default();
+        format!("{FORMAT}\n{prefix}\n{}\n{witness}", self.revision.0)
     }
 
     /// Writes the mark: there is the old one or the new one, whatever happens.

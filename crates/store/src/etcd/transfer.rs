@@ -21,8 +21,8 @@ use super::failure::{Failure, Kind};
 use super::layout::{Layout, SCHEMA_WITH_OFFSET, UNFINISHED};
 use super::options::EtcdOptions;
 use super::proto::{
-    Compare, CompareTarget, DeleteRangeRequest, Expected, PutRequest, RangeRequest, RangeResponse, Request, TxnRequest,
-    WatchCreateRequest,
+    Compare, CompareTarget, DeleteRangeRequest, Expected, PutRequest, RangeRequest, RangeResponse, Request, RequestOp,
+    TxnRequest, WatchCreateRequest,
 };
 use super::transaction::step;
 
@@ -197,20 +197,37 @@ impl Target {
     /// # Errors
     /// If etcd refuses; what was written so far stays, marked unfinished.
     pub async fn write(&self, entries: &[Entry], mut progress: impl FnMut(usize)) -> Result<(), ConnectError> {
-        let mut rest = entries;
+        let (mut rest, mut together) = (entries, TXN_MAX);
         while !rest.is_empty() {
-            let (part, later) = rest.split_at(fitting(rest));
+            let (part, later) = rest.split_at(fitting(rest).min(together));
             let puts = part.iter().map(|entry| put(self.layout.etcd_key(&entry.key), entry.value.clone())).collect();
-            self.change(puts).await.map_err(|error| match (error, part) {
-                (ConnectError::Unwell { reason }, [only]) => {
-                    ConnectError::Unwell { reason: format!("{}: {reason}", only.key) }
+            match self.change(puts).await {
+                Ok(_) => {
+                    rest = later;
+                    progress(entries.len() - rest.len());
                 }
-                (error, _) => error,
-            })?;
-            rest = later;
-            progress(entries.len() - rest.len());
+                // This etcd was told to take less at once.
+                Err(Unwritten::Failed(Failure { kind: Kind::Refused, .. })) if part.len() > 1 => {
+                    together = part.len() / 2;
+                }
+                Err(Unwritten::Failed(failure)) => return Err(self.failed(failure, part)),
+                Err(Unwritten::Overtaken) => return Err(self.overtaken()),
+            }
         }
         Ok(())
+    }
+
+    fn failed(&self, mut failure: Failure, part: &[Entry]) -> ConnectError {
+        match (failure.kind, part) {
+            (Kind::Full, _) => failure.message = super::full(&failure.message).to_string(),
+            (Kind::Refused, [only]) => failure.message = format!("{}: {}", only.key, failure.message),
+            _ => {}
+        }
+        refused(&self.layout, &failure)
+    }
+
+    fn overtaken(&self) -> ConnectError {
+        ConnectError::Overtaken { prefix: self.layout.prefix().to_owned() }
     }
 
     /// Returns everything that was written, as etcd has it.
@@ -229,29 +246,35 @@ impl Target {
     /// # Errors
     /// `Overtaken` if another migration claimed the place.
     pub async fn finish(self) -> Result<Revision, ConnectError> {
-        self.change(vec![put(self.layout.schema(), Bytes::from_static(SCHEMA_WITH_OFFSET.as_bytes()))]).await
+        let finished =
+            self.change(vec![put(self.layout.schema(), Bytes::from_static(SCHEMA_WITH_OFFSET.as_bytes()))]).await;
+        finished.map_err(|unwritten| match unwritten {
+            Unwritten::Failed(failure) => self.failed(failure, &[]),
+            Unwritten::Overtaken => self.overtaken(),
+        })
     }
 
     /// Writes, if the place is still ours.
-    async fn change(&self, success: Vec<super::proto::RequestOp>) -> Result<Revision, ConnectError> {
+    async fn change(&self, success: Vec<RequestOp>) -> Result<Revision, Unwritten> {
         let ours = written_at(self.layout.schema(), self.claimed);
         let txn = TxnRequest { compare: vec![ours], success, failure: Vec::new() };
-        let done = self.client.txn(txn).await.map_err(|failure| match failure.kind {
-            Kind::Full => ConnectError::Unwell { reason: super::full(&failure).to_string() },
-            _ => refused(&self.layout, &failure),
-        })?;
-        if !done.succeeded {
-            return Err(ConnectError::Overtaken { prefix: self.layout.prefix().to_owned() });
-        }
-        Ok(self.layout.revision_in(done.header.as_ref()))
+        let done = self.client.txn(txn).await.map_err(Unwritten::Failed)?;
+        if done.succeeded { Ok(self.layout.revision_in(done.header.as_ref())) } else { Err(Unwritten::Overtaken) }
     }
+}
+
+/// Why nothing was written.
+enum Unwritten {
+    Failed(Failure),
+    /// Another migration has claimed the place.
+    Overtaken,
 }
 
 fn written_at(key: Vec<u8>, revision: i64) -> Compare {
     Compare { target: CompareTarget::Mod.into(), key, expected: Some(Expected::ModRevision(revision)) }
 }
 
-fn put(key: Vec<u8>, value: Bytes) -> super::proto::RequestOp {
+fn put(key: Vec<u8>, value: Bytes) -> RequestOp {
     step(Request::Put(PutRequest { key, value }))
 }
 

@@ -53,6 +53,18 @@ impl Making {
         inspect(&self.path, &self.lock)
     }
 
+    /// Deletes what was made, and the mark: nothing is there, as before.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn abandon(self) -> Result<(), OpenError> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&self.path, "remove")(error)),
+            _ => {}
+        }
+        self.finish()
+    }
+
     /// Takes the mark away: from now on it is a store.
     ///
     /// # Errors
@@ -120,6 +132,16 @@ mod tests {
         again.finish().expect("writable");
         let store = RedbStore::open(&path).expect("a store");
         assert_eq!((store.get("a").expect("readable"), store.revision()), (None, Revision(200)));
+    }
+
+    #[test]
+    fn what_is_abandoned_was_never_there() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("store");
+        let making = Making::begin(&path, false).expect("nothing is there");
+        making.fill(Revision(100), [entry("a")]).expect("writable");
+        making.abandon().expect("writable");
+        assert_eq!(RedbStore::open(&path).expect("new").revision(), Revision(1));
     }
 
     #[test]

@@ -1,19 +1,26 @@
-//! `wkube store`: look at a store, check it, back it up, restore it, make it smaller.
+//! `wkube store`: look at a store, check it, back it up, restore it, make it smaller, move it.
+
+mod migrate;
+mod progress;
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{BufReader, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
 use http::Request;
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use wkube_client::config;
-use wkube_store::backup::{self, Backup};
-use wkube_store::redb::{Inspection, Lock, create_from, inspect, rewrite_file};
+use wkube_store::backup::{self, About};
+use wkube_store::etcd::ConnectError;
+use wkube_store::redb::{Inspection, Lock, Making, inspect, rewrite_file};
 use wkube_store::{Health, OpenError};
 
 use crate::args::{StoreAction, StoreCommand, StoreOutput};
@@ -41,7 +48,15 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         backup::Error::Io(_) => 1,
         _ => REFUSED,
     });
-    by_store.or(by_backup).unwrap_or(1)
+    let by_etcd = error.chain().find_map(|cause| cause.downcast_ref::<ConnectError>()).map(|error| match error {
+        ConnectError::InUse { .. } => IN_USE,
+        ConnectError::Foreign { .. }
+        | ConnectError::Schema { .. }
+        | ConnectError::Offset { .. }
+        | ConnectError::Unfinished { .. } => REFUSED,
+        _ => 1,
+    });
+    by_store.or(by_backup).or(by_etcd).unwrap_or(1)
 }
 
 pub(crate) async fn run(command: StoreCommand) -> Result<()> {
@@ -56,6 +71,7 @@ pub(crate) async fn run(command: StoreCommand) -> Result<()> {
         StoreAction::Backup { file } => back_up(&dir, &path, &file).await?,
         StoreAction::Restore { file } => restore(&dir, &path, &file)?,
         StoreAction::Compact => compact(&path)?,
+        StoreAction::Migrate(args) => migrate::migrate(&args).await?,
     };
     print::line(match command.output {
         StoreOutput::Text => text,
@@ -89,63 +105,85 @@ fn compact(path: &Path) -> Result<Said> {
     Ok((text, json!({"before": before, "after": after})))
 }
 
-/// Takes a backup: from the file, or from the server that uses it.
+/// Takes a backup: from the file, or from the server that uses it. It goes from there into the file piece by piece.
 async fn back_up(dir: &Path, path: &Path, to: &Path) -> Result<Said> {
-    let bytes = match Lock::take(path) {
+    let pieces: Pieces = match Lock::take(path) {
         Ok(lock) => {
-            let mut bytes = Vec::new();
-            backup::write(&mut bytes, &inspect(path, &lock)?.listed, SystemTime::from(Timestamp::now()))?;
-            Bytes::from(bytes)
+            let listed = inspect(path, &lock)?.listed;
+            stream::iter(backup::pieces(listed, SystemTime::from(Timestamp::now()))).map(Ok).boxed()
         }
         Err(OpenError::InUse { .. }) => from_server(dir).await?,
         Err(error) => return Err(error.into()),
     };
-    // What could not be restored is not worth keeping.
-    let taken = backup::read(&*bytes).context("the backup is not whole")?;
-    write_whole(to, &bytes).with_context(|| format!("could not write {}; choose another file", to.display()))?;
-    let text = format!("{} has {} keys at revision {}", to.display(), taken.entries.len(), taken.revision.0);
-    Ok((text, json!({"keys": taken.entries.len(), "revision": taken.revision.0, "bytes": bytes.len()})))
+    let (taken, bytes) = write_whole(to, pieces).await?;
+    let text = format!("{} has {} keys at revision {}", to.display(), taken.keys, taken.revision.0);
+    Ok((text, json!({"keys": taken.keys, "revision": taken.revision.0, "bytes": bytes})))
 }
 
-async fn from_server(dir: &Path) -> Result<Bytes> {
+/// The bytes of a backup, as they come.
+type Pieces = BoxStream<'static, Result<Bytes>>;
+
+async fn from_server(dir: &Path) -> Result<Pieces> {
+    const REFUSED: &str = "the server that uses the store gave no backup of it";
     let kubeconfig = dir.join("kubeconfig");
     let client = config::load(&[kubeconfig], None).await?.client;
     let request = Request::get(BACKUP_PATH).body(Bytes::new()).context("failed to build a request")?;
-    client.call(request).await.context("the server that uses the store gave no backup of it")
+    let body = client.stream(request).await.context(REFUSED)?;
+    Ok(body.into_data_stream().map(|piece| piece.map_err(|error| anyhow!(error).context(REFUSED))).boxed())
 }
 
-/// Writes a new file: it is there as a whole or not at all, and only its owner may read it, for it holds Secrets.
-fn write_whole(to: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a new file: it is there as a whole or not at all, and only its owner may read it, for it holds Secrets. Returns what
+/// it says of itself, and its size.
+async fn write_whole(to: &Path, pieces: Pieces) -> Result<(About, u64)> {
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
-    let written =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial).and_then(|file| {
-            let mut out = BufWriter::new(&file);
-            out.write_all(bytes)?;
-            out.flush()?;
-            file.sync_all()?;
-            // Unlike a rename, a link replaces nothing.
-            fs::hard_link(&partial, to)?;
-            let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            File::open(parent)?.sync_all()
-        });
+    let written = write_checked(to, &partial, pieces).await;
     let _ = fs::remove_file(&partial);
     written
 }
 
-/// Makes a store of a backup, where none is.
+async fn write_checked(to: &Path, partial: &Path, mut pieces: Pieces) -> Result<(About, u64)> {
+    let unwritable = || format!("could not write {}; choose another file", to.display());
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
+    let file = options.open(partial).with_context(unwritable)?;
+    let (mut out, mut bytes) = (BufWriter::new(&file), 0);
+    while let Some(piece) = pieces.next().await {
+        let piece = piece?;
+        bytes += piece.len() as u64;
+        out.write_all(&piece).with_context(unwritable)?;
+    }
+    out.flush().and_then(|()| file.sync_all()).with_context(unwritable)?;
+    // What could not be restored is not worth keeping.
+    let again = File::open(partial).with_context(unwritable)?;
+    let about = backup::verify(BufReader::new(again)).context("the backup is not whole")?;
+    // Unlike a rename, a link replaces nothing.
+    fs::hard_link(partial, to).with_context(unwritable)?;
+    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).with_context(unwritable)?;
+    Ok((about, bytes))
+}
+
+/// Makes a store of a backup, where none is. The backup is read twice, and never in memory as a whole.
 fn restore(dir: &Path, path: &Path, from: &Path) -> Result<Said> {
-    let file = File::open(from).with_context(|| format!("could not open {}", from.display()))?;
-    let Backup { revision, taken, entries } = backup::read(BufReader::new(file))
-        .with_context(|| format!("{} cannot be restored, and nothing was changed", from.display()))?;
+    let file = || File::open(from).with_context(|| format!("could not open {}", from.display())).map(BufReader::new);
+    let refused = || format!("{} cannot be restored, and nothing was changed", from.display());
+    let About { revision, taken, keys } = backup::verify(file()?).with_context(refused)?;
     if path.exists() {
         bail!("{} is there already; move it away, or choose another data directory", path.display());
     }
     data_dir::prepare(Some(dir), "server")?;
-    let now = SystemTime::from(Timestamp::now());
-    let (at, keys) = (backup::restored_at(revision, now), entries.len());
-    create_from(path, &Lock::take(path)?, at, entries)?;
+    let at = backup::restored_at(revision, SystemTime::from(Timestamp::now()));
+    let making = Making::begin(path, false)?;
+    let mut failed = None;
+    let entries = backup::Entries::open(file()?).with_context(refused)?;
+    let filled = making.fill(at, entries.map_while(|entry| entry.map_err(|error| failed = Some(error)).ok()));
+    if let Some(error) = failed.map(anyhow::Error::new).or(filled.err().map(anyhow::Error::new)) {
+        making.abandon()?;
+        return Err(error.context(refused()));
+    }
+    making.finish()?;
     let taken = Timestamp::try_from(taken).context("the backup's time is out of range")?;
     let text = format!(
         "{} has {keys} keys as of {taken}; it goes on at revision {}, and all clients list again",
