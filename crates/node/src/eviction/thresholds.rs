@@ -23,6 +23,8 @@ pub enum Least {
     Amount(u64),
     /// So many hundredths of what there is.
     Percent(u8),
+    /// The same, but not more than an amount.
+    PercentUpTo(u8, u64),
 }
 
 impl Threshold {
@@ -30,9 +32,8 @@ impl Threshold {
     pub fn amount(&self, capacity: u64) -> u64 {
         match self.least {
             Least::Amount(amount) => amount,
-            Least::Percent(percent) => {
-                (u128::from(capacity) * u128::from(percent) / 100).try_into().unwrap_or(u64::MAX)
-            }
+            Least::Percent(percent) => part(capacity, percent),
+            Least::PercentUpTo(percent, most) => part(capacity, percent).min(most),
         }
     }
 
@@ -42,18 +43,23 @@ impl Threshold {
     }
 }
 
+fn part(capacity: u64, percent: u8) -> u64 {
+    (u128::from(capacity) * u128::from(percent) / 100).try_into().unwrap_or(u64::MAX)
+}
+
 /// The thresholds of a node, at most one for each signal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thresholds(Vec<Threshold>);
 
 impl Default for Thresholds {
-    /// As in `pkg/kubelet/eviction/defaults_linux.go`.
+    /// As in `pkg/kubelet/eviction/defaults_linux.go`, but on a large disk a few gigabytes are enough: what is stored here
+    /// is megabytes where container images are gigabytes, and a laptop with nine tenths of its disk full is a usual one.
     fn default() -> Self {
         Self(vec![
             Threshold { signal: Signal::Memory, least: Least::Amount(100 << 20) },
-            Threshold { signal: Signal::NodeDisk, least: Least::Percent(10) },
+            Threshold { signal: Signal::NodeDisk, least: Least::PercentUpTo(10, 2 << 30) },
             Threshold { signal: Signal::NodeInodes, least: Least::Percent(5) },
-            Threshold { signal: Signal::ImageDisk, least: Least::Percent(15) },
+            Threshold { signal: Signal::ImageDisk, least: Least::PercentUpTo(15, 3 << 30) },
         ])
     }
 }
@@ -119,9 +125,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_those_of_the_kubelet() {
+    fn the_defaults_are_those_of_the_kubelet_but_for_large_disks() {
         let text = "memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%,imagefs.available<15%";
-        assert_eq!(text.parse(), Ok(Thresholds::default()));
+        let kubelets: Thresholds = text.parse().unwrap();
+        for (ours, kubelets) in Thresholds::default().iter().zip(kubelets.iter()) {
+            assert_eq!(ours.signal, kubelets.signal);
+            assert_eq!(ours.amount(16 << 30), kubelets.amount(16 << 30), "{:?}", ours.signal);
+        }
+        let disk = *Thresholds::default().of(Signal::NodeDisk).unwrap();
+        assert_eq!(disk.amount(250 << 30), 2 << 30);
     }
 
     #[test]
