@@ -12,11 +12,13 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::error::{Error, from_wasmtime};
-use crate::guest::{Access, Allowance, GuestSpec, Output, StdStream};
+use crate::guest::{Access, Allowance, GuestSpec, Mount, Output, StdStream};
 use crate::http::{Egress, Fuse};
 use crate::input::GuestInput;
 use crate::keyvalue::Bucket;
 use crate::memory::MemoryMeter;
+use crate::net::p1::Fds;
+use crate::net::sockets::Sockets;
 use crate::output::GuestStream;
 use crate::turns::next_slice;
 
@@ -27,6 +29,8 @@ const CALL_BYTES_MAX: usize = 16 << 20;
 const RANDOM_BYTES_MAX: u64 = 4 << 20;
 /// Live handles of one instance: requests, bodies, files, sockets.
 const HANDLES_MAX: usize = 10_000;
+/// Tells a program how many of its descriptors from 3 on are listening sockets, as `systemd.socket` does.
+const LISTEN_FDS: &str = "LISTEN_FDS";
 
 /// The data of a store.
 pub(crate) struct Ctx {
@@ -41,6 +45,9 @@ pub(crate) struct Ctx {
     pub(crate) settings: Arc<BTreeMap<String, String>>,
     pub(crate) buckets: Arc<BTreeMap<String, Bucket>>,
     pub(crate) output: Option<Arc<dyn Output>>,
+    pub(crate) sockets: Sockets,
+    /// The sockets that a preview 1 module has descriptors for.
+    pub(crate) fds: Fds,
 }
 
 /// The two generations of WASI contexts; an instance uses one.
@@ -92,16 +99,18 @@ impl Guest {
     pub(crate) fn store(&self, engine: &Engine, abi: Abi) -> Result<Store<Ctx>, Error> {
         let memory = MemoryMeter::of_instance(Arc::clone(&self.allowance.budget));
         let memory = memory.map_err(|shortage| Error::OutOfMemory(shortage.to_string()))?;
+        let sockets = Sockets::new(self.spec.network.clone());
         let mut builder = self.wasi();
-        let wasi = match abi {
+        let (wasi, fds) = match abi {
             Abi::Module => {
+                let fds = self.listen(&sockets, &mut builder)?;
                 self.open_mounts(&mut builder)?;
-                Wasi::Module(builder.build_p1())
+                (Wasi::Module(builder.build_p1()), fds)
             }
             Abi::Component => {
                 let mut wasi = builder.build();
                 *wasi.filesystem() = self.files()?;
-                Wasi::Component(wasi)
+                (Wasi::Component(wasi), Fds::default())
             }
         };
         let mut table = ResourceTable::new();
@@ -119,6 +128,8 @@ impl Guest {
                 settings: Arc::clone(&self.settings),
                 buckets: Arc::clone(&self.buckets),
                 output: self.spec.output.clone(),
+                sockets,
+                fds,
             },
         );
         store.limiter(|ctx| &mut ctx.memory);
@@ -147,6 +158,23 @@ impl Guest {
         builder
     }
 
+    /// Opens the ports that a module listens on, tells it, and keeps their descriptors free of directories.
+    fn listen(&self, sockets: &Sockets, builder: &mut WasiCtxBuilder) -> Result<Fds, Error> {
+        let ports = &self.spec.listen;
+        let fds = Fds::listen(sockets, ports).map_err(|(port, source)| Error::Listen { port, source })?;
+        if !ports.is_empty() && !self.spec.env.iter().any(|(name, _)| name == LISTEN_FDS) {
+            builder.env(LISTEN_FDS, ports.len().to_string());
+        }
+        // Whatever does not know of sockets sees a directory there that the guest has anyway. Without a mount there is
+        // nothing that could take the numbers: a guest without directories opens no files.
+        if let Some(mount) = self.spec.mounts.first() {
+            for _ in ports {
+                open(builder, &Mount { access: Access::ReadOnly, ..mount.clone() })?;
+            }
+        }
+        Ok(fds)
+    }
+
     /// Opens the mounts and closes them again, so that a bad one is found now and not by the first client, and a guest
     /// that nobody calls holds no handle.
     pub(crate) fn check_mounts(&self) -> Result<(), Error> {
@@ -164,19 +192,21 @@ impl Guest {
     }
 
     fn open_mounts(&self, builder: &mut WasiCtxBuilder) -> Result<(), Error> {
-        for mount in &self.spec.mounts {
-            let perms = match mount.access {
-                Access::ReadOnly => FsPerms::ReadOnly,
-                Access::ReadWrite => FsPerms::ReadWrite,
-            };
-            builder.preopened_dir(&mount.host, &mount.guest, perms).map_err(|source| Error::Mount {
-                host: mount.host.clone(),
-                guest: mount.guest.clone(),
-                source: from_wasmtime(source),
-            })?;
-        }
-        Ok(())
+        self.spec.mounts.iter().try_for_each(|mount| open(builder, mount))
     }
+}
+
+fn open(builder: &mut WasiCtxBuilder, mount: &Mount) -> Result<(), Error> {
+    let perms = match mount.access {
+        Access::ReadOnly => FsPerms::ReadOnly,
+        Access::ReadWrite => FsPerms::ReadWrite,
+    };
+    let opened = builder.preopened_dir(&mount.host, &mount.guest, perms);
+    opened.map(|_| ()).map_err(|source| Error::Mount {
+        host: mount.host.clone(),
+        guest: mount.guest.clone(),
+        source: from_wasmtime(source),
+    })
 }
 
 impl Ctx {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::guest::BoxError;
 use crate::inspect::Refusal;
+use crate::net::NetError;
 
 /// The step that failed, and what it was working on.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,15 @@ pub enum Error {
         /// Why not.
         #[source]
         source: BoxError,
+    },
+    /// A port could not be opened for the guest to listen on.
+    #[error("listen on port {port} for the guest")]
+    Listen {
+        /// The port of [`GuestSpec::listen`](crate::GuestSpec::listen).
+        port: u16,
+        /// What the network said.
+        #[source]
+        source: NetError,
     },
     /// Already the first memory of the guest is larger than its limit.
     #[error("start the guest: its initial memory of {needed} bytes is over its limit of {limit} bytes")]

@@ -41,6 +41,11 @@ pub struct GuestSpec {
     pub outbound: Option<Arc<dyn Outbound>>,
     /// The network that its sockets are on; `None` refuses every socket.
     pub network: Option<Arc<dyn Network>>,
+    /// The TCP ports of `network` that a preview 1 module listens on, which cannot open sockets itself: descriptors 3, 4 …
+    /// in this order, before its directories, as socket activation has it. The guest is told by `LISTEN_FDS`, unless `env`
+    /// says otherwise; a host that has names for the ports adds `LISTEN_FDNAMES` (joined by colons) to `env`. Components
+    /// open their own sockets: for them it is ignored.
+    pub listen: Vec<u16>,
     /// `wasi:config` values.
     pub config: BTreeMap<String, String>,
     /// `wasi:keyvalue` buckets by the names that the guest opens them by.

@@ -11,6 +11,10 @@
 //! Invariants: nothing is granted that the [`GuestSpec`] does not name; every memory and table of a guest counts
 //! against one budget; no guest holds a thread for longer than an epoch tick; nothing of wasmtime leaves the crate.
 
+// The fakes of the integration tests, which some tests in here use, know the crate by its name.
+#[cfg(test)]
+extern crate self as wkube_wasm_runtime;
+
 mod artifact;
 mod cache;
 mod command;

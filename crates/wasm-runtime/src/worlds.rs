@@ -4,12 +4,13 @@ use wasmtime::{Engine, Linker, component};
 use wasmtime_wasi::I32Exit;
 
 use crate::ctx::Ctx;
-use crate::{keyvalue, lifecycle, logging, settings};
+use crate::{keyvalue, lifecycle, logging, net, settings};
 
 /// Links core modules: WASI preview 1 and the stop notification.
 pub(crate) fn modules(engine: &Engine) -> wasmtime::Result<Linker<Ctx>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, Ctx::preview_1)?;
+    net::p1::add_to_linker(&mut linker)?;
     lifecycle::add_to_modules(&mut linker)?;
     // wasmtime-wasi turns codes from 126 up into an error without the code; a shell shows all of them.
     linker.allow_shadowing(true);
@@ -25,6 +26,8 @@ pub(crate) fn components(engine: &Engine) -> wasmtime::Result<component::Linker<
     let mut linker = component::Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    net::p2::add_to_linker(&mut linker)?;
+    net::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     settings::add_to_components(&mut linker)?;

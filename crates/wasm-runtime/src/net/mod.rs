@@ -2,6 +2,31 @@
 //!
 //! The words are those of sockets; nothing in here is one of the kernel's. A host gives every pod a [`Network`] of its
 //! own, which all of its containers share, so that loopback and the port numbers are the pod's.
+//!
+//! ```text
+//!  p2/, p3/, p1/     what guests call: wasi:sockets 0.2 and 0.3, the sockets of preview 1
+//!  tcp, udp, lookup  what the calls do, whoever calls: states, error codes; nothing in there waits
+//!  stream            the bytes of a connection between a guest that waits for readiness and a network that takes what fits
+//!  sockets           how many an instance may have
+//! ```
+//!
+//! Waiting is always a future of the guest's own task, so a guest that waits holds no thread, and a kill ends the wait.
+
+mod address;
+mod code;
+#[cfg(test)]
+#[path = "../../tests/guests/network.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest of it")]
+mod fake;
+mod lookup;
+mod options;
+pub(crate) mod p1;
+pub(crate) mod p2;
+pub(crate) mod p3;
+pub(crate) mod sockets;
+mod stream;
+mod tcp;
+mod udp;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
