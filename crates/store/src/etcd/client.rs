@@ -15,6 +15,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
+use tracing::{Instrument as _, debug_span};
 
 use super::failure::{Failure, Kind};
 use super::options::Credentials;
@@ -117,7 +118,8 @@ impl Client {
         Q: Message + Clone + 'static,
         A: Message + Default + 'static,
     {
-        self.logged_in(method.idempotent, |endpoint| self.unary(endpoint, method, request.clone())).await
+        let calling = self.logged_in(method.idempotent, |endpoint| self.unary(endpoint, method, request.clone()));
+        calling.instrument(debug_span!("etcd", method = method.path)).await
     }
 
     async fn unary<Q, A>(&self, endpoint: Endpoint, method: &Method, request: Q) -> Result<A, Failure>
