@@ -18,6 +18,7 @@ use super::phase::{ContainerEvent, Input, Note, StartFailure};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
+use crate::grants::Grants;
 use crate::runtime::{Amounts, ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
@@ -110,9 +111,13 @@ impl Attempt {
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
         let (mounts, held) = self.mounts(&pod_dir, &env).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
+        let grants = Grants::of(&self.pod, &self.container.name);
+        let grants = grants.map_err(|problem| Failure::config(problem.to_string()))?;
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
-        let program = command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
+        let program: Vec<String> =
+            command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
+        let command = command.and(program.first().cloned());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
         let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
         let image_id = image.id.clone();
@@ -126,6 +131,8 @@ impl Attempt {
             },
             name: self.name(),
             args,
+            command,
+            grants,
             env: env.into_iter().collect(),
             mounts,
             memory_bytes,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
 
+use crate::grants::Grants;
 use crate::logs::entry::Stream;
 use crate::pod::phase::ContainerEvent;
 
@@ -112,6 +113,10 @@ pub struct ContainerSpec {
     pub name: String,
     /// `argv`, the program's name first.
     pub args: Vec<String>,
+    /// The first word of the spec's `command`, if it has one: it may name an exported function.
+    pub command: Option<String>,
+    /// What the pod's annotations say.
+    pub grants: Grants,
     /// The environment.
     pub env: Vec<(String, String)>,
     /// Directories.

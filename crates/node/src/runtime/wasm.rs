@@ -1,5 +1,6 @@
 //! The adapter to `wkube-wasm-runtime`: images over OCI, commands and HTTP handlers as guests.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,18 +13,33 @@ use http_body_util::BodyExt as _;
 use wkube_client::Client;
 use wkube_proxy::{BoxError, Proxy};
 use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Remote, Store};
-use wkube_wasm_runtime::{Artifact, Engine, Error};
+use wkube_wasm_runtime::{Artifact, Bucket, Buckets, Engine, Error};
 
 use self::guests::Sandbox;
 use self::shared::Shared;
 use super::{ContainerSpec, Credential, Guest, Image, Pull, PullError, Runtime, StartError};
+use crate::grants::Keep;
 
+mod buckets;
 mod guests;
 mod shared;
 mod tools;
 
 /// What a node reports as its container runtime.
 const VERSION: &str = "wasmtime://48.0.8";
+
+/// What guests may be built for: worlds, and interfaces that are not part of every world.
+const WORLDS: [&str; 9] = [
+    "wasi-cli-0.1",
+    "wasi-cli-0.2",
+    "wasi-cli-0.3",
+    "wasi-http-0.2",
+    "wasi-http-0.3",
+    "wasi-config-0.2.0-rc.1",
+    "wasi-keyvalue-0.2.0-draft",
+    "wasi-keyvalue-0.2.0-draft2",
+    "wasi-logging-0.1.0-draft",
+];
 
 /// Runs WASI modules and components. Clones share everything.
 #[derive(Clone)]
@@ -36,6 +52,7 @@ struct Inner {
     registry_default: Option<String>,
     proxy: Proxy,
     shared: Shared,
+    buckets: Buckets,
 }
 
 impl WasmRuntime {
@@ -59,6 +76,7 @@ impl WasmRuntime {
             registry_default,
             proxy,
             shared: Shared::default(),
+            buckets: Buckets::default(),
         })))
     }
 
@@ -107,8 +125,28 @@ impl WasmRuntime {
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let artifact = self.artifact(&spec.image).await?;
+        let buckets = self.open_buckets(&spec).await?;
         let held = self.0.shared.hold(&self.0.engine, &spec);
-        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), held, spec)
+        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), buckets, held, spec)
+    }
+
+    /// Opens the `wasi:keyvalue` buckets that the pod grants the container.
+    async fn open_buckets(&self, spec: &ContainerSpec) -> Result<BTreeMap<String, Bucket>, StartError> {
+        let mut opened = BTreeMap::new();
+        for (name, keep) in &spec.grants.buckets {
+            let failed = |problem: String| StartError::Failed(format!("keyvalue bucket {name:?}: {problem}"));
+            let bucket = match keep {
+                Keep::Memory => self.0.buckets.memory(&spec.pod.uid, name),
+                Keep::File(path) => {
+                    let (me, file) = (self.clone(), buckets::file(&spec.mounts, path).map_err(failed)?);
+                    let opening = tokio::task::spawn_blocking(move || me.0.buckets.file(&file)).await;
+                    let opened = opening.map_err(|error| failed(error.to_string()))?;
+                    opened.map_err(|error| failed(format!("{path} in the container: {}", cause(&error))))?
+                }
+            };
+            opened.insert(name.clone(), bucket);
+        }
+        Ok(opened)
     }
 }
 
@@ -147,7 +185,7 @@ impl Runtime for WasmRuntime {
     }
 
     fn worlds(&self) -> Vec<String> {
-        ["wasi-cli-0.1", "wasi-cli-0.2", "wasi-http-0.2"].map(str::to_owned).into()
+        WORLDS.map(str::to_owned).into()
     }
 
     fn set_memory_room(&self, bytes: u64) {
@@ -162,11 +200,20 @@ impl Runtime for WasmRuntime {
 /// What the module is never changes; everything else may be better next time.
 fn judge(error: &Error) -> StartError {
     match error {
-        Error::Refused(_) | Error::Text(_) | Error::Compile(_) | Error::Link(_) | Error::MemoryLimit { .. } => {
-            StartError::Unrunnable(chain(error))
-        }
+        Error::Refused(_)
+        | Error::Text(_)
+        | Error::Compile(_)
+        | Error::Link(_)
+        | Error::MemoryLimit { .. }
+        | Error::NoEntry(_)
+        | Error::NoExport { .. } => StartError::Unrunnable(chain(error)),
         _ => StartError::Failed(chain(error)),
     }
+}
+
+/// Writes why something failed, without the host's view of where.
+fn cause(error: &dyn StdError) -> String {
+    error.source().map_or_else(|| error.to_string(), chain)
 }
 
 /// Writes an error with its sources.

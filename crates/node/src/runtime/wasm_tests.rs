@@ -12,6 +12,7 @@ use wkube_proxy::remote::ThroughApi;
 use wkube_wasm_runtime::{EngineOptions, wat_to_wasm};
 
 use super::*;
+use crate::grants::Grants;
 use crate::logs::{Logs, Query, path_of, reader::Reader};
 use crate::runtime::{Exec, Exit, Mount, PodRef, Share};
 use crate::stdio::queue;
@@ -80,6 +81,8 @@ impl World {
             pod: PodRef { name: "p".into(), ..PodRef::default() },
             name: "c".into(),
             args: vec!["c".into()],
+            command: None,
+            grants: Grants::default(),
             env: Vec::new(),
             mounts: Vec::new(),
             memory_bytes: None,

@@ -1,5 +1,6 @@
 //! Running containers: what they were given, what they answer, and the commands that run beside them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,13 @@ use tokio::sync::{mpsc, watch};
 use wkube_api::stats::Usage;
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::{
-    Access, Allowance, Artifact, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest, Kind,
-    Limits, Mount, Outbound, Output as GuestOutput, Running, StdStream,
+    Access, Allowance, Artifact, Bucket, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest,
+    Kind, Limits, Mount, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream,
 };
 
 use super::shared::Held;
 use super::{chain, judge, tools};
+use crate::grants::Grants;
 use crate::logs::entry::Stream;
 use crate::runtime::{self, Amounts, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
 
@@ -31,6 +33,7 @@ pub(super) struct Sandbox {
     env: Vec<(String, String)>,
     mounts: Vec<runtime::Mount>,
     limits: Limits,
+    buckets: BTreeMap<String, Bucket>,
     /// What the pod's containers share lasts as long as one of them.
     pod_share: Held,
 }
@@ -41,24 +44,28 @@ impl Sandbox {
         engine: Engine,
         artifact: Artifact,
         proxy: Proxy,
+        buckets: BTreeMap<String, Bucket>,
         held: Held,
         spec: ContainerSpec,
     ) -> Result<Arc<dyn Guest>, StartError> {
-        let ContainerSpec { pod, name, args, env, mounts, memory_bytes, cpu_millis, share, stdin, output, image: _ } =
-            spec;
+        let ContainerSpec { pod, name, args, command, grants, env, mounts, stdin, output, .. } = spec;
+        let ContainerSpec { memory_bytes, cpu_millis, share, .. } = spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
         let Share { cpu_shares, memory_promised, .. } = share;
         let limits = Limits { memory_bytes, cpu_millis, memory_promised, cpu_shares, ..Limits::default() };
+        let limits = served(limits, &grants);
+        let export = command.map_or(Ok(None), |command| artifact.function(&command)).map_err(|error| judge(&error))?;
         let allowance = Some(held.part(&limits));
+        let (container, pod_share) = (name, held);
         let sandbox =
-            Arc::new(Self { engine, artifact, proxy, pod, container: name, env, mounts, limits, pod_share: held });
-        let guest = GuestSpec { allowance, ..sandbox.guest_spec(args, stdin, output) };
+            Arc::new(Self { engine, artifact, proxy, pod, container, env, mounts, limits, buckets, pod_share });
+        let guest = GuestSpec { export, allowance, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
-            Kind::HttpHandler => {
+            Kind::HttpHandler if guest.export.is_none() => {
                 let guest = sandbox.artifact.serve(guest).map_err(|error| judge(&error))?;
                 Ok(Arc::new(Handler { guest, exit: watch::Sender::new(None), sandbox }))
             }
-            Kind::Module | Kind::Command => {
+            Kind::Module | Kind::Command | Kind::Functions | Kind::HttpHandler => {
                 let running = sandbox.artifact.start(guest).map_err(|error| judge(&error))?;
                 Ok(Arc::new(Command { running, sandbox }))
             }
@@ -67,14 +74,16 @@ impl Sandbox {
 
     /// Runs a command inside the limits of the container: a tool of the node, or else the image's own.
     async fn exec(self: Arc<Self>, exec: Exec, allowance: Allowance) -> Result<Arc<dyn Guest>, StartError> {
-        let artifact = if exec.args.first().is_some_and(|program| tools::is_tool(program)) {
+        let is_tool = exec.args.first().is_some_and(|program| tools::is_tool(program));
+        let artifact = if is_tool {
             tools::load(&self.engine).await.map_err(|error| judge(&error))?
-        } else if self.artifact.has_command() {
+        } else if self.artifact.has_command() || self.function(&exec)?.is_some() {
             self.artifact.clone()
         } else {
             return Err(StartError::Unrunnable(self.has_no_command()));
         };
-        let guest = self.guest_spec(exec.args, exec.stdin, exec.output);
+        let export = if is_tool { None } else { self.function(&exec)? };
+        let guest = GuestSpec { export, ..self.guest_spec(exec.args, exec.stdin, exec.output) };
         let running = artifact.start(GuestSpec { allowance: Some(allowance), ..guest });
         let running = running.map_err(|error| judge(&error))?;
         Ok(Arc::new(Command { running, sandbox: self }))
@@ -100,6 +109,9 @@ impl Sandbox {
             stdin,
             output: Some(Arc::new(ToOutput(output))),
             outbound: Some(Arc::new(ToServices { proxy: self.proxy.clone(), namespace })),
+            // What a pod configures its containers with is their environment, whichever way they read it.
+            config: self.env.iter().cloned().collect(),
+            buckets: self.buckets.clone(),
             ..GuestSpec::default()
         }
     }
@@ -113,6 +125,12 @@ impl Sandbox {
         allowance.resize(&Limits { memory_bytes, cpu_millis: *cpu_millis, memory_promised, cpu_shares, ..self.limits });
     }
 
+    /// Returns the exported function that a command line names.
+    fn function(&self, exec: &Exec) -> Result<Option<String>, StartError> {
+        let Some(program) = exec.args.first() else { return Ok(None) };
+        self.artifact.function(program).map_err(|error| judge(&error))
+    }
+
     fn has_no_command(&self) -> String {
         let (container, pod) = (&self.container, &self.pod.name);
         let exports = self.artifact.inspection().exports.join(", ");
@@ -121,6 +139,28 @@ impl Sandbox {
              {exports}; what can be run here are the node's own tools: {}",
             tools::NAMES.join(", ")
         )
+    }
+}
+
+/// Adds how a container's requests are served to what it may use.
+fn served(limits: Limits, grants: &Grants) -> Limits {
+    let mode = match grants.http_reuse {
+        None => limits.reuse.mode,
+        Some(true) => ReuseMode::Always,
+        Some(false) => ReuseMode::Never,
+    };
+    let reuse = Reuse {
+        mode,
+        concurrency: grants.http_instance_concurrency.unwrap_or(limits.reuse.concurrency),
+        requests: grants.http_instance_requests.unwrap_or(limits.reuse.requests),
+        ..limits.reuse
+    };
+    Limits {
+        concurrency: grants.http_concurrency.unwrap_or(limits.concurrency),
+        queue: grants.http_queue.unwrap_or(limits.queue),
+        request_deadline: grants.http_deadline.unwrap_or(limits.request_deadline),
+        reuse,
+        ..limits
     }
 }
 
