@@ -90,7 +90,7 @@ pub trait UdpPort: Send + Sync {
     /// Sends one datagram of at most 65,507 bytes. As with any UDP, `Ok` does not mean that it arrived.
     fn poll_send(&self, context: &mut Context<'_>, datagram: &Bytes, to: SocketAddr) -> Poll<Result<(), NetError>>;
 
-    /// Returns the next datagram and who sent it.
+    /// Returns the next datagram and who sent it. Whoever asked last is woken; guests ask one after the other.
     fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<(Bytes, SocketAddr), NetError>>;
 }
 

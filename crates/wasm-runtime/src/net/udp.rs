@@ -1,10 +1,12 @@
 //! The UDP socket of `wasi:sockets`: where it is bound, whom it talks to. Shared by 0.2 and 0.3.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use super::address::{Family, check_udp_bind, check_udp_send};
 use super::code::Code;
@@ -23,6 +25,15 @@ pub(crate) struct UdpSocket {
     options: Options,
     state: State,
     remote: Option<SocketAddr>,
+    turns: Arc<Turns>,
+}
+
+/// Who waits at the port: one for each direction, because a port wakes the last who asked. By 0.3 several tasks of a guest
+/// may use a socket at once.
+#[derive(Default)]
+struct Turns {
+    sending: Mutex<()>,
+    receiving: Mutex<()>,
 }
 
 enum State {
@@ -36,8 +47,8 @@ impl UdpSocket {
     pub(crate) fn new(sockets: &Sockets, family: Family) -> Result<Self, Code> {
         sockets.network()?;
         let slot = sockets.slot()?;
-        let (options, state) = (Options::default(), State::Unbound);
-        Ok(Self { sockets: sockets.clone(), slot, family, options, state, remote: None })
+        let (sockets, options, turns) = (sockets.clone(), Options::default(), Arc::default());
+        Ok(Self { sockets, slot, family, options, state: State::Unbound, remote: None, turns })
     }
 
     /// Takes the port.
@@ -87,8 +98,8 @@ impl UdpSocket {
     /// Returns the bound port, with whom it talks to now.
     pub(crate) fn channel(&self) -> Result<Channel, Code> {
         let State::Bound(port) = &self.state else { return Err(Code::InvalidState) };
-        let (port, slot) = (Arc::clone(port), Arc::clone(&self.slot));
-        Ok(Channel { port, family: self.family, remote: self.remote, _slot: slot })
+        let (port, turns, slot) = (Arc::clone(port), Arc::clone(&self.turns), Arc::clone(&self.slot));
+        Ok(Channel { port, family: self.family, remote: self.remote, turns, _slot: slot })
     }
 
     /// Returns our own address.
@@ -121,17 +132,25 @@ pub(crate) struct Channel {
     port: Arc<dyn UdpPort>,
     family: Family,
     remote: Option<SocketAddr>,
+    turns: Arc<Turns>,
     _slot: Slot,
 }
 
 impl Channel {
+    /// Sends one datagram after those of others, once there is room.
+    pub(crate) async fn send(&self, datagram: &Bytes, to: SocketAddr) -> Result<(), NetError> {
+        let _turn = self.turns.sending.lock().await;
+        poll_fn(|context| self.poll_send(context, datagram, to)).await
+    }
+
+    /// Waits for a datagram that nobody who waited before takes.
+    pub(crate) async fn receive(&self) -> Result<(Bytes, SocketAddr), NetError> {
+        let _turn = self.turns.receiving.lock().await;
+        poll_fn(|context| self.poll_receive(context)).await
+    }
+
     /// Sends one datagram.
-    pub(crate) fn poll_send(
-        &self,
-        context: &mut Context<'_>,
-        datagram: &Bytes,
-        to: SocketAddr,
-    ) -> Poll<Result<(), NetError>> {
+    fn poll_send(&self, context: &mut Context<'_>, datagram: &Bytes, to: SocketAddr) -> Poll<Result<(), NetError>> {
         if datagram.len() > DATAGRAM_BYTES_MAX {
             return Poll::Ready(Err(NetError::TooLarge));
         }
@@ -139,7 +158,7 @@ impl Channel {
     }
 
     /// Returns the next datagram; one from anybody else than the peer is dropped.
-    pub(crate) fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<(Bytes, SocketAddr), NetError>> {
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<(Bytes, SocketAddr), NetError>> {
         loop {
             let (datagram, from) = ready!(self.port.poll_receive(context))?;
             if self.remote.is_none_or(|remote| remote == from) {

@@ -1,5 +1,8 @@
 //! The UDP socket on the fake network of the integration tests.
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+
 use super::*;
 use crate::net::fake::{FakeNetwork, POD};
 
@@ -108,6 +111,7 @@ fn one_datagram_waits_for_a_full_network_and_the_next_is_not_taken() {
         port: Arc::clone(&port) as Arc<dyn UdpPort>,
         family: Family::V4,
         remote: Some(at(2)),
+        turns: Arc::default(),
         _slot: slot,
     });
     assert_eq!(outbox.send(Bytes::from("one"), None), Ok(()));
@@ -116,4 +120,22 @@ fn one_datagram_waits_for_a_full_network_and_the_next_is_not_taken() {
     port.0.store(false, std::sync::atomic::Ordering::Relaxed);
     assert!(outbox.has_room());
     assert_eq!(outbox.send(Bytes::from("two"), None), Ok(()));
+}
+
+#[tokio::test]
+async fn each_of_several_who_wait_gets_a_datagram() {
+    let network = FakeNetwork::default();
+    let (socket, peer) = (bound(&network, 1), bound(&network, 2));
+    let (channel, mut outbox) = (socket.channel().unwrap(), Outbox::new(peer.channel().unwrap()));
+    let sending = async {
+        for text in ["one", "two"] {
+            // Only when both wait.
+            tokio::task::yield_now().await;
+            outbox.send(Bytes::from(text), Some(at(1))).unwrap();
+        }
+    };
+    // As the component model does, each wait has a waker of its own.
+    let waiting = [channel.receive(), channel.receive()].into_iter().collect::<FuturesUnordered<_>>();
+    let (received, ()) = tokio::join!(waiting.map(|received| received.unwrap().0).collect::<Vec<_>>(), sending);
+    assert_eq!(received, ["one", "two"]);
 }

@@ -1,6 +1,5 @@
 //! `udp-socket` of `wasi:sockets/types@0.3`.
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -57,14 +56,12 @@ impl<T: Send> HostUdpSocketWithStore<T> for HasView {
             })
         })?;
         let datagram = Bytes::from(data);
-        let sent = poll_fn(|context| channel.poll_send(context, &datagram, to)).await;
-        sent.map_err(|error| refused(error.into()))
+        channel.send(&datagram, to).await.map_err(|error| refused(error.into()))
     }
 
     async fn receive(store: &Accessor<T, Self>, socket: Resource<Theirs>) -> SocketResult<(Vec<u8>, IpSocketAddress)> {
         let channel = store.with(|mut store| store.get().udp(&socket, |socket| socket.channel()))?;
-        let received = poll_fn(|context| channel.poll_receive(context)).await;
-        let (datagram, from) = received.map_err(|error| refused(error.into()))?;
+        let (datagram, from) = channel.receive().await.map_err(|error| refused(error.into()))?;
         Ok((datagram.into(), from.into()))
     }
 }
