@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Store a .wasm or .wat file in the built-in registry
     Push(Push),
+    /// Look after the images of a node, whether it runs or not
+    Image(ImageCommand),
     /// Print the versions of this program and of the server
     Version(Connection),
     /// Print a completion script for a shell
@@ -108,7 +110,12 @@ impl Command {
             Self::Scale(args) => Some(&mut args.connection),
             Self::Run(args) => Some(&mut args.connection),
             Self::Push(args) => Some(&mut args.connection),
-            Self::Up(_) | Self::Server(_) | Self::Node(_) | Self::Store(_) | Self::Completion { .. } => None,
+            Self::Up(_)
+            | Self::Server(_)
+            | Self::Node(_)
+            | Self::Store(_)
+            | Self::Image(_)
+            | Self::Completion { .. } => None,
         }
     }
 
@@ -127,6 +134,7 @@ impl Command {
             | Self::Store(_)
             | Self::Token(_)
             | Self::Push(_)
+            | Self::Image(_)
             | Self::Version(_)
             | Self::Completion { .. } => None,
         }
@@ -376,6 +384,12 @@ pub(crate) struct NodeFlags {
     /// The registry for image names without a host that the built-in registry does not have [default: none]
     #[arg(long, value_name = "HOST")]
     pub(crate) default_registry: Option<String>,
+    /// Mirrors, certificates and credentials of registries: a registries.yaml as of k3s [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registry_config: Option<PathBuf>,
+    /// Which images must be signed, and by whom: an ImagePolicy of wkube.dev/v1 [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image_policy: Option<PathBuf>,
     /// A directory of this machine that pods may see as `hostPath`, with what is below; repeatable [default: none]
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_host_path: Vec<PathBuf>,
@@ -659,12 +673,56 @@ pub(crate) struct Run {
     pub(crate) args: Vec<String>,
 }
 
+/// What is done to the images of a node.
+#[derive(Debug, Args)]
+pub(crate) struct ImageCommand {
+    /// The node's data directory [default: that of `wkube up`, else that of `wkube node`]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) action: ImageAction,
+}
+
+/// What `wkube image` does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageAction {
+    /// List the images
+    #[command(alias = "list")]
+    Ls,
+    /// Remove images; what runs is not disturbed
+    Rm {
+        /// Names, or beginnings of digests
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Take images from an OCI layout, or from what `docker save` or skopeo wrote: a tar or a folder
+    Import {
+        /// The tar or folder
+        path: PathBuf,
+        /// What images are called that have no name of their own
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Write images to a tar, as an OCI layout
+    Export {
+        /// The images
+        #[arg(required = true)]
+        images: Vec<String>,
+        /// The tar
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Push {
     /// The .wasm or .wat file
     pub(crate) file: PathBuf,
-    /// NAME:TAG, such as hello:v1
+    /// [HOST/]NAME:TAG, such as hello:v1
     pub(crate) name: String,
+    /// Certificates of other registries: a registries.yaml as of k3s
+    #[arg(long, value_name = "FILE")]
+    pub(crate) registry_config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) connection: Connection,
 }

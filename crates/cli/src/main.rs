@@ -84,3 +84,4 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Completion { .. } => Ok(()),
     }
 }
+        Command::Image(args) => verbs::image::run(args).await,

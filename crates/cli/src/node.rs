@@ -12,11 +12,13 @@ use wkube_client::{Client, Informers};
 use wkube_control::ApiServer;
 use wkube_node::join::{self, Credentials, Token};
 use wkube_node::resources::Machine;
+use wkube_node::runtime::wasm::ImageOptions;
 use wkube_node::tls::ReverseOverTls;
 use wkube_node::tunnel::Stream;
 use wkube_node::{Node, Reverse};
 use wkube_proxy::remote::ThroughApi;
 use wkube_proxy::{Gateway, LocalPods, Proxy};
+use wkube_wasm_runtime::oci::{Policy, Registries};
 use wkube_wasm_runtime::{Engine, EngineOptions};
 
 use crate::args::{Node as Args, NodeFlags};
@@ -108,6 +110,7 @@ impl Plan<'_> {
     /// If the gateway's address is taken or the data directory cannot be used.
     pub(crate) async fn start(self, tasks: &Tasks, steps: Steps) -> Result<Running> {
         let (rng, clock) = (Rng::from_entropy(), Clock::system());
+        let images = image_options(self.flags)?;
         let step = steps.begin("starting the node");
         let remote = Arc::new(ThroughApi::new(self.client.named("wkube-proxy")));
         let proxy = Proxy::new(LocalPods::on_node(&self.name), remote);
@@ -122,7 +125,7 @@ impl Plan<'_> {
             .address(self.flags.gateway.ip())
             .engine(engine)
             .host_paths(self.flags.allow_host_path.clone())
-            .registry_default(self.flags.default_registry.clone())
+            .images(images)
             .reverse(self.reverse)
             .proxy(proxy)
             .routes(informers)
@@ -143,6 +146,13 @@ fn size_of(machine: Machine) -> String {
 #[expect(clippy::cast_precision_loss, reason = "one decimal is printed")]
 fn bytes_to_gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
+}
+
+/// Reads the files about images.
+fn image_options(flags: &NodeFlags) -> Result<ImageOptions> {
+    let registries = flags.registry_config.as_deref().map(Registries::load).transpose()?.unwrap_or_default();
+    let policy = flags.image_policy.as_deref().map(Policy::load).transpose()?.unwrap_or_default();
+    Ok(ImageOptions { registry_default: flags.default_registry.clone(), registries, policy })
 }
 
 /// Returns the node's name: as given, else the host's as a Kubernetes name.

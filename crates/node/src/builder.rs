@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::eviction::Evictor;
 use crate::eviction::thresholds::Thresholds;
 use crate::eviction::vitals::Vitals;
+use crate::image_keeper;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
@@ -29,7 +30,7 @@ use crate::register::Identity;
 use crate::registration::Registration;
 use crate::resources::Machine;
 use crate::runtime::Runtime;
-use crate::runtime::wasm::WasmRuntime;
+use crate::runtime::wasm::{ImageOptions, WasmRuntime};
 use crate::status_writer::Statuses;
 use crate::tunnel::{self, Reverse};
 use crate::volumes::HostPaths;
@@ -73,7 +74,7 @@ pub struct Builder {
     host_paths: Vec<PathBuf>,
     machine: Option<Machine>,
     eviction: Thresholds,
-    registry_default: Option<String>,
+    images: ImageOptions,
     reverse: Option<Arc<dyn Reverse>>,
     runtime: Option<Arc<dyn Runtime>>,
     engine: Option<Engine>,
@@ -126,9 +127,9 @@ impl Builder {
         Self { eviction: thresholds, ..self }
     }
 
-    /// Sets the registry for image names without a host that the built-in registry does not have.
-    pub fn registry_default(self, host: Option<String>) -> Self {
-        Self { registry_default: host, ..self }
+    /// Sets where images come from besides the built-in registry, and which of them must be signed.
+    pub fn images(self, images: ImageOptions) -> Self {
+        Self { images, ..self }
     }
 
     /// Sets how the API server reaches the node.
@@ -227,6 +228,7 @@ impl Builder {
             // A machine that we were told about cannot be measured.
             tasks.spawn("eviction", Evictor::new(pods.clone(), self.name.clone(), self.eviction).run());
         }
+        tasks.spawn("images", image_keeper::keep(pods.clone(), self.data_dir.clone()));
         let router = server::router(pods.clone());
         if let Some(reverse) = self.reverse {
             tasks.spawn("node tunnel", tunnel::keep(reverse, router.clone()));
@@ -252,7 +254,7 @@ impl Builder {
             None => Engine::new(EngineOptions::new(self.data_dir.join("compiled"))).map_err(StartError::Engine)?,
         };
         let images = self.data_dir.join("images");
-        let runtime = WasmRuntime::new(engine, &images, &self.client, self.registry_default.clone(), proxy);
+        let runtime = WasmRuntime::new(engine, &images, &self.client, self.images.clone(), proxy);
         Ok(Arc::new(runtime.map_err(|source| StartError::DataDir { path: images, source })?))
     }
 }
@@ -279,7 +281,7 @@ impl Node {
             host_paths: Vec::new(),
             machine: None,
             eviction: Thresholds::default(),
-            registry_default: None,
+            images: ImageOptions::default(),
             reverse: None,
             runtime: None,
             engine: None,

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use parking_lot::Mutex;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use wkube_wasm_runtime::oci::Keyring;
 
 use crate::objects::Fetcher;
 use crate::pod::backoff::go_duration;
 use crate::pod::phase::{Note, StartFailure};
 use crate::pod::spec;
-use crate::runtime::{Credential, Image, Pull, PullError, Runtime};
+use crate::runtime::{Image, Pull, PullError, Runtime};
 
 /// How many images are fetched at once: compiling them is what costs, and it uses every core.
 const PULLS_MAX: usize = 4;
@@ -100,45 +100,83 @@ impl Images {
             return Ok(image.clone());
         }
         record(Note::normal("Pulling", format!("Pulling image \"{name}\"")));
-        let credentials = self.credentials(pod).await;
+        let keyring = self.keyring(pod).await;
         let _turn = self.pulls.acquire().await;
         let began = Instant::now();
-        let pulled = self.runtime.pull_image(Pull { image: name.to_owned(), credentials }).await;
+        let pulled = self.runtime.pull_image(Pull { image: name.to_owned(), keyring }).await;
         match pulled {
             Ok(image) => {
-                record(Note::normal(
-                    "Pulled",
-                    pulled_message(name, began.elapsed(), asked.elapsed(), image.size_bytes),
-                ));
+                let message = pulled_message(name, began.elapsed(), asked.elapsed(), image.size_bytes);
+                record(Note::normal("Pulled", message));
                 *latest = Some((Instant::now(), image.clone()));
                 Ok(image)
             }
-            Err(PullError::InvalidName { image, problem }) => {
-                let message = format!(
-                    "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}"
-                );
-                record(Note::warning("InspectFailed", message.clone()));
-                Err(StartFailure::Other { reason: "InvalidImageName", message })
-            }
-            Err(PullError::Failed(cause)) => {
-                record(Note::warning("Failed", format!("Failed to pull image \"{name}\": {cause}")));
-                Err(StartFailure::Pull { message: format!("failed to pull image \"{name}\": {cause}") })
+            Err(error) => {
+                // A node that has lost its registry goes on with what it has, and says so.
+                if let PullError::Unavailable(cause) = &error
+                    && let Some(image) = self.runtime.find_image(name).await
+                {
+                    record(Note::warning("RegistryUnavailable", not_checked(name, &image.id, cause)));
+                    return Ok(image);
+                }
+                let (note, failure) = refused(name, error);
+                record(note);
+                Err(failure)
             }
         }
     }
 
-    async fn credentials(&self, pod: &Pod) -> Vec<Credential> {
-        let mut credentials = Vec::new();
+    /// Reads the pod's pull secrets. One that is missing or unreadable is left out, as kubelet does.
+    async fn keyring(&self, pod: &Pod) -> Keyring {
+        let mut keyring = Keyring::default();
         let secrets = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
         for reference in secrets {
-            match self.fetcher.secret(spec::namespace(pod), &reference.name).await {
-                Ok(Some(secret)) => credentials.extend(credentials_in(&secret)),
-                Ok(None) => tracing::warn!(secret = reference.name, "image pull secret does not exist"),
-                Err(error) => tracing::warn!(secret = reference.name, %error, "cannot read image pull secret"),
-            }
+            let problem = match self.fetcher.secret(spec::namespace(pod), &reference.name).await {
+                Ok(Some(secret)) => match keyring_in(&secret) {
+                    Ok(found) => {
+                        keyring.extend(found);
+                        continue;
+                    }
+                    Err(problem) => problem,
+                },
+                Ok(None) => "it does not exist".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::warn!(secret = reference.name, problem, "an image pull secret cannot be used");
         }
-        credentials
+        keyring
     }
+}
+
+/// Says what went wrong in kubelet's words (`kubelet/images/image_manager.go`, `evalCRIPullErr`).
+fn refused(name: &str, error: PullError) -> (Note, StartFailure) {
+    if let PullError::InvalidName { image, problem } = error {
+        let message =
+            format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": {problem}");
+        let note = Note::warning("InspectFailed", message.clone());
+        return (note, StartFailure::Other { reason: "InvalidImageName", message });
+    }
+    let note = Note::warning("Failed", format!("Failed to pull image \"{name}\": {error}"));
+    let (reason, message) = match error {
+        PullError::Unavailable(cause) => (
+            "RegistryUnavailable",
+            format!("image pull failed for {name} because the registry is unavailable: {cause}"),
+        ),
+        PullError::Unsigned(cause) => (
+            "SignatureValidationFailed",
+            format!("image pull failed for {name} because the signature validation failed: {cause}"),
+        ),
+        other => ("ErrImagePull", format!("failed to pull image \"{name}\": {other}")),
+    };
+    (note, StartFailure::Pull { reason, message })
+}
+
+fn not_checked(name: &str, id: &str, cause: &str) -> String {
+    let pinned = id.rsplit_once('@').map_or(id, |(_, digest)| digest);
+    format!(
+        "Image \"{name}\" could not be checked, so what this node has of it is used ({pinned}): the registry is \
+         unavailable: {cause}"
+    )
 }
 
 fn already_present(name: &str) -> String {
@@ -150,23 +188,17 @@ fn pulled_message(name: &str, took: Duration, waited: Duration, size: u64) -> St
     format!("Successfully pulled image \"{name}\" in {took} ({waited} including waiting). Image size: {size} bytes.")
 }
 
-/// Reads a `kubernetes.io/dockerconfigjson` Secret.
-fn credentials_in(secret: &Secret) -> Vec<Credential> {
-    let file = secret.data.as_ref().and_then(|data| data.get(".dockerconfigjson"));
-    let config: Value = file.and_then(|file| serde_json::from_slice(&file.0).ok()).unwrap_or_default();
-    let auths = config["auths"].as_object().into_iter().flatten();
-    let credential = |(host, login): (&String, &Value)| {
-        let host = host.trim_start_matches("https://").trim_start_matches("http://");
-        let host = host.split('/').next().unwrap_or_default().to_owned();
-        let user = login["username"].as_str()?.to_owned();
-        Some(Credential { host, user, password: login["password"].as_str()?.to_owned() })
-    };
-    auths.filter_map(credential).collect()
+/// Reads a Secret of either type for registries: `.dockerconfigjson`, or the older `.dockercfg`.
+fn keyring_in(secret: &Secret) -> Result<Keyring, String> {
+    let data = secret.data.as_ref();
+    let file = data.and_then(|data| data.get(".dockerconfigjson").or_else(|| data.get(".dockercfg")));
+    Keyring::parse(&file.ok_or("it has neither .dockerconfigjson nor .dockercfg")?.0)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use wkube_wasm_runtime::oci::Credentials;
 
     use super::*;
 
@@ -198,14 +230,63 @@ mod tests {
         );
     }
 
+    fn secret(file: &str, text: &str) -> Secret {
+        let data = BTreeMap::from([(file.to_owned(), k8s_openapi::ByteString(text.into()))]);
+        Secret { data: Some(data), ..Secret::default() }
+    }
+
     #[test]
-    fn pull_secrets_are_read_by_host() {
-        let config = json!({ "auths": { "https://ghcr.io/v2/": { "username": "u", "password": "p" }, "bad": {} } });
-        let data = BTreeMap::from([(
-            ".dockerconfigjson".to_owned(),
-            k8s_openapi::ByteString(config.to_string().into_bytes()),
-        )]);
-        let credentials = credentials_in(&Secret { data: Some(data), ..Secret::default() });
-        assert_eq!(credentials, [Credential { host: "ghcr.io".into(), user: "u".into(), password: "p".into() }]);
+    fn both_types_of_pull_secrets_are_read() {
+        let entry = json!({ "https://ghcr.io/v2/": { "username": "u", "password": "p" }, "bad": {} });
+        let user = [Credentials::Basic { user: "u".into(), password: "p".into() }];
+        let new = secret(".dockerconfigjson", &json!({ "auths": entry }).to_string());
+        assert_eq!(keyring_in(&new).unwrap().find("ghcr.io", "team/app"), user);
+        let old = secret(".dockercfg", &entry.to_string());
+        assert_eq!(keyring_in(&old).unwrap().find("ghcr.io", "team/app"), user);
+        for bad in [secret("token", "x"), secret(".dockerconfigjson", "x"), Secret::default()] {
+            assert!(keyring_in(&bad).is_err());
+        }
+    }
+
+    #[test]
+    fn failures_have_kubelets_reasons() {
+        let failed = |error| match refused("r.io/a:v1", error) {
+            (note, StartFailure::Pull { reason, message } | StartFailure::Other { reason, message }) => {
+                (note.reason, reason, message)
+            }
+            (_, StartFailure::Cancelled) => panic!("cancelled"),
+        };
+        assert_eq!(
+            failed(PullError::Unavailable("refused".into())),
+            (
+                "Failed",
+                "RegistryUnavailable",
+                "image pull failed for r.io/a:v1 because the registry is unavailable: refused".into()
+            )
+        );
+        assert_eq!(
+            failed(PullError::Unsigned("no key".into())),
+            (
+                "Failed",
+                "SignatureValidationFailed",
+                "image pull failed for r.io/a:v1 because the signature validation failed: no key".into()
+            )
+        );
+        assert_eq!(
+            failed(PullError::Failed("not found".into())),
+            ("Failed", "ErrImagePull", "failed to pull image \"r.io/a:v1\": not found".into())
+        );
+        let (event, reason, message) = failed(PullError::InvalidName { image: "A".into(), problem: "upper".into() });
+        assert_eq!((event, reason), ("InspectFailed", "InvalidImageName"));
+        assert_eq!(message, "Failed to apply default image tag \"A\": couldn't parse image name \"A\": upper");
+    }
+
+    #[test]
+    fn an_image_that_could_not_be_checked_is_named_with_its_digest() {
+        assert_eq!(
+            not_checked("a:latest", "a@sha256:00", "no route"),
+            "Image \"a:latest\" could not be checked, so what this node has of it is used (sha256:00): the registry is \
+             unavailable: no route"
+        );
     }
 }

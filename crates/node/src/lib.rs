@@ -16,6 +16,8 @@ pub mod context;
 pub mod env;
 pub mod grants;
 pub mod eviction;
+pub mod image_gc;
+pub mod image_keeper;
 pub mod images;
 pub mod ip;
 pub mod join;

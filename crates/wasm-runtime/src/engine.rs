@@ -23,7 +23,7 @@ use crate::guest::{Allowance, BoxError, Limits};
 use crate::inspect::{Kind, inspect};
 use crate::memory::Budget;
 use crate::ticker::Ticker;
-use crate::{native, worlds};
+use crate::{compile_budget, native, worlds};
 
 /// Threads for the guests' file operations, which wasmtime-wasi hands to the blocking pool.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -208,6 +208,10 @@ impl Engine {
         };
         let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
         let entry = self.0.cache.save(digest, &code, &inspection)?;
+        let (needed, budget) = (compile_budget::estimate(wasm).memory, compile_budget::of_machine());
+        if needed > budget {
+            return Err(Error::CompileBudget { needed: needed >> 20, budget: budget >> 20 });
+        }
         info!(?digest, bytes = wasm.len(), elapsed = ?start.elapsed(), "compiled");
         self.open(digest, entry)
     }

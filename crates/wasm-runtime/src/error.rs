@@ -37,6 +37,17 @@ pub enum Error {
     /// The module could not be compiled.
     #[error("compile the module")]
     Compile(#[source] BoxError),
+    /// Compiling the module would take too much of the machine.
+    #[error(
+        "compile the module: that would take about {needed} MiB of memory, more than this node's compile budget of {budget} \
+         MiB (a quarter of its memory); build it smaller, or run it on a larger node"
+    )]
+    CompileBudget {
+        /// What it would take, in MiB.
+        needed: u64,
+        /// What there is for it, in MiB.
+        budget: u64,
+    },
     /// The module's imports could not be satisfied.
     #[error("link the module")]
     Link(#[source] BoxError),

@@ -18,6 +18,7 @@ extern crate self as wkube_wasm_runtime;
 mod artifact;
 mod cache;
 mod command;
+mod compile_budget;
 mod config;
 mod cpu;
 mod ctx;

@@ -10,9 +10,9 @@ use wasmtime::{Engine, Module, Result};
 ///
 /// `path` must lie in the cache directory of [`crate::cache`].
 pub(super) fn module(engine: &Engine, path: &Path) -> Result<Module> {
-    // SAFETY: the file was written by `Cache::save` from the output of this engine's compiler. The directory has
-    // mode 0700 and belongs to us, files enter it by rename only and are never changed in place, `Cache::find` has
-    // verified their checksum, and the directory's name holds the hash of everything that makes code compatible.
+    // SAFETY: the file was written by `Cache::save` from the output of this engine's compiler: `Cache::find` has verified
+    // a code over it that only this node can make. The directory has mode 0700 and belongs to us, files enter it by rename
+    // only and are never changed in place, and its name holds the hash of everything that makes code compatible.
     // JUSTIFICATION: compiling takes seconds for large guests; a restart of the node must not.
     unsafe { Module::deserialize_file(engine, path) }
 }

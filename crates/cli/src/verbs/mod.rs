@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod get;
+pub(crate) mod image;
 pub(crate) mod logs;
 pub(crate) mod preflight;
 pub(crate) mod push;

@@ -1,6 +1,6 @@
 //! `wkube push`: stores a .wasm or .wat file in the cluster's registry.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::Value;
 use wkube_api::ObjectKey;
 use wkube_client::{Api, Client};
-use wkube_wasm_runtime::oci::{Credentials, Reference, pusher};
+use wkube_wasm_runtime::oci::{Credentials, Keyring, Reference, Registries, Remote, pusher};
 
 use crate::args::Push;
 use crate::connect::connect;
@@ -21,29 +21,60 @@ const HOSTING_NAME: &str = "local-registry-hosting";
 const HOSTING_KEY: &str = "localRegistryHosting.v1";
 /// The tag of files that manifests name by path; they are pinned by digest anyway.
 const LOCAL_TAG: &str = "local";
+/// The tag of names without one.
+const TAG_DEFAULT: &str = "latest";
 /// The largest file that is pushed. Interpreters compiled to wasm have tens of megabytes.
 const FILE_BYTES_MAX: u64 = 512 << 20;
 
 pub(crate) async fn run(args: Push) -> Result<()> {
-    let (name, tag) = name_and_tag(&args.name)?;
+    let reference = named(&args.name)?;
     let wasm = read(&args.file)?;
-    let client = connect(&args.connection).await?;
-    let pushed = Pusher::find(&client).await?.push(&name, &tag, wasm).await;
+    let pushed = match reference.host() {
+        Some(host) => push_elsewhere(&args, host, &reference, wasm).await,
+        None => {
+            let client = connect(&args.connection).await?;
+            let tag = reference.tag().unwrap_or(TAG_DEFAULT);
+            Pusher::find(&client).await?.push(reference.name(), tag, wasm).await
+        }
+    };
     let pinned = pushed.with_context(|| format!("failed to push {}", args.file.display()))?;
     print::line(pinned);
     Ok(())
 }
 
-/// Splits `NAME:TAG` and refuses what could not be pulled again under that name.
-fn name_and_tag(text: &str) -> Result<(String, String)> {
-    let reference: Reference = text.parse().with_context(|| format!("{text:?} is not of the form NAME:TAG"))?;
+/// Reads `[HOST/]NAME:TAG`.
+fn named(text: &str) -> Result<Reference> {
+    let reference: Reference = text.parse().with_context(|| format!("{text:?} is not of the form [HOST/]NAME:TAG"))?;
     if reference.digest().is_some() {
         bail!("{text:?} names a digest, which follows from the file; give a tag, such as hello:v1");
     }
-    if let Some(host) = reference.host() {
-        bail!("{text:?} names the registry {host}, but push stores in the cluster's own; leave the host out");
+    Ok(reference)
+}
+
+/// Pushes to a registry that is not the cluster's, with the credentials of `docker login`.
+async fn push_elsewhere(args: &Push, host: &str, reference: &Reference, wasm: Bytes) -> Result<String> {
+    let registries = args.registry_config.as_deref().map(Registries::load).transpose()?.unwrap_or_default();
+    let source = registries.sources(host, reference).pop().expect("the registry itself is always the last");
+    let credentials = logins()?.find(host, &source.name);
+    let remote = Remote::new(source.endpoint, credentials)?;
+    let tag = reference.tag().unwrap_or(TAG_DEFAULT);
+    let digest = pusher::push(&remote, &source.name, tag, wasm).await?;
+    Ok(format!("{host}/{}@{digest}", reference.name()))
+}
+
+/// Reads the files that `docker login` and `podman login` write.
+fn logins() -> Result<Keyring> {
+    let folder = |variable: &str, below: &str| std::env::var_os(variable).map(|dir| PathBuf::from(dir).join(below));
+    let docker = folder("DOCKER_CONFIG", "config.json").or_else(|| folder("HOME", ".docker/config.json"));
+    let podman = std::env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
+    let podman = podman.or_else(|| folder("XDG_RUNTIME_DIR", "containers/auth.json"));
+    let mut keyring = Keyring::default();
+    for file in [docker, podman].into_iter().flatten() {
+        let Ok(text) = std::fs::read(&file) else { continue };
+        let found = Keyring::parse(&text).map_err(|problem| anyhow!("{} cannot be read: {problem}", file.display()))?;
+        keyring.extend(found);
     }
-    Ok((reference.name().to_owned(), reference.tag().unwrap_or("latest").to_owned()))
+    Ok(keyring)
 }
 
 /// A registry and the right to write to it.
@@ -84,7 +115,8 @@ impl Pusher {
     /// Pushes a module and returns `NAME@sha256:…`, without a host: it is the same on every node.
     async fn push(&self, name: &str, tag: &str, wasm: Bytes) -> Result<String> {
         let credentials = Credentials::Bearer(self.token.clone());
-        let digest = pusher::push(&self.host, name, tag, wasm, credentials).await?;
+        let remote = Remote::new(Registries::default().registry(&self.host), vec![credentials])?;
+        let digest = pusher::push(&remote, name, tag, wasm).await?;
         Ok(format!("{name}@{digest}"))
     }
 }
@@ -120,15 +152,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_has_a_tag_and_no_host() {
-        assert_eq!(name_and_tag("hello:v1").expect("fine"), ("hello".to_owned(), "v1".to_owned()));
-        assert_eq!(name_and_tag("team/hello").expect("fine"), ("team/hello".to_owned(), "latest".to_owned()));
+    fn a_name_may_have_a_host_and_has_no_digest() {
+        assert_eq!(named("hello:v1").expect("fine").host(), None);
+        assert_eq!(named("ghcr.io/team/hello").expect("fine").host(), Some("ghcr.io"));
         for (text, reason) in [
-            ("BAD NAME:v1", "is not of the form NAME:TAG"),
-            ("ghcr.io/team/hello:v1", "leave the host out"),
+            ("BAD NAME:v1", "is not of the form [HOST/]NAME:TAG"),
             (&*format!("hello@sha256:{}", "0".repeat(64)), "give a tag"),
         ] {
-            let message = name_and_tag(text).expect_err(text).to_string();
+            let message = named(text).expect_err(text).to_string();
             assert!(message.contains(reason), "{message}");
         }
     }

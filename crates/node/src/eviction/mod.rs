@@ -32,6 +32,7 @@ use self::manager::{Decision, Manager};
 use self::rank::{PodUsage, is_critical, rank};
 use self::signals::{Observation, Signal};
 use self::thresholds::{Threshold, Thresholds};
+use crate::image_keeper;
 use crate::metrics::kubelet;
 use crate::pod::phase::{Kill, Note};
 use crate::pod::spec;
@@ -98,7 +99,7 @@ impl Evictor {
         let Some((threshold, _)) = decision.relieve else { return };
         if threshold.signal.condition() == signals::Condition::DiskPressure {
             // Images that nobody uses go before pods (`reclaimNodeLevelResources`).
-            context.runtime.free_disk().await;
+            image_keeper::free_all(&self.pods).await;
             let seen = self.observe().await;
             if let Some((threshold, seen)) = self.decide(seen).relieve {
                 self.relieve(&threshold, &seen);

@@ -54,11 +54,15 @@ pub enum Why {
     },
     /// The pull failed just now.
     ErrImagePull {
+        /// Kubernetes' word for it; mostly this one.
+        reason: &'static str,
         /// The cause.
         message: String,
     },
     /// The pull failed and waits before the next try.
     ImagePullBackOff {
+        /// The word for the latest failure.
+        reason: &'static str,
         /// The cause of the latest failure.
         message: String,
     },

@@ -99,7 +99,7 @@ fn its_image_is_pulled_again_after_a_while() {
     let mut bench = Bench::new(&spec);
     bench.started("c");
     joins(&mut bench, &spec);
-    bench.failed("e", StartFailure::Pull { message: "no".into() });
+    bench.failed("e", StartFailure::Pull { reason: "ErrImagePull", message: "no".into() });
     assert_eq!(state(&bench), "waiting: ErrImagePull");
     bench.wait(3);
     assert_eq!(state(&bench), "waiting: ImagePullBackOff");

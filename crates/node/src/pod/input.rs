@@ -114,6 +114,8 @@ impl ContainerEvent {
 pub enum StartFailure {
     /// The image could not be had.
     Pull {
+        /// Kubernetes' word: `ErrImagePull`, `RegistryUnavailable`, `SignatureValidationFailed`.
+        reason: &'static str,
         /// The cause.
         message: String,
     },

@@ -98,11 +98,11 @@ impl Life {
         match &container.state {
             State::Pending => {}
             State::Waiting { until, .. } if *until <= now => {}
-            State::Waiting { why: Why::ErrImagePull { message }, since, until }
+            State::Waiting { why: Why::ErrImagePull { reason, message }, since, until }
                 if later(*since, PULL_ERROR_SHOWN) <= now =>
             {
-                let (message, since, until) = (message.clone(), *since, *until);
-                container.state = State::Waiting { why: Why::ImagePullBackOff { message }, since, until };
+                let (reason, message, since, until) = (*reason, message.clone(), *since, *until);
+                container.state = State::Waiting { why: Why::ImagePullBackOff { reason, message }, since, until };
                 let image =
                     spec::container(&self.pod, &container.name).and_then(|spec| spec.image.clone()).unwrap_or_default();
                 effects.push(container.record(Note::normal("BackOff", format!("Back-off pulling image \"{image}\""))));
@@ -276,7 +276,7 @@ impl Container {
         self.start_failures = self.start_failures.saturating_add(1);
         let until = later(now, Backoff::IMAGE_PULL.after(self.start_failures));
         let note = match &failure {
-            StartFailure::Pull { .. } => Some("Error: ErrImagePull".to_owned()),
+            StartFailure::Pull { reason, .. } => Some(format!("Error: {reason}")),
             StartFailure::Other { reason: "ErrImageNeverPull", .. } => Some("Error: ErrImageNeverPull".to_owned()),
             StartFailure::Other { message, .. } => Some(format!("Error: {message}")),
             StartFailure::Cancelled => None,
@@ -285,7 +285,7 @@ impl Container {
             effects.push(self.record(Note::warning("Failed", message)));
         }
         let why = match failure {
-            StartFailure::Pull { message } => Why::ErrImagePull { message },
+            StartFailure::Pull { reason, message } => Why::ErrImagePull { reason, message },
             StartFailure::Other { reason, message } => Why::Unstartable { reason, message },
             StartFailure::Cancelled => {
                 self.state = State::Pending;

@@ -275,7 +275,7 @@ fn a_crash_loop_backs_off_and_says_so() {
 #[test]
 fn a_failed_pull_is_named_then_backs_off_then_is_tried_again() {
     let mut bench = Bench::new(&one("Never"));
-    bench.failed("c", StartFailure::Pull { message: "no".into() });
+    bench.failed("c", StartFailure::Pull { reason: "ErrImagePull", message: "no".into() });
     assert_eq!(bench.waiting(), ("ErrImagePull".to_owned(), "no".to_owned()));
     bench.asked();
     bench.wait(3);

@@ -208,7 +208,7 @@ impl World {
             }
             5 if held.is_some() && self.state(&name) == State::Starting => {
                 self.held.remove(&name);
-                let failure = StartFailure::Pull { message: "no".into() };
+                let failure = StartFailure::Pull { reason: "ErrImagePull", message: "no".into() };
                 self.give(Input::Runtime(ContainerEvent::StartFailed { container: name, attempt, failure }));
             }
             6..=7 if held.is_some() => self.exit(&name, attempt, i32::try_from(rng.below(2)).unwrap()),

@@ -50,7 +50,7 @@ fn ready(bench: &mut Bench) {
 
 fn without_image(bench: &mut Bench) {
     begun(bench);
-    bench.failed("c", StartFailure::Pull { message: "no".into() });
+    bench.failed("c", StartFailure::Pull { reason: "ErrImagePull", message: "no".into() });
 }
 
 fn wants_more(bench: &mut Bench) {
@@ -177,7 +177,7 @@ fn inputs(bench: &Bench) -> Vec<(&'static str, Input)> {
         ("i has exited 0", exited(i(), of("i"), 0)),
         ("i has exited 1", exited(i(), of("i"), 1)),
         ("c has started", started(c(), of("c"))),
-        ("c has no image", failed(StartFailure::Pull { message: "no".into() })),
+        ("c has no image", failed(StartFailure::Pull { reason: "ErrImagePull", message: "no".into() })),
         ("c has no config", failed(StartFailure::Other { reason: "CreateContainerConfigError", message: "no".into() })),
         ("c has not started", failed(StartFailure::Cancelled)),
         ("c has exited 0", exited(c(), of("c"), 0)),

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerImage;
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
+use wkube_wasm_runtime::oci::Keyring;
 
 use crate::grants::Grants;
 use crate::logs::entry::Stream;
@@ -43,8 +45,19 @@ pub trait Runtime: Send + Sync + 'static {
         Box::pin(std::future::ready(Vec::new()))
     }
 
-    /// Removes from disk what nobody uses: images, and code compiled from them.
-    fn free_disk(&self) -> BoxFuture<'static, ()> {
+    /// Returns the same images as the collector of unused ones sees them.
+    fn stored_images(&self) -> BoxFuture<'static, Vec<StoredImage>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
+
+    /// Removes images of these digests, and the code compiled from them. What runs is not disturbed.
+    fn remove_images(&self, digests: Vec<String>) -> BoxFuture<'static, ()> {
+        drop(digests);
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Compiles what is on disk and is not compiled for this version, one after the other.
+    fn prepare_images(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 
@@ -57,25 +70,8 @@ pub trait Runtime: Send + Sync + 'static {
 pub struct Pull {
     /// The name in the pod's spec.
     pub image: String,
-    /// Credentials by registry host, from `imagePullSecrets`.
-    pub credentials: Vec<Credential>,
-}
-
-/// A login for one registry.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credential {
-    /// The registry's host, with its port if it is not the usual one.
-    pub host: String,
-    /// The user.
-    pub user: String,
-    /// The password.
-    pub password: String,
-}
-
-impl std::fmt::Debug for Credential {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credential").field("host", &self.host).field("user", &self.user).finish_non_exhaustive()
-    }
+    /// The pod's credentials.
+    pub keyring: Keyring,
 }
 
 /// An image that can be started.
@@ -85,6 +81,17 @@ pub struct Image {
     pub id: String,
     /// How many bytes were fetched.
     pub size_bytes: u64,
+}
+
+/// An image on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredImage {
+    /// The digest that pins it.
+    pub digest: String,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// When it came.
+    pub saved_at: Timestamp,
 }
 
 /// Why there is no image.
@@ -101,6 +108,12 @@ pub enum PullError {
     /// The registry did not give it, or it cannot run here.
     #[error("{0}")]
     Failed(String),
+    /// No registry that could have it is there.
+    #[error("RegistryUnavailable: {0}")]
+    Unavailable(String),
+    /// A policy of the node wants a signature that it does not have.
+    #[error("SignatureValidationFailed: {0}")]
+    Unsigned(String),
 }
 
 /// A container to start.

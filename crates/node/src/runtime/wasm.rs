@@ -5,25 +5,30 @@ use std::error::Error as StdError;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
+use k8s_openapi::api::core::v1::ContainerImage;
 use wkube_client::Client;
 use wkube_proxy::{BoxError, Proxy};
-use wkube_wasm_runtime::oci::{self, Credentials, Digest, Reference, Registry, Remote, Store};
+use wkube_wasm_runtime::oci::{self, Reference, Store};
 use wkube_wasm_runtime::{Artifact, Bucket, Buckets, Engine, Error};
 
 use self::guests::Sandbox;
+use self::places::Places;
 use self::shared::Shared;
-use super::{ContainerSpec, Credential, Guest, Image, Pull, PullError, Runtime, StartError};
+use super::{ContainerSpec, Guest, Image, Pull, PullError, Runtime, StartError, StoredImage};
 use crate::grants::Keep;
 
 mod buckets;
+mod built_in;
 mod guests;
+mod places;
+mod program;
 mod shared;
+mod stored;
 mod tools;
+
+pub use self::places::ImageOptions;
 
 /// What a node reports as its container runtime.
 const VERSION: &str = "wasmtime://48.0.8";
@@ -47,9 +52,7 @@ pub struct WasmRuntime(Arc<Inner>);
 
 struct Inner {
     engine: Engine,
-    store: Store,
-    built_in: Client,
-    registry_default: Option<String>,
+    places: Places,
     proxy: Proxy,
     shared: Shared,
     buckets: Buckets,
@@ -57,7 +60,7 @@ struct Inner {
 
 impl WasmRuntime {
     /// Returns a runtime that keeps images under `dir`. Names without a host are looked up in the control plane's own
-    /// registry through `client`, then in `registry_default`.
+    /// registry through `client` first.
     ///
     /// # Errors
     /// If the directory cannot be used.
@@ -65,66 +68,35 @@ impl WasmRuntime {
         engine: Engine,
         dir: &Path,
         client: &Client,
-        registry_default: Option<String>,
+        options: ImageOptions,
         proxy: Proxy,
     ) -> std::io::Result<Self> {
         let store = Store::open(dir)?;
         Ok(Self(Arc::new(Inner {
             engine,
-            store,
-            built_in: client.clone(),
-            registry_default,
+            places: Places::new(client, options, store),
             proxy,
             shared: Shared::default(),
             buckets: Buckets::default(),
         })))
     }
 
-    fn found(reference: &Reference, image: &oci::store::Image) -> Image {
+    fn found(reference: &Reference, image: &oci::Image) -> Image {
         Image { id: reference.pinned(image.digest.clone()).to_string(), size_bytes: image.size }
     }
 
-    async fn fetch(&self, reference: &Reference, credentials: &[Credential]) -> Result<oci::Pulled, String> {
-        let login = |host: &str| {
-            let found = credentials.iter().find(|credential| credential.host == host);
-            found.map_or(Credentials::Anonymous, |found| Credentials::Basic {
-                user: found.user.clone(),
-                password: found.password.clone(),
-            })
-        };
-        if let Some(host) = reference.host() {
-            let remote = Remote::new(host, login(host));
-            return oci::pull(&remote, reference).await.map_err(|error| chain(&error));
-        }
-        let cause = match oci::pull(&BuiltIn(self.0.built_in.clone()), reference).await {
-            Ok(pulled) => return Ok(pulled),
-            Err(oci::PullError::Registry { source: oci::puller::RegistryError::NotFound, .. }) => {
-                format!("{reference} is not in the built-in registry")
-            }
-            Err(error) => return Err(chain(&error)),
-        };
-        let Some(host) = &self.0.registry_default else {
-            let next = "push it with `wkube push FILE NAME:TAG`, or name a registry host";
-            return Err(format!("{cause}, and no default registry is configured; {next}"));
-        };
-        let remote = Remote::new(host, login(host));
-        oci::pull(&remote, &reference.at(host)).await.map_err(|error| format!("{cause}; {}", chain(&error)))
-    }
-
-    async fn artifact(&self, image: &Image) -> Result<Artifact, StartError> {
-        let reference: Reference = image.id.parse().map_err(|error| StartError::Failed(format!("{error}")))?;
-        let found = self.0.store.find(&reference);
-        let found = found.ok_or_else(|| StartError::Failed(format!("image {} is no longer on this node", image.id)))?;
-        let (me, module) = (self.clone(), found.module.clone());
+    async fn artifact(&self, module: &oci::Module) -> Result<Artifact, StartError> {
+        let (store, digest) = (self.0.places.store().clone(), module.digest.clone());
         let read = move || async move {
-            let read = tokio::task::spawn_blocking(move || me.0.store.read(&module)).await;
+            let read = tokio::task::spawn_blocking(move || store.read(&digest)).await;
             Ok::<_, BoxError>(read??)
         };
-        self.0.engine.load(found.module.as_str(), read).await.map_err(|error| judge(&error))
+        self.0.engine.load(module.digest.as_str(), read).await.map_err(|error| judge(&error))
     }
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
-        let artifact = self.artifact(&spec.image).await?;
+        let (module, spec) = self.as_the_image_wants(spec).await?;
+        let artifact = self.artifact(&module).await?;
         let buckets = self.open_buckets(&spec).await?;
         let held = self.0.shared.hold(&self.0.engine, &spec);
         Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), buckets, held, spec)
@@ -148,12 +120,38 @@ impl WasmRuntime {
         }
         Ok(opened)
     }
+
+    /// Completes what the pod says with what its image says, and chooses the module to run.
+    async fn as_the_image_wants(&self, mut spec: ContainerSpec) -> Result<(oci::Module, ContainerSpec), StartError> {
+        let id = &spec.image.id;
+        let reference: Reference = id.parse().map_err(|error| StartError::Failed(format!("{error}")))?;
+        let image = self.0.places.store().find(&reference);
+        let image = image.ok_or_else(|| StartError::Failed(format!("image {id} is no longer on this node")))?;
+        spec.args = program::argv(&image.process, spec.command.is_some(), spec.args);
+        spec.env = program::env(&image.process, spec.env);
+        let module = image.module(spec.args.first().map_or("", String::as_str));
+        let module = module.map_err(|problem| StartError::Unrunnable(format!("image {id}: {problem}")))?.clone();
+        if let Some(root) = &image.root {
+            let root = self.0.places.store().root(root);
+            let modules = image.modules.iter().filter_map(|module| module.path.clone()).collect();
+            let mut mounts = spec.mounts.clone();
+            let showing = tokio::task::spawn_blocking(move || {
+                program::show_files(&root, &modules, &mut mounts).map(|()| mounts)
+            });
+            let failed = |problem: String| StartError::Failed(format!("failed to show the files of its image: {problem}"));
+            let shown = showing.await.map_err(|error| failed(error.to_string()))?;
+            spec.mounts = shown.map_err(|error| failed(error.to_string()))?;
+            // A path in an image says which module, not which of its functions.
+            spec.command = None;
+        }
+        Ok((module, spec))
+    }
 }
 
 impl Runtime for WasmRuntime {
     fn find_image(&self, name: &str) -> BoxFuture<'static, Option<Image>> {
         let found = name.parse::<Reference>().ok().and_then(|reference| {
-            let image = self.0.store.find(&reference)?;
+            let image = self.0.places.find(&reference)?;
             Some(Self::found(&reference, &image))
         });
         std::future::ready(found).boxed()
@@ -167,16 +165,30 @@ impl Runtime for WasmRuntime {
                 image: pull.image.clone(),
                 problem: error.reason.to_string(),
             })?;
-            let pulled = me.fetch(&reference, &pull.credentials).await.map_err(PullError::Failed)?;
-            let saving = {
-                let (me, reference) = (me.clone(), reference.clone());
-                tokio::task::spawn_blocking(move || me.0.store.save(&reference, &pulled)).await
-            };
-            let saved = saving.map_err(|error| PullError::Failed(error.to_string()))?;
-            let image = saved.map_err(|error| PullError::Failed(format!("failed to keep it on disk: {error}")))?;
+            let image = me.0.places.fetch(&reference, &pull.keyring).await?;
             Ok(Self::found(&reference, &image))
         };
         pulling.boxed()
+    }
+
+    fn images(&self) -> BoxFuture<'static, Vec<ContainerImage>> {
+        let store = self.0.places.store().clone();
+        async move { stored::listing(&stored::list(store).await) }.boxed()
+    }
+
+    fn stored_images(&self) -> BoxFuture<'static, Vec<StoredImage>> {
+        let store = self.0.places.store().clone();
+        async move { stored::list(store).await.iter().map(stored::candidate).collect() }.boxed()
+    }
+
+    fn remove_images(&self, digests: Vec<String>) -> BoxFuture<'static, ()> {
+        let (store, engine) = (self.0.places.store().clone(), self.0.engine.clone());
+        stored::remove(store, engine, digests).boxed()
+    }
+
+    fn prepare_images(&self) -> BoxFuture<'static, ()> {
+        let (store, engine) = (self.0.places.store().clone(), self.0.engine.clone());
+        stored::compile(store, engine).boxed()
     }
 
     fn start(&self, spec: ContainerSpec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
@@ -200,7 +212,8 @@ impl Runtime for WasmRuntime {
 /// What the module is never changes; everything else may be better next time.
 fn judge(error: &Error) -> StartError {
     match error {
-        Error::Refused(_)
+        Error::CompileBudget { .. }
+        | Error::Refused(_)
         | Error::Text(_)
         | Error::Compile(_)
         | Error::Link(_)
@@ -229,61 +242,6 @@ fn chain(error: &dyn StdError) -> String {
         next = source.source();
     }
     text
-}
-
-/// The control plane's own registry, over the same connection as everything else.
-struct BuiltIn(Client);
-
-impl BuiltIn {
-    async fn get(
-        &self,
-        path: String,
-        accept: &'static str,
-    ) -> Result<Response<wkube_client::client::ResponseBody>, oci::puller::RegistryError> {
-        use oci::puller::RegistryError::{NotFound, Unauthorized, Unavailable};
-        let request = Request::get(path).header(header::ACCEPT, accept).body(Bytes::new());
-        let response = self.0.send(request.map_err(|error| Unavailable(error.into()))?).await;
-        let response = response.map_err(|error| Unavailable(error.into()))?;
-        match response.status() {
-            status if status.is_success() => Ok(response),
-            StatusCode::NOT_FOUND => Err(NotFound),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(Unauthorized),
-            status => Err(Unavailable(format!("the built-in registry answered {status}").into())),
-        }
-    }
-}
-
-const MANIFEST_TYPES: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, application/vnd.docker.distribution.manifest.list.v2+json";
-
-impl Registry for BuiltIn {
-    fn manifest<'a>(
-        &'a self,
-        name: &'a str,
-        version: &'a str,
-    ) -> BoxFuture<'a, Result<Bytes, oci::puller::RegistryError>> {
-        let getting = async move {
-            let response = self.get(format!("/v2/{name}/manifests/{version}"), MANIFEST_TYPES).await?;
-            let body = response.into_body().collect().await;
-            Ok(body.map_err(oci::puller::RegistryError::Unavailable)?.to_bytes())
-        };
-        getting.boxed()
-    }
-
-    fn blob<'a>(
-        &'a self,
-        name: &'a str,
-        digest: &'a Digest,
-    ) -> BoxFuture<'a, Result<oci::puller::ByteStream, oci::puller::RegistryError>> {
-        use futures::{StreamExt as _, TryStreamExt as _};
-        let getting = async move {
-            let response = self.get(format!("/v2/{name}/blobs/{}", digest.as_str()), "*/*").await?;
-            let chunks = response.into_body().into_data_stream().map_err(std::io::Error::other);
-            // The body is not `Sync`, the stream needs not be.
-            Ok(chunks.boxed())
-        };
-        getting.boxed()
-    }
 }
 
 #[cfg(test)]

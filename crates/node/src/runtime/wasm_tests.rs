@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -9,6 +11,7 @@ use wkube_base::Clock;
 use wkube_client::client::RequestBody;
 use wkube_proxy::LocalPods;
 use wkube_proxy::remote::ThroughApi;
+use wkube_wasm_runtime::oci::Digest;
 use wkube_wasm_runtime::{EngineOptions, wat_to_wasm};
 
 use super::*;
@@ -67,7 +70,7 @@ impl World {
         let client = registry(wat);
         let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).unwrap();
         let proxy = Proxy::new(LocalPods::on_node("n1"), Arc::new(ThroughApi::new(client.clone())));
-        let runtime = WasmRuntime::new(engine, &dir.path().join("images"), &client, None, proxy).unwrap();
+        let runtime = WasmRuntime::new(engine, &dir.path().join("images"), &client, ImageOptions::default(), proxy).unwrap();
         Self { dir, logs: Logs::new(&Clock::system()), runtime }
     }
 

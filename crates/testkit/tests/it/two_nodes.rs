@@ -79,7 +79,9 @@ async fn push(control: &Control) -> String {
     let token = Credentials::Bearer(token["token"].as_str().expect("a token").to_owned());
     let host = control.server().registry_address().expect("a registry").to_string();
     let wasm = Bytes::from(std::fs::read(WASM).expect("the example is built"));
-    let digest = oci::push(&host, "hello-http", "v1", wasm, token).await.expect("pushed");
+    let registry = oci::Registries::default().registry(&host);
+    let remote = oci::Remote::new(registry, vec![token]).expect("an address");
+    let digest = oci::push(&remote, "hello-http", "v1", wasm).await.expect("pushed");
     format!("hello-http@{digest}")
 }
 

@@ -1,9 +1,9 @@
-//! Which of an image's blobs is the module. Pure; the media types seen in the wild are listed here.
+//! What of an image is to be run. Pure; the media types seen in the wild are listed here.
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::puller::Descriptor;
+use super::manifest::{Descriptor, Document, Platform};
 
 /// An index of manifests, one for each platform.
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -20,6 +20,13 @@ pub const ACCEPTED: &[&str] = &[OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER
 pub const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 /// Its layer.
 pub const WASM_LAYER: &str = "application/wasm";
+/// The config of a container image.
+pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// Docker's.
+pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+/// The name of a file in a layer of its own, as `oras push` writes it.
+pub const TITLE: &str = "org.opencontainers.image.title";
+
 /// A module or component, uncompressed, by every name that a tool gives it.
 const WASM_LAYERS: &[&str] = &[
     WASM_LAYER,
@@ -27,22 +34,23 @@ const WASM_LAYERS: &[&str] = &[
     "application/vnd.module.wasm.content.layer.v1+wasm",
     "application/vnd.bytecodealliance.wasm.component.layer.v0+wasm",
 ];
-/// Marks an application of the Spin framework, which runs on more than WASI.
+/// A file system, by every name without its compression, which is read from the bytes.
+const TAR_LAYERS: &[&str] = &[
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+/// Marks an application of the Spin framework, which may consist of several components and files.
 const SPIN_APPLICATION: &str = "application/vnd.fermyon.spin.application.v1+config";
+/// Files of a Spin application.
+const SPIN_FILES: &[&str] =
+    &["application/vnd.wasm.content.layer.v1+data", "application/vnd.wasm.content.bundle.v1.tar+gzip"];
+/// The settings of an Envoy filter.
+const PROXY_WASM_SETTINGS: &str = "runtime-config.json";
 
-/// A manifest or an index: what we read of either.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Document {
-    /// Optional in OCI documents; the presence of `manifests` decides.
-    pub media_type: Option<String>,
-    /// The config of an image.
-    pub config: Option<Descriptor>,
-    /// The blobs of an image.
-    pub layers: Vec<Descriptor>,
-    /// The images of an index.
-    pub manifests: Option<Vec<Descriptor>>,
-}
+/// More layers than any builder makes: Docker stops at 127, Spin at 500.
+const LAYERS_MAX: usize = 512;
 
 /// Why an image is none that this host runs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,17 +59,42 @@ pub enum Problem {
     /// The manifest is no JSON, or not of its form.
     #[error("its manifest cannot be read: {0}")]
     Manifest(String),
+    /// The config is no JSON, or not of its form.
+    #[error("its config cannot be read: {0}")]
+    Config(String),
     /// The index has nothing for WASI.
     #[error("it has no variant for WebAssembly, only for {0}")]
     NoPlatform(String),
     /// An index within an index.
     #[error("its index lists another index")]
     Nested,
-    /// Made of file system layers.
-    #[error("it is a container image with a file system, not a wasm artifact; push the module with `wkube push`")]
-    Container,
+    /// A container image for a machine.
+    #[error(
+        "it is a container image for {platform}, and its entry point {entrypoint:?} is no .wasm file; build the \
+             program for wasm32-wasip1 or wasm32-wasip2 and push that with `wkube push`"
+    )]
+    Container {
+        /// Its operating system and processor.
+        platform: String,
+        /// What it would run.
+        entrypoint: String,
+    },
+    /// A file system without an entry point.
+    #[error("it has no entry point; set `command` to the path of a .wasm file in the image{0}")]
+    NoEntrypoint(String),
+    /// The entry point is not in the file system.
+    #[error("its entry point {entrypoint:?} is not in the image{found}")]
+    Missing {
+        /// What was to be run.
+        entrypoint: String,
+        /// What there is instead.
+        found: String,
+    },
+    /// A filter for Envoy.
+    #[error("it is a proxy-wasm filter for Envoy or Istio, which only such a proxy can run")]
+    ProxyWasm,
     /// A Spin application.
-    #[error("it is a Spin application, which needs Spin's own interfaces; push the component with `wkube push`")]
+    #[error("it is a Spin application of several components or with files; push one component with `wkube push`")]
     Spin,
     /// No layer that we know.
     #[error("it has no layer with a wasm module, only {0}")]
@@ -69,75 +102,130 @@ pub enum Problem {
     /// The wasm artifact format allows one.
     #[error("it has {0} wasm layers where one is allowed")]
     ManyModules(usize),
+    /// Absurdly many.
+    #[error("it has {0} layers, more than the {LAYERS_MAX} that this host accepts")]
+    ManyLayers(usize),
+    /// A layer is no tar, leads outside, or is too large when it is unpacked.
+    #[error("its layer {layer} cannot be unpacked: {reason}")]
+    Layer {
+        /// The layer.
+        layer: Digest,
+        /// Why not.
+        reason: String,
+    },
 }
 
-/// Reads a manifest or an index.
-///
-/// # Errors
-/// [`Problem::Manifest`] says what is wrong with the JSON.
-pub fn parse(bytes: &[u8]) -> Result<Document, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| Problem::Manifest(error.to_string()))
+/// The image of an index that suits best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// Its descriptor.
+    pub manifest: &'a Descriptor,
+    /// Whether it says itself that it is for WASI. The images of older tools say `linux/amd64`.
+    pub is_for_wasi: bool,
 }
 
-/// Chooses the image of an index that is for WASI: by its platform, or because it is the only one.
+/// Chooses the image of an index that is for WASI: by its platform, or because it is the only one, or because it may be
+/// one of those that were built for a containerd shim and say `linux/amd64`.
 ///
 /// # Errors
 /// [`Problem::NoPlatform`] lists what there is instead.
-pub fn choose_manifest(manifests: &[Descriptor]) -> Result<&Descriptor, Problem> {
+pub fn choose_manifest(manifests: &[Descriptor]) -> Result<Choice<'_>, Problem> {
     // Attestations of docker buildx have the platform unknown/unknown.
     let images: Vec<&Descriptor> = manifests.iter().filter(|manifest| !manifest.is_attestation()).collect();
     if let Some(wasm) = images.iter().find(|manifest| manifest.is_for_wasi()) {
-        return Ok(wasm);
+        return Ok(Choice { manifest: wasm, is_for_wasi: true });
     }
-    match images[..] {
-        [only] => Ok(only),
-        [] => Err(Problem::NoPlatform("nothing".to_owned())),
-        _ => Err(Problem::NoPlatform(names(images.iter().map(|manifest| manifest.platform_name())))),
+    let shim = images.iter().find(|image| image.platform_name() == "linux/amd64");
+    match (&images[..], shim) {
+        ([manifest], _) | (_, Some(manifest)) => Ok(Choice { manifest, is_for_wasi: false }),
+        _ => Err(no_platform(manifests)),
     }
 }
 
-/// Chooses the layer that is the module.
+/// Says which platforms an index has.
+pub fn no_platform(manifests: &[Descriptor]) -> Problem {
+    let images = manifests.iter().filter(|manifest| !manifest.is_attestation());
+    let names = names(images.map(Descriptor::platform_name));
+    Problem::NoPlatform(if names.is_empty() { "nothing".to_owned() } else { names })
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan<'a> {
+    /// Each layer is a module; the first is the one to run.
+    Modules(Vec<&'a Descriptor>),
+    /// The layers are tars, the lowest first, and the config names a file in them.
+    Rootfs(Vec<&'a Descriptor>),
+}
+
+/// Finds out what an image is made of.
 ///
 /// # Errors
 /// The [`Problem`] says what the image is instead.
-pub fn choose_layer(manifest: &Document) -> Result<&Descriptor, Problem> {
+pub fn plan(manifest: &Document) -> Result<Plan<'_>, Problem> {
     let layers = &manifest.layers;
-    if layers.iter().any(|layer| layer.media_type == SPIN_APPLICATION) {
+    if layers.len() > LAYERS_MAX {
+        return Err(Problem::ManyLayers(layers.len()));
+    }
+    let has = |media_types: &[&str]| layers.iter().any(|layer| media_types.contains(&layer.media_type.as_str()));
+    let modules: Vec<_> = layers.iter().filter(|layer| layer.is_module()).collect();
+    if has(&[SPIN_APPLICATION]) && (modules.len() != 1 || has(SPIN_FILES)) {
         return Err(Problem::Spin);
     }
-    let mut modules = layers.iter().filter(|layer| WASM_LAYERS.contains(&layer.media_type.as_str()));
-    match (modules.next(), modules.count()) {
-        (Some(module), 0) => Ok(module),
-        (Some(_), more) => Err(Problem::ManyModules(more + 1)),
-        (None, _) if layers.iter().any(|layer| layer.media_type.contains("tar")) => Err(Problem::Container),
-        (None, _) if layers.is_empty() => Err(Problem::NoModule("no layer at all".to_owned())),
-        (None, _) => Err(Problem::NoModule(names(layers.iter().map(|layer| layer.media_type.clone())))),
+    if layers.iter().any(|layer| layer.title() == Some(PROXY_WASM_SETTINGS)) {
+        return Err(Problem::ProxyWasm);
     }
+    if !modules.is_empty() {
+        return one_or_named(manifest, modules).map(Plan::Modules);
+    }
+    let tars: Vec<_> = layers.iter().filter(|layer| layer.is_tar()).collect();
+    if !tars.is_empty() && tars.len() == layers.len() {
+        return Ok(Plan::Rootfs(tars));
+    }
+    let found = names(layers.iter().map(|layer| layer.media_type.clone()));
+    Err(Problem::NoModule(if found.is_empty() { "no layer at all".to_owned() } else { found }))
 }
 
-fn names(names: impl Iterator<Item = String>) -> String {
+/// Several modules are told apart by their titles; the standard artifact allows only one.
+fn one_or_named<'a>(manifest: &Document, modules: Vec<&'a Descriptor>) -> Result<Vec<&'a Descriptor>, Problem> {
+    let is_standard = manifest.config.as_ref().is_some_and(|config| config.media_type == WASM_CONFIG);
+    let are_named = modules.iter().all(|module| module.title().is_some());
+    if modules.len() == 1 || (are_named && !is_standard) {
+        return Ok(modules);
+    }
+    Err(Problem::ManyModules(modules.len()))
+}
+
+/// Whether a manifest's config is one of a container image, and worth reading.
+pub fn has_config(manifest: &Document) -> Option<&Descriptor> {
+    manifest.config.as_ref().filter(|config| [OCI_CONFIG, DOCKER_CONFIG].contains(&config.media_type.as_str()))
+}
+
+/// Joins a few names for a message.
+pub(super) fn names(names: impl Iterator<Item = String>) -> String {
     const SHOWN: usize = 5;
     names.take(SHOWN).collect::<Vec<_>>().join(", ")
 }
 
-/// A platform in an index.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Platform {
-    /// `wasi`, `wasip1`, `wasip2`; Spin writes `Wasip1`.
-    pub os: String,
-    /// `wasm` or `wasm32`.
-    pub architecture: String,
-}
-
 impl Descriptor {
-    fn is_for_wasi(&self) -> bool {
-        self.platform.as_ref().is_some_and(|platform| {
-            let os = platform.os.to_ascii_lowercase();
-            let architecture = platform.architecture.to_ascii_lowercase();
-            ["wasi", "wasip1", "wasip2", "wasip3"].contains(&os.as_str())
-                && ["wasm", "wasm32"].contains(&architecture.as_str())
+    /// Returns the file's name, if the layer is a file of its own.
+    pub fn title(&self) -> Option<&str> {
+        self.annotations.get(TITLE).map(String::as_str)
+    }
+
+    fn is_module(&self) -> bool {
+        WASM_LAYERS.contains(&self.media_type.as_str())
+    }
+
+    fn is_tar(&self) -> bool {
+        let media_type = self.media_type.as_str();
+        TAR_LAYERS.iter().any(|tar| {
+            media_type.strip_prefix(tar).is_some_and(|rest| matches!(rest, "" | "+gzip" | ".gzip" | "+zstd" | ".zstd"))
         })
+    }
+
+    fn is_for_wasi(&self) -> bool {
+        self.platform.as_ref().is_some_and(Platform::is_wasi)
     }
 
     fn is_attestation(&self) -> bool {
@@ -149,6 +237,16 @@ impl Descriptor {
             || "an unnamed platform".to_owned(),
             |platform| format!("{}/{}", platform.os, platform.architecture),
         )
+    }
+}
+
+impl Platform {
+    /// Whether this is WebAssembly, by any of the names in use.
+    pub fn is_wasi(&self) -> bool {
+        let os = self.os.to_ascii_lowercase();
+        let architecture = self.architecture.to_ascii_lowercase();
+        ["wasi", "wasip1", "wasip2", "wasip3"].contains(&os.as_str())
+            && ["wasm", "wasm32"].contains(&architecture.as_str())
     }
 }
 
@@ -177,74 +275,5 @@ pub struct Surface {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn descriptor(media_type: &str, platform: Option<(&str, &str)>) -> Descriptor {
-        Descriptor {
-            media_type: media_type.to_owned(),
-            digest: Digest::of(media_type.as_bytes()),
-            size: 1,
-            platform: platform
-                .map(|(os, architecture)| Platform { os: os.to_owned(), architecture: architecture.to_owned() }),
-        }
-    }
-
-    fn chosen_platform(platforms: &[(&str, &str)]) -> Result<String, Problem> {
-        let manifests: Vec<_> = platforms.iter().map(|platform| descriptor(OCI_MANIFEST, Some(*platform))).collect();
-        choose_manifest(&manifests).map(Descriptor::platform_name)
-    }
-
-    fn chosen_layer(media_types: &[&str]) -> Result<String, Problem> {
-        let layers = media_types.iter().map(|media_type| descriptor(media_type, None)).collect();
-        choose_layer(&Document { layers, ..Document::default() }).map(|layer| layer.media_type.clone())
-    }
-
-    #[test]
-    fn every_way_to_write_wasi_is_found_in_an_index() {
-        for wasi in [("wasi", "wasm"), ("wasi", "wasm32"), ("wasip1", "wasm"), ("Wasip1", "wasm"), ("wasip2", "wasm")] {
-            let found = chosen_platform(&[("linux", "amd64"), wasi, ("linux", "arm64")]).unwrap();
-            assert_eq!(found, format!("{}/{}", wasi.0, wasi.1));
-        }
-    }
-
-    #[test]
-    fn a_sole_image_is_taken_whatever_it_says_and_attestations_do_not_count() {
-        assert_eq!(chosen_platform(&[("linux", "amd64"), ("unknown", "unknown")]).unwrap(), "linux/amd64");
-    }
-
-    #[test]
-    fn an_index_without_wasm_lists_what_it_has() {
-        let problem = chosen_platform(&[("linux", "amd64"), ("windows", "amd64")]).unwrap_err();
-        assert_eq!(problem.to_string(), "it has no variant for WebAssembly, only for linux/amd64, windows/amd64");
-        assert_eq!(chosen_platform(&[]).unwrap_err(), Problem::NoPlatform("nothing".to_owned()));
-    }
-
-    #[test]
-    fn every_name_of_a_wasm_layer_is_known() {
-        for media_type in WASM_LAYERS {
-            let found = chosen_layer(&["application/vnd.oci.empty.v1+json", media_type]).unwrap();
-            assert_eq!(found, *media_type);
-        }
-    }
-
-    #[test]
-    fn what_is_no_wasm_artifact_is_named() {
-        assert_eq!(chosen_layer(&["application/vnd.oci.image.layer.v1.tar+gzip"]), Err(Problem::Container));
-        assert_eq!(chosen_layer(&[SPIN_APPLICATION, WASM_LAYERS[1]]), Err(Problem::Spin));
-        assert_eq!(chosen_layer(&[WASM_LAYER, WASM_LAYER]), Err(Problem::ManyModules(2)));
-        assert_eq!(chosen_layer(&["text/plain"]), Err(Problem::NoModule("text/plain".to_owned())));
-        assert_eq!(chosen_layer(&[]), Err(Problem::NoModule("no layer at all".to_owned())));
-    }
-
-    #[test]
-    fn manifests_of_any_tool_are_read() {
-        let text = br#"{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":
-            "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2,"data":"e30="},
-            "layers":[],"annotations":{"a":"b"}}"#;
-        let document = parse(text).unwrap();
-        assert!(document.manifests.is_none() && document.media_type.is_none());
-        assert!(matches!(parse(b"<html>"), Err(Problem::Manifest(_))));
-        assert!(matches!(parse(br#"{"layers":[{"digest":"md5:0"}]}"#), Err(Problem::Manifest(_))));
-    }
-}
+#[path = "artifact_tests.rs"]
+mod tests;

@@ -24,6 +24,11 @@ impl Digest {
         Self(format!("{PREFIX}{}", hex::encode(Sha256::digest(bytes))))
     }
 
+    /// Returns the digest of what a hasher has seen.
+    pub(super) fn finish(hasher: Sha256) -> Self {
+        Self(format!("{PREFIX}{}", hex::encode(hasher.finalize())))
+    }
+
     /// Reports whether `bytes` are what the digest stands for.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         *self == Self::of(bytes)

@@ -1,73 +1,40 @@
-//! Pulls the module of an image: manifest, layer, bytes; every digest is verified and every size is capped.
+//! Pulls an image into the store: manifest, config, layers; every digest is verified and every size is capped.
+//!
+//! Nothing is unpacked or compiled before its digest is verified, and nothing is fetched that is here already: of an image
+//! that has not changed, only the manifest.
 
-use bytes::{Bytes, BytesMut};
-use futures::future::BoxFuture;
-use futures::stream::BoxStream;
-use futures::{StreamExt as _, TryStreamExt as _};
-use serde::{Deserialize, Serialize};
+use std::io;
+use std::time::Duration;
 
-use super::artifact::{self, Document, Platform, Problem};
+use bytes::Bytes;
+use futures::StreamExt as _;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+
+use super::artifact::{self, Plan, Problem};
 use super::digest::Digest;
+use super::image::{Image, Module};
+use super::manifest::{self, Config, Descriptor, Document};
+use super::policy::{Policy, Verdict};
 use super::reference::Reference;
-use crate::guest::BoxError;
+use super::registry::{MANIFEST_BYTES_MAX, Registry, RegistryError};
+use super::rootfs::{self, Failure};
+use super::signature::{self, Signature};
+use super::store::Store;
+use super::unpack::Layer;
 use crate::inspect::MODULE_BYTES_MAX;
 
-/// A manifest lists a few blobs; registries cap it at 4 MiB too (distribution specification, "Pushing Manifests").
-const MANIFEST_BYTES_MAX: usize = 4 << 20;
-
-/// The bytes of a blob as they come.
-pub type ByteStream = BoxStream<'static, Result<Bytes, std::io::Error>>;
-
-/// A port: a place that has images.
-pub trait Registry: Send + Sync {
-    /// Returns the manifest or index that `version`, a tag or a digest, stands for.
-    fn manifest<'a>(&'a self, name: &'a str, version: &'a str) -> BoxFuture<'a, Result<Bytes, RegistryError>>;
-
-    /// Returns the bytes of a blob.
-    fn blob<'a>(&'a self, name: &'a str, digest: &'a Digest) -> BoxFuture<'a, Result<ByteStream, RegistryError>>;
-}
-
-/// What a registry says when it does not deliver.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// It does not have it.
-    #[error("not found")]
-    NotFound,
-    /// It does not let us.
-    #[error("not authorized")]
-    Unauthorized,
-    /// It could not be reached, or failed.
-    #[error("registry unavailable")]
-    Unavailable(#[source] BoxError),
-}
-
-/// A reference to a blob.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Descriptor {
-    /// What the blob is.
-    #[serde(default)]
-    pub media_type: String,
-    /// The digest of its bytes.
-    pub digest: Digest,
-    /// How many bytes.
-    pub size: u64,
-    /// In an index: for whom.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
-}
-
-/// An image's module, verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pulled {
-    /// What the image is pinned by: the digest of the manifest, or of the index.
-    pub digest: Digest,
-    /// The digest of the module's bytes, by which compiled code is cached.
-    pub module: Digest,
-    /// The module.
-    pub wasm: Bytes,
-}
+/// Configs list the steps of a build.
+const CONFIG_BYTES_MAX: u64 = 8 << 20;
+/// All layers of an image, compressed.
+const IMAGE_BYTES_MAX: u64 = 2 << 30;
+/// How often something is asked for when the registry fails in passing.
+const ATTEMPTS_MAX: u32 = 4;
+/// The first pause between attempts; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(250);
+/// Whoever sends less than this in the long run does not send; the first minute is free.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+const TRANSFER_GRACE: Duration = Duration::from_mins(1);
 
 /// Why an image could not be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -97,12 +64,14 @@ pub enum PullError {
         found: Digest,
     },
     /// The registry has the manifest, but not what it refers to.
-    #[error("pull {image}: the registry has lost its module {module}; push it again")]
+    #[error("pull {image}: the registry has lost its {what} {digest}; push it again")]
     Lost {
         /// The image.
         image: String,
-        /// The module.
-        module: Digest,
+        /// Which blob.
+        what: &'static str,
+        /// Its digest.
+        digest: Digest,
     },
     /// Over the limit.
     #[error("pull {image}: the {what} has more than {limit} bytes")]
@@ -122,104 +91,361 @@ pub enum PullError {
         /// What it is instead.
         problem: Problem,
     },
+    /// A policy wants a signature that is not there.
+    #[error("pull {image}: {reason}")]
+    Unsigned {
+        /// The image.
+        image: String,
+        /// Which policy wants what, and what there is.
+        reason: String,
+    },
+    /// It could not be kept.
+    #[error("pull {image}: failed to keep it on disk")]
+    Disk {
+        /// The image.
+        image: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
 }
 
 impl PullError {
-    /// Reports whether trying again without a change can help.
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Registry { source, .. } => matches!(source, RegistryError::Unavailable(_)),
-            // A proxy that cuts a transfer short looks like this, too.
-            Self::Digest { .. } => true,
-            Self::Lost { .. } | Self::TooLarge { .. } | Self::Unusable { .. } => false,
-        }
+    /// Reports whether nobody was there to ask.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Registry { source, .. } if source.is_unavailable())
+    }
+
+    /// Reports whether another place may have what this one does not.
+    pub fn is_of_the_place(&self) -> bool {
+        matches!(self, Self::Registry { .. } | Self::Digest { .. } | Self::Lost { .. })
     }
 }
 
-/// Pulls the module that `reference` names.
+/// Pulls the image that `reference` names from `registry`, where it is called `name`.
 ///
 /// # Errors
 /// The [`PullError`] names the image, the step and the cause.
-pub async fn pull(registry: &dyn Registry, reference: &Reference) -> Result<Pulled, PullError> {
-    Pull { registry, reference }.run().await
+pub async fn pull(
+    registry: &dyn Registry,
+    name: &str,
+    reference: &Reference,
+    store: &Store,
+    policy: &Policy,
+) -> Result<Image, PullError> {
+    Pull { registry, name, reference, store, policy }.run().await
 }
 
 struct Pull<'a> {
     registry: &'a dyn Registry,
+    name: &'a str,
     reference: &'a Reference,
+    store: &'a Store,
+    policy: &'a Policy,
+}
+
+/// The documents of an image, from the outside to the inside.
+struct Documents {
+    digest: Digest,
+    manifest_digest: Digest,
+    manifest: Document,
+    parts: Vec<Digest>,
+    size: u64,
+    /// What to say if the chosen image turns out to be for a machine.
+    others: Option<Problem>,
 }
 
 impl Pull<'_> {
-    async fn run(&self) -> Result<Pulled, PullError> {
-        let bytes = self.manifest(self.reference.version(), self.reference.digest()).await?;
-        let digest = Digest::of(&bytes);
-        let mut document = self.parse(&bytes)?;
-        if let Some(manifests) = &document.manifests {
-            let chosen = artifact::choose_manifest(manifests).map_err(|problem| self.unusable(problem))?;
-            let bytes = self.manifest(chosen.digest.as_str(), Some(&chosen.digest)).await?;
-            document = self.parse(&bytes)?;
-            if document.manifests.is_some() {
-                return Err(self.unusable(Problem::Nested));
-            }
+    async fn run(&self) -> Result<Image, PullError> {
+        let _adding = self.store.adding().map_err(|source| self.disk(source))?;
+        let mut documents = self.documents().await?;
+        let signatures = self.verify_signatures(&documents).await?;
+        if let Some(image) = self.unchanged(&documents, &signatures) {
+            self.store.save(self.reference, &image).map_err(|source| self.disk(source))?;
+            return Ok(image);
         }
-        let layer = artifact::choose_layer(&document).map_err(|problem| self.unusable(problem))?;
-        let wasm = self.blob(layer).await?;
-        Ok(Pulled { digest, module: layer.digest.clone(), wasm })
+        let config = self.config(&mut documents).await?;
+        let manifest = documents.manifest.clone();
+        let (modules, root) = match artifact::plan(&manifest).map_err(|problem| self.unusable(problem))? {
+            Plan::Modules(layers) => (self.modules(&layers, &mut documents).await?, None),
+            Plan::Rootfs(layers) => {
+                let modules = self.rootfs(&layers, &config, &mut documents).await?;
+                (modules, Some(documents.manifest_digest.clone()))
+            }
+        };
+        let image = Image {
+            digest: documents.digest,
+            manifest: documents.manifest_digest,
+            modules,
+            process: config.process,
+            root,
+            size: documents.size,
+            parts: documents.parts,
+            signatures,
+        };
+        self.store.save(self.reference, &image).map_err(|source| self.disk(source))?;
+        Ok(image)
+    }
+
+    /// Returns the image if it is here with all that it needs.
+    fn unchanged(&self, documents: &Documents, signatures: &[Signature]) -> Option<Image> {
+        let mut image = self.store.find(&self.reference.pinned(documents.digest.clone()))?;
+        if !signatures.is_empty() {
+            image.signatures = signatures.to_vec();
+        }
+        Some(image)
+    }
+
+    async fn documents(&self) -> Result<Documents, PullError> {
+        let bytes = self.manifest(self.reference.version(), self.reference.digest()).await?;
+        let digest = self.keep(&bytes)?;
+        let outer = self.parse(&bytes)?;
+        let size = bytes.len() as u64;
+        let Some(manifests) = &outer.manifests else {
+            let (parts, manifest_digest) = (vec![digest.clone()], digest.clone());
+            return Ok(Documents { digest, manifest_digest, manifest: outer, parts, size, others: None });
+        };
+        let choice = artifact::choose_manifest(manifests).map_err(|problem| self.unusable(problem))?;
+        let wanted = &choice.manifest.digest;
+        let bytes = self.manifest(wanted.as_str(), Some(wanted)).await?;
+        let inner = self.parse(&bytes)?;
+        if inner.manifests.is_some() {
+            return Err(self.unusable(Problem::Nested));
+        }
+        let manifest_digest = self.keep(&bytes)?;
+        Ok(Documents {
+            parts: vec![digest.clone(), manifest_digest.clone()],
+            digest,
+            manifest_digest,
+            manifest: inner,
+            size: size + bytes.len() as u64,
+            others: (!choice.is_for_wasi && manifests.len() > 1).then(|| artifact::no_platform(manifests)),
+        })
+    }
+
+    /// Fetches what signatures there are, if a policy wants any, and asks the policy. A signature that was good once is
+    /// good without asking anybody.
+    async fn verify_signatures(&self, documents: &Documents) -> Result<Vec<Signature>, PullError> {
+        if !self.policy.applies_to(self.reference) {
+            return Ok(Vec::new());
+        }
+        let digests = [&documents.digest, &documents.manifest_digest];
+        let known = self.store.find(&self.reference.pinned(documents.digest.clone())).map(|image| image.signatures);
+        let known = known.unwrap_or_default();
+        if matches!(self.policy.judge(self.reference, &digests, &known), Verdict::Admitted) {
+            return Ok(known);
+        }
+        let mut found = Vec::new();
+        for digest in digests.into_iter().take(if digests[0] == digests[1] { 1 } else { 2 }) {
+            let signatures = signature::discover(self.registry, self.name, digest).await;
+            found.extend(signatures.map_err(|source| self.failed("signatures", source))?);
+        }
+        match self.policy.judge(self.reference, &digests, &found) {
+            Verdict::Admitted => Ok(found),
+            Verdict::Warned(reason) => {
+                tracing::warn!(image = %self.reference, reason, "the image is not signed as a policy asks");
+                Ok(found)
+            }
+            Verdict::Rejected(reason) => Err(PullError::Unsigned { image: self.reference.to_string(), reason }),
+        }
+    }
+
+    /// Fetches the config and reads it, if it is one of a container image. The others are kept for those to whom the
+    /// image is exported; what is run does not depend on them.
+    async fn config(&self, documents: &mut Documents) -> Result<Config, PullError> {
+        let Some(described) = documents.manifest.config.clone() else { return Ok(Config::default()) };
+        let is_read = artifact::has_config(&documents.manifest).is_some();
+        match self.blob("config", &described, CONFIG_BYTES_MAX).await {
+            Ok(()) => documents.add(&described),
+            Err(PullError::Lost { .. }) if !is_read => return Ok(Config::default()),
+            Err(error) => return Err(error),
+        }
+        if !is_read {
+            return Ok(Config::default());
+        }
+        let bytes = self.store.read(&described.digest).map_err(|source| self.disk(source))?;
+        Config::parse(&bytes).map_err(|problem| self.unusable(problem))
+    }
+
+    async fn modules(&self, layers: &[&Descriptor], documents: &mut Documents) -> Result<Vec<Module>, PullError> {
+        let mut modules = Vec::new();
+        for layer in layers {
+            self.blob("module", layer, MODULE_BYTES_MAX as u64).await?;
+            documents.add(layer);
+            let path = layer.title().filter(|_| layers.len() > 1).map(str::to_owned);
+            modules.push(Module { path, digest: layer.digest.clone(), size: layer.size });
+        }
+        Ok(modules)
+    }
+
+    async fn rootfs(
+        &self,
+        layers: &[&Descriptor],
+        config: &Config,
+        documents: &mut Documents,
+    ) -> Result<Vec<Module>, PullError> {
+        let total: u64 = layers.iter().fold(0, |total, layer| total.saturating_add(layer.size));
+        if total > IMAGE_BYTES_MAX {
+            return Err(self.too_large("image", IMAGE_BYTES_MAX));
+        }
+        for layer in layers {
+            self.blob("layer", layer, IMAGE_BYTES_MAX).await?;
+            documents.add(layer);
+        }
+        let files = layers.iter().enumerate().map(|(number, layer)| Layer {
+            file: self.store.blob(&layer.digest),
+            diff_id: config.rootfs.diff_ids.get(number).cloned(),
+        });
+        let (files, store, digest) = (files.collect::<Vec<_>>(), self.store.clone(), documents.manifest_digest.clone());
+        let laid_out = tokio::task::spawn_blocking(move || rootfs::lay_out(&store, &files, &digest)).await;
+        let modules = match laid_out.unwrap_or_else(|error| Err(Failure::Disk(io::Error::other(error)))) {
+            Ok(modules) => modules,
+            Err(Failure::Layer(number, reason)) => {
+                return Err(self.unusable(Problem::Layer { layer: layers[number].digest.clone(), reason }));
+            }
+            Err(Failure::Disk(source)) => return Err(self.disk(source)),
+        };
+        if modules.is_empty() {
+            return Err(self.unusable(documents.others.take().unwrap_or_else(|| not_wasm(config))));
+        }
+        if let [only] = &modules[..]
+            && only.path.as_deref() == Some("/plugin.wasm")
+            && config.process.entrypoint.is_empty()
+            && config.process.cmd.is_empty()
+        {
+            return Err(self.unusable(Problem::ProxyWasm));
+        }
+        Ok(modules)
     }
 
     async fn manifest(&self, version: &str, wanted: Option<&Digest>) -> Result<Bytes, PullError> {
         let what = "manifest";
-        let answer = self.registry.manifest(self.reference.name(), version).await;
-        let bytes = answer.map_err(|source| self.failed(what, source))?;
+        let mut failures = 0;
+        let bytes = loop {
+            match self.registry.manifest(self.name, version).await {
+                Ok(bytes) => break bytes,
+                Err(RegistryError::TooLarge(limit)) => return Err(self.too_large(what, limit)),
+                Err(error) => self.pause(what, error, &mut failures).await?,
+            }
+        };
         if bytes.len() > MANIFEST_BYTES_MAX {
             return Err(self.too_large(what, MANIFEST_BYTES_MAX as u64));
         }
-        if let Some(wanted) = wanted {
-            self.verify(what, wanted, &bytes)?;
+        match wanted {
+            Some(wanted) if !wanted.matches(&bytes) => Err(self.lie(what, wanted, Digest::of(&bytes))),
+            _ => Ok(bytes),
         }
-        Ok(bytes)
     }
 
-    async fn blob(&self, layer: &Descriptor) -> Result<Bytes, PullError> {
-        let what = "module";
-        if layer.size > MODULE_BYTES_MAX as u64 {
-            return Err(self.too_large(what, MODULE_BYTES_MAX as u64));
+    /// Brings a blob into the store, unless it is there. A transfer that breaks goes on where it was.
+    async fn blob(&self, what: &'static str, blob: &Descriptor, limit: u64) -> Result<(), PullError> {
+        if blob.size > limit {
+            return Err(self.too_large(what, limit));
         }
-        let answer = self.registry.blob(self.reference.name(), &layer.digest).await;
-        let mut chunks = answer
-            .map_err(|source| match source {
-                RegistryError::NotFound => {
-                    PullError::Lost { image: self.reference.to_string(), module: layer.digest.clone() }
-                }
-                source => self.failed(what, source),
-            })?
-            .map_err(|error| self.failed(what, RegistryError::Unavailable(error.into())));
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk?;
-            if (bytes.len() + chunk.len()) as u64 > layer.size {
-                return Err(self.too_large(what, layer.size));
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        self.verify(what, &layer.digest, &bytes)?;
-        Ok(bytes.freeze())
-    }
-
-    fn verify(&self, what: &'static str, wanted: &Digest, bytes: &[u8]) -> Result<(), PullError> {
-        let found = Digest::of(bytes);
-        if found == *wanted {
+        if self.store.has(&blob.digest, blob.size) {
             return Ok(());
         }
-        Err(PullError::Digest { image: self.reference.to_string(), what, wanted: wanted.clone(), found })
+        let path = self.store.temporary();
+        let slowest = TRANSFER_GRACE + Duration::from_secs(blob.size / BYTES_PER_SECOND_MIN);
+        let fetching = self.fetch(what, blob, &path);
+        let fetched = tokio::time::timeout(slowest, fetching).await.unwrap_or_else(|_| {
+            Err(self.failed(what, RegistryError::Unavailable("the registry is too slow to be waited for".into())))
+        });
+        let kept = match fetched {
+            Ok(()) => tokio::fs::rename(&path, self.store.blob(&blob.digest)).await.map_err(|source| self.disk(source)),
+            Err(error) => Err(error),
+        };
+        if kept.is_err() {
+            let _ = tokio::fs::remove_file(&path).await;
+        }
+        kept
+    }
+
+    async fn fetch(&self, what: &'static str, blob: &Descriptor, path: &std::path::Path) -> Result<(), PullError> {
+        let mut file = tokio::fs::File::create(path).await.map_err(|source| self.disk(source))?;
+        let (mut hasher, mut have, mut failures) = (Sha256::new(), 0_u64, 0);
+        while have < blob.size {
+            let before = have;
+            let Err(error) = self.receive(what, blob, &mut file, &mut hasher, &mut have).await? else { break };
+            if have > before {
+                failures = 0;
+            }
+            self.pause(what, error, &mut failures).await?;
+        }
+        let found = Digest::finish(hasher);
+        if found != blob.digest {
+            return Err(self.lie(what, &blob.digest, found));
+        }
+        let synced = async { file.flush().await.and(file.sync_all().await) }.await;
+        synced.map_err(|source| self.disk(source))
+    }
+
+    /// Takes what one transfer brings. The inner error is the registry's, and may pass.
+    async fn receive(
+        &self,
+        what: &'static str,
+        blob: &Descriptor,
+        file: &mut tokio::fs::File,
+        hasher: &mut Sha256,
+        have: &mut u64,
+    ) -> Result<Result<(), RegistryError>, PullError> {
+        let mut transfer = match self.registry.blob(self.name, &blob.digest, *have).await {
+            Ok(transfer) => transfer,
+            Err(RegistryError::NotFound) => {
+                let (image, digest) = (self.reference.to_string(), blob.digest.clone());
+                return Err(PullError::Lost { image, what, digest });
+            }
+            Err(error) => return Ok(Err(error)),
+        };
+        // What is here already is skipped if the registry begins anew.
+        let mut skip = have.saturating_sub(transfer.from);
+        while let Some(chunk) = transfer.bytes.next().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(error) => return Ok(Err(RegistryError::Unavailable(error.into()))),
+            };
+            let known = usize::try_from(skip).unwrap_or(usize::MAX).min(chunk.len());
+            skip -= known as u64;
+            let new = &chunk[known..];
+            if *have + new.len() as u64 > blob.size {
+                return Err(self.too_large(what, blob.size));
+            }
+            file.write_all(new).await.map_err(|source| self.disk(source))?;
+            hasher.update(new);
+            *have += new.len() as u64;
+        }
+        if *have == blob.size {
+            return Ok(Ok(()));
+        }
+        let (have, size) = (*have, blob.size);
+        Ok(Err(RegistryError::Unavailable(format!("the transfer ended after {have} of {size} bytes").into())))
+    }
+
+    /// Waits before the next attempt, or gives up.
+    async fn pause(&self, what: &'static str, error: RegistryError, failures: &mut u32) -> Result<(), PullError> {
+        *failures += 1;
+        if !error.is_transient() || *failures >= ATTEMPTS_MAX {
+            return Err(self.failed(what, error));
+        }
+        tracing::debug!(image = %self.reference, what, %error, "the registry failed; trying again");
+        tokio::time::sleep(PAUSE * 2_u32.pow(*failures - 1)).await;
+        Ok(())
+    }
+
+    fn keep(&self, bytes: &[u8]) -> Result<Digest, PullError> {
+        self.store.put(bytes).map_err(|source| self.disk(source))
     }
 
     fn parse(&self, bytes: &[u8]) -> Result<Document, PullError> {
-        artifact::parse(bytes).map_err(|problem| self.unusable(problem))
+        manifest::parse(bytes).map_err(|problem| self.unusable(problem))
     }
 
     fn failed(&self, what: &'static str, source: RegistryError) -> PullError {
         PullError::Registry { image: self.reference.to_string(), what, source }
+    }
+
+    fn lie(&self, what: &'static str, wanted: &Digest, found: Digest) -> PullError {
+        PullError::Digest { image: self.reference.to_string(), what, wanted: wanted.clone(), found }
     }
 
     fn too_large(&self, what: &'static str, limit: u64) -> PullError {
@@ -229,124 +455,29 @@ impl Pull<'_> {
     fn unusable(&self, problem: Problem) -> PullError {
         PullError::Unusable { image: self.reference.to_string(), problem }
     }
+
+    fn disk(&self, source: io::Error) -> PullError {
+        PullError::Disk { image: self.reference.to_string(), source }
+    }
+}
+
+impl Documents {
+    fn add(&mut self, part: &Descriptor) {
+        if !self.parts.contains(&part.digest) {
+            self.parts.push(part.digest.clone());
+            self.size += part.size;
+        }
+    }
+}
+
+fn not_wasm(config: &Config) -> Problem {
+    let process = &config.process;
+    let entrypoint = process.entrypoint.first().or(process.cmd.first()).cloned().unwrap_or_default();
+    let named = |text: &str| if text.is_empty() { "an unknown platform".to_owned() } else { text.to_owned() };
+    let platform = if config.os.is_empty() { named("") } else { format!("{}/{}", config.os, config.architecture) };
+    Problem::Container { platform, entrypoint }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use serde_json::json;
-
-    use super::*;
-
-    /// A registry in memory: manifests by tag or digest, blobs by digest.
-    #[derive(Default)]
-    struct Shelf {
-        manifests: BTreeMap<String, Bytes>,
-        blobs: BTreeMap<Digest, Bytes>,
-    }
-
-    impl Shelf {
-        fn put_manifest(&mut self, tag: &str, manifest: &serde_json::Value) -> Digest {
-            let bytes = Bytes::from(manifest.to_string());
-            let digest = Digest::of(&bytes);
-            self.manifests.insert(tag.to_owned(), bytes.clone());
-            self.manifests.insert(digest.to_string(), bytes);
-            digest
-        }
-
-        fn put_wasm(&mut self, wasm: &'static [u8]) -> serde_json::Value {
-            let digest = Digest::of(wasm);
-            self.blobs.insert(digest.clone(), Bytes::from_static(wasm));
-            json!({ "mediaType": artifact::WASM_LAYER, "digest": digest, "size": wasm.len() })
-        }
-    }
-
-    impl Registry for Shelf {
-        fn manifest<'a>(&'a self, _: &'a str, version: &'a str) -> BoxFuture<'a, Result<Bytes, RegistryError>> {
-            Box::pin(async move { self.manifests.get(version).cloned().ok_or(RegistryError::NotFound) })
-        }
-
-        fn blob<'a>(&'a self, _: &'a str, digest: &'a Digest) -> BoxFuture<'a, Result<ByteStream, RegistryError>> {
-            Box::pin(async move {
-                let bytes = self.blobs.get(digest).cloned().ok_or(RegistryError::NotFound)?;
-                let (head, tail) = (bytes.slice(..bytes.len() / 2), bytes.slice(bytes.len() / 2..));
-                Ok(futures::stream::iter([Ok(head), Ok(tail)]).boxed())
-            })
-        }
-    }
-
-    async fn check(shelf: &Shelf, image: &str) -> Result<Pulled, String> {
-        pull(shelf, &image.parse().unwrap()).await.map_err(|error| {
-            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            format!("{error}{}", source.unwrap_or_default())
-        })
-    }
-
-    #[tokio::test]
-    async fn the_module_of_a_plain_artifact_is_pulled() {
-        let mut shelf = Shelf::default();
-        let layer = shelf.put_wasm(b"\0asm module");
-        let digest = shelf.put_manifest("v1", &json!({ "schemaVersion": 2, "layers": [layer] }));
-        let pulled = check(&shelf, "app:v1").await.unwrap();
-        assert_eq!((pulled.digest, pulled.module), (digest, Digest::of(b"\0asm module")));
-        assert_eq!(&pulled.wasm[..], b"\0asm module");
-    }
-
-    #[tokio::test]
-    async fn an_index_is_pinned_by_its_own_digest() {
-        let mut shelf = Shelf::default();
-        let layer = shelf.put_wasm(b"\0asm inner");
-        let inner = shelf.put_manifest("inner", &json!({ "layers": [layer] }));
-        let index = json!({ "manifests": [
-            { "mediaType": artifact::OCI_MANIFEST, "digest": Digest::of(b"other"), "size": 1,
-              "platform": { "os": "linux", "architecture": "amd64" } },
-            { "mediaType": artifact::OCI_MANIFEST, "digest": inner, "size": 1,
-              "platform": { "os": "wasip1", "architecture": "wasm" } },
-        ]});
-        let digest = shelf.put_manifest("latest", &index);
-        assert_eq!(check(&shelf, "app").await.unwrap().digest, digest);
-        assert_eq!(&check(&shelf, &format!("app@{digest}")).await.unwrap().wasm[..], b"\0asm inner");
-    }
-
-    #[tokio::test]
-    async fn swapped_bytes_are_noticed() {
-        let mut shelf = Shelf::default();
-        let layer = shelf.put_wasm(b"\0asm good");
-        let digest = shelf.put_manifest("v1", &json!({ "layers": [layer] }));
-        shelf.blobs.insert(Digest::of(b"\0asm good"), Bytes::from_static(b"\0asm evil"));
-        let error = check(&shelf, "app:v1").await.unwrap_err();
-        assert!(error.starts_with("pull app:v1: the module has digest sha256:"), "{error}");
-        shelf.manifests.insert(digest.to_string(), Bytes::from_static(b"{}"));
-        let error = check(&shelf, &format!("app@{digest}")).await.unwrap_err();
-        assert!(error.contains("the manifest has digest"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_blob_longer_than_announced_is_cut_off() {
-        let mut shelf = Shelf::default();
-        let mut layer = shelf.put_wasm(b"\0asm long");
-        layer["size"] = json!(4);
-        shelf.put_manifest("v1", &json!({ "layers": [layer] }));
-        assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), "pull app:v1: the module has more than 4 bytes");
-    }
-
-    #[tokio::test]
-    async fn what_is_missing_is_named() {
-        let mut shelf = Shelf::default();
-        assert_eq!(check(&shelf, "app:v1").await.unwrap_err(), "pull app:v1: manifest: not found");
-        let layer = shelf.put_wasm(b"\0asm");
-        let lost = Digest::of(b"\0asm");
-        shelf.put_manifest("v1", &json!({ "layers": [layer] }));
-        shelf.blobs.clear();
-        assert_eq!(
-            check(&shelf, "app:v1").await.unwrap_err(),
-            format!("pull app:v1: the registry has lost its module {lost}; push it again")
-        );
-        let tar =
-            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": Digest::of(b""), "size": 0 });
-        shelf.put_manifest("v2", &json!({ "layers": [tar] }));
-        let error = check(&shelf, "app:v2").await.unwrap_err();
-        assert!(error.starts_with("pull app:v2: it is a container image with a file system"), "{error}");
-    }
-}
+#[path = "puller_tests.rs"]
+mod tests;

@@ -5,8 +5,8 @@ use serde_json::json;
 
 use super::artifact::{OCI_MANIFEST, Surface, WASM_CONFIG, WASM_LAYER, WasmConfig};
 use super::digest::Digest;
-use super::puller::RegistryError;
-use super::remote::{Credentials, Remote};
+use super::registry::RegistryError;
+use super::remote::Remote;
 use crate::inspect::{Inspection, Kind, Refusal, inspect};
 
 /// Why a module could not be pushed.
@@ -37,27 +37,20 @@ pub enum PushError {
     },
 }
 
-/// Pushes a module to the registry at `host` and returns the digest that pins it. The same bytes give the same digest.
+/// Pushes a module to a registry and returns the digest that pins it. The same bytes give the same digest.
 ///
 /// # Errors
 /// Refuses what no node would run; names the step that the registry failed at otherwise.
-pub async fn push(
-    host: &str,
-    name: &str,
-    tag: &str,
-    wasm: Bytes,
-    credentials: Credentials,
-) -> Result<Digest, PushError> {
+pub async fn push(remote: &Remote, name: &str, tag: &str, wasm: Bytes) -> Result<Digest, PushError> {
     let image = format!("{name}:{tag}");
     let inspection = inspect(&wasm).map_err(|source| PushError::Refused { image: image.clone(), source })?;
     let artifact = Artifact::of(&wasm, &inspection);
-    let remote = Remote::new(host, credentials);
     let failed = |what: &'static str| {
-        let (image, host) = (image.clone(), host.to_owned());
+        let (image, host) = (image.clone(), remote.host().to_owned());
         move |source| PushError::Registry { image, host, what, source }
     };
-    remote.push_blob(name, tag, wasm).await.map_err(failed("module"))?;
-    remote.push_blob(name, tag, artifact.config).await.map_err(failed("config"))?;
+    remote.push_blob(name, wasm).await.map_err(failed("module"))?;
+    remote.push_blob(name, artifact.config).await.map_err(failed("config"))?;
     let digest = Digest::of(&artifact.manifest);
     remote.push_manifest(name, tag, artifact.manifest).await.map_err(failed("manifest"))?;
     Ok(digest)
@@ -95,14 +88,15 @@ impl Artifact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::artifact;
+    use crate::oci::{artifact, manifest};
 
     #[test]
     fn an_artifact_is_one_that_we_would_pull() {
         let wasm: &[u8] = include_bytes!("../../testdata/http-p2.wasm");
         let made = Artifact::of(wasm, &inspect(wasm).unwrap());
-        let manifest = artifact::parse(&made.manifest).unwrap();
-        assert_eq!(artifact::choose_layer(&manifest).unwrap().digest, Digest::of(wasm));
+        let manifest = manifest::parse(&made.manifest).unwrap();
+        let artifact::Plan::Modules(layers) = artifact::plan(&manifest).unwrap() else { panic!("no modules") };
+        assert_eq!(layers[0].digest, Digest::of(wasm));
         let described = manifest.config.unwrap();
         assert!(described.digest.matches(&made.config));
         assert_eq!(described.media_type, WASM_CONFIG);

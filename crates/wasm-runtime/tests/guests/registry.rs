@@ -14,7 +14,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use wkube_base::Tasks;
-use wkube_wasm_runtime::oci::{Credentials, Digest, PullError, PushError, Reference, Remote, pull, push};
+use wkube_wasm_runtime::oci::{
+    Credentials, Digest, Image, Policy, PullError, PushError, Reference, Registries, Remote, Store, pull, push,
+};
 
 use crate::support::HTTP_0_2;
 
@@ -57,7 +59,8 @@ async fn answer(shelf: Arc<Shelf>, request: Request<Incoming>) -> Result<Respons
             Some(bytes) => return Ok(response.body(Full::new(bytes.clone())).unwrap()),
             None => response.status(StatusCode::NOT_FOUND),
         },
-        _ if !may_write => response.status(StatusCode::UNAUTHORIZED),
+        Method::HEAD => response.status(StatusCode::NOT_FOUND),
+        _ if !may_write => response.status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Bearer realm=\"/token\""),
         Method::POST => response.status(StatusCode::ACCEPTED).header("location", format!("{path}upload")),
         Method::PUT => {
             let place = if let Some(digest) = digest {
@@ -79,22 +82,34 @@ fn token() -> Credentials {
     Credentials::Bearer("let-me-in".to_owned())
 }
 
+/// A client of a registry on the loopback.
+fn remote(host: &str, credentials: Vec<Credentials>) -> Remote {
+    Remote::new(Registries::default().registry(host), credentials).unwrap()
+}
+
+async fn pulled(remote: &Remote, image: &Reference, store: &Store) -> Result<Image, PullError> {
+    pull(remote, image.name(), image, store, &Policy::default()).await
+}
+
 #[tokio::test]
 async fn what_is_pushed_is_pulled_by_tag_and_by_digest() {
     let tasks = Tasks::new();
     let host = Shelf::serve(&tasks).await.to_string();
-    let digest = push(&host, "team/app", "v1", Bytes::from_static(HTTP_0_2), token()).await.unwrap();
-    let remote = Remote::new(&host, Credentials::Anonymous);
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let pusher = remote(&host, vec![token()]);
+    let digest = push(&pusher, "team/app", "v1", Bytes::from_static(HTTP_0_2)).await.unwrap();
+    let remote = remote(&host, vec![]);
     let by_tag: Reference = "team/app:v1".parse().unwrap();
     for reference in [by_tag.clone(), by_tag.pinned(digest.clone())] {
-        let pulled = pull(&remote, &reference).await.unwrap();
-        assert_eq!((&pulled.digest, pulled.module), (&digest, Digest::of(HTTP_0_2)), "{reference}");
-        assert_eq!(pulled.wasm, HTTP_0_2);
+        let image = pulled(&remote, &reference, &store).await.unwrap();
+        assert_eq!((&image.digest, &image.modules[0].digest), (&digest, &Digest::of(HTTP_0_2)), "{reference}");
+        assert_eq!(store.read(&image.modules[0].digest).unwrap(), HTTP_0_2);
     }
-    let error = pull(&remote, &"team/app:v2".parse().unwrap()).await.unwrap_err();
+    let error = pulled(&remote, &"team/app:v2".parse().unwrap(), &store).await.unwrap_err();
     let PullError::Registry { image, source, .. } = &error else { panic!("{error:?}") };
     assert_eq!((image.as_str(), source.to_string().as_str()), ("team/app:v2", "not found"));
-    assert!(!error.is_transient());
+    assert!(!error.is_unavailable());
     tasks.cancel();
 }
 
@@ -102,17 +117,19 @@ async fn what_is_pushed_is_pulled_by_tag_and_by_digest() {
 async fn pushing_needs_credentials_and_something_that_runs() {
     let tasks = Tasks::new();
     let host = Shelf::serve(&tasks).await.to_string();
-    let error = push(&host, "app", "v1", Bytes::from_static(HTTP_0_2), Credentials::Anonymous).await.unwrap_err();
+    let error = push(&remote(&host, vec![]), "app", "v1", Bytes::from_static(HTTP_0_2)).await.unwrap_err();
     let PushError::Registry { source, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(source.to_string(), "not authorized");
-    let error = push(&host, "app", "v1", Bytes::from_static(b"#!/bin/sh"), token()).await.unwrap_err();
+    assert_eq!(source.to_string(), "not authorized: the registry asks for credentials");
+    let pusher = remote(&host, vec![token()]);
+    let error = push(&pusher, "app", "v1", Bytes::from_static(b"#!/bin/sh")).await.unwrap_err();
     assert!(matches!(error, PushError::Refused { .. }), "{error:?}");
     tasks.cancel();
 }
 
 #[tokio::test]
 async fn a_registry_that_is_not_there_may_come_back() {
-    let remote = Remote::new("127.0.0.1:1", Credentials::Anonymous);
-    let error = pull(&remote, &"app:v1".parse().unwrap()).await.unwrap_err();
-    assert!(error.is_transient(), "{error:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let error = pulled(&remote("127.0.0.1:1", vec![]), &"app:v1".parse().unwrap(), &store).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error:?}");
 }

@@ -17,6 +17,11 @@ pub(super) fn is_tool(program: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// Returns the digest of the module, by which its compiled code is kept.
+pub(super) fn digest() -> String {
+    Digest::of(MODULE).to_string()
+}
+
 /// Returns the tools, compiled at the first use.
 pub(super) async fn load(engine: &Engine) -> Result<Artifact, Error> {
     let digest = Digest::of(MODULE);

@@ -1,0 +1,136 @@
+//! What a container runs, as Docker and Kubernetes put it together from the image and the pod. Pure, but for [`show_files`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use wkube_wasm_runtime::oci::manifest::Process;
+
+use crate::runtime::Mount;
+
+/// Returns `argv`. The pod's `command` replaces the image's entry point and its arguments, the pod's `args` replace only
+/// the latter. `args` begins with the container's name where the pod has no command; a module of its own needs no more.
+pub(super) fn argv(process: &Process, has_command: bool, mut args: Vec<String>) -> Vec<String> {
+    if has_command || (process.entrypoint.is_empty() && process.cmd.is_empty()) {
+        return args;
+    }
+    let given = args.split_off(1.min(args.len()));
+    let rest = if given.is_empty() { process.cmd.clone() } else { given };
+    process.entrypoint.iter().cloned().chain(rest).collect()
+}
+
+/// Returns the environment: the image's, where the pod does not say otherwise.
+pub(super) fn env(process: &Process, pod: Vec<(String, String)>) -> Vec<(String, String)> {
+    let own: BTreeSet<&str> = pod.iter().map(|(name, _)| name.as_str()).collect();
+    let image = process.variables().filter(|(name, _)| !own.contains(name));
+    let mut env: Vec<_> = image.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    env.extend(pod);
+    env
+}
+
+/// Shows a container the files of its image: each folder at the top as a mount that cannot be written to, each file at
+/// the top as a copy in the container's own root. A pod's volumes come before what the image has in the same place.
+///
+/// # Errors
+/// If the files cannot be read or copied.
+pub(super) fn show_files(image: &Path, modules: &BTreeSet<String>, mounts: &mut Vec<Mount>) -> io::Result<()> {
+    let at_root = |mount: &Mount| below_root(&mount.guest).as_os_str().is_empty();
+    let own_root = mounts.iter().find(|mount| at_root(mount)).map(|mount| mount.host.clone());
+    let taken: Vec<PathBuf> = mounts.iter().map(|mount| below_root(&mount.guest)).collect();
+    for entry in fs::read_dir(image)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| !taken.contains(&PathBuf::from(name))) else { continue };
+        let there = own_root.as_ref().map(|root| root.join(name));
+        if entry.file_type()?.is_dir() {
+            // Its name is seen in the root; scratch space stays one.
+            if name == "tmp" {
+                continue;
+            }
+            if let Some(there) = &there {
+                fs::create_dir_all(there)?;
+            }
+            mounts.push(Mount { host: entry.path(), guest: format!("/{name}"), is_read_only: true });
+        } else if let Some(there) = there.filter(|_| !modules.contains(&format!("/{name}"))) {
+            // Links at the top lead to folders that are mounts; a copy of what they lead to could be anything.
+            if entry.file_type()?.is_file() {
+                fs::copy(entry.path(), there)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn below_root(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    /// Puts a command line together from entry point, `CMD`, the pod's command and the pod's args.
+    fn check(entrypoint: &[&str], cmd: &[&str], command: &[&str], args: &[&str], expected: &[&str]) {
+        let process = Process { entrypoint: words(entrypoint), cmd: words(cmd), ..Process::default() };
+        let program = if command.is_empty() { words(&["c"]) } else { words(command) };
+        let given = [program, words(args)].concat();
+        assert_eq!(argv(&process, !command.is_empty(), given), words(expected));
+    }
+
+    #[test]
+    fn command_and_args_replace_what_kubernetes_says_they_do() {
+        // The table in "Define a Command and Arguments for a Container".
+        check(&["/ep-1"], &["foo", "bar"], &[], &[], &["/ep-1", "foo", "bar"]);
+        check(&["/ep-1"], &["foo", "bar"], &["/ep-2"], &[], &["/ep-2"]);
+        check(&["/ep-1"], &["foo", "bar"], &[], &["zoo", "boo"], &["/ep-1", "zoo", "boo"]);
+        check(&["/ep-1"], &["foo", "bar"], &["/ep-2"], &["zoo", "boo"], &["/ep-2", "zoo", "boo"]);
+    }
+
+    #[test]
+    fn a_cmd_alone_is_the_whole_command_line() {
+        check(&[], &["/app.wasm", "x"], &[], &[], &["/app.wasm", "x"]);
+        check(&[], &["/app.wasm", "x"], &[], &["/other.wasm"], &["/other.wasm"]);
+    }
+
+    #[test]
+    fn a_module_of_its_own_is_called_like_the_container() {
+        check(&[], &[], &[], &["a"], &["c", "a"]);
+        check(&[], &[], &["run"], &["a"], &["run", "a"]);
+    }
+
+    #[test]
+    fn the_pods_environment_wins() {
+        let process = Process { env: words(&["A=image", "B=image"]), ..Process::default() };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let made = env(&process, vec![pair("A", "pod"), pair("C", "pod")]);
+        assert_eq!(made, [pair("B", "image"), pair("A", "pod"), pair("C", "pod")]);
+    }
+
+    #[test]
+    fn an_images_folders_are_read_only_and_volumes_come_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let (image, root) = (dir.path().join("image"), dir.path().join("root"));
+        for path in ["image/usr/lib", "image/data", "image/tmp", "root"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        for file in ["image/motd", "image/app.wasm", "image/data/old"] {
+            fs::write(dir.path().join(file), file).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc/passwd", image.join("link")).unwrap();
+        let mount =
+            |host: &Path, guest: &str, is_read_only| Mount { host: host.into(), guest: guest.into(), is_read_only };
+        let mut mounts = vec![mount(&root, "/", false), mount(Path::new("/volume"), "/data", false)];
+        show_files(&image, &BTreeSet::from(["/app.wasm".to_owned()]), &mut mounts).unwrap();
+        assert_eq!(mounts[2..], [mount(&image.join("usr"), "/usr", true)]);
+        assert_eq!(fs::read_to_string(root.join("motd")).unwrap(), "image/motd");
+        for absent in ["app.wasm", "link", "data"] {
+            assert!(!root.join(absent).exists(), "{absent}");
+        }
+        assert!(root.join("usr").is_dir());
+    }
+}
