@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -83,6 +84,18 @@ impl Client {
         }
     }
 
+    /// Returns a client over a service that takes bodies while they are still written, such as an API server in this process.
+    pub fn over<S, B>(service: S) -> Self
+    where
+        S: tower::Service<Request<ResponseBody>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::new(service.map_request(with_body))
+    }
+
     /// Returns the same client under the name of a component. The server also records it as the field manager of
     /// what the component writes.
     #[must_use]
@@ -131,7 +144,25 @@ impl Client {
     /// # Errors
     /// `Transport` or `Timeout` if no answer begins.
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response<ResponseBody>, Error> {
-        let mut request = request.map(RequestBody::from);
+        self.begin(request.map(RequestBody::from)).await
+    }
+
+    /// Sends a request whose body is still being written, and returns the answer as soon as it begins: the two bodies are
+    /// the directions of one exchange.
+    ///
+    /// # Errors
+    /// `Transport` or `Timeout` if no answer begins.
+    pub async fn exchange<B>(&self, request: Request<B>) -> Result<Response<ResponseBody>, Error>
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (mut head, body) = request.into_parts();
+        head.extensions.insert(Unfinished::new(body));
+        self.begin(Request::from_parts(head, RequestBody::empty())).await
+    }
+
+    async fn begin(&self, mut request: Request<RequestBody>) -> Result<Response<ResponseBody>, Error> {
         request.headers_mut().entry(header::USER_AGENT).or_insert_with(|| self.user_agent.clone());
         let (method, began) = (request.method().clone(), Instant::now());
         let answer = tokio::time::timeout(self.timeout, self.service.clone().oneshot(request)).await;
@@ -183,6 +214,28 @@ impl Client {
             writes.note(kind, at);
         }
     }
+}
+
+/// A body that is still being written. It rides beside its request through the layers of `kube-client`, whose own type of
+/// bodies nobody else can make one of that is not known yet.
+#[derive(Clone)]
+struct Unfinished(Arc<Mutex<Option<ResponseBody>>>);
+
+impl Unfinished {
+    fn new<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Arc::new(Mutex::new(Some(body.map_err(Into::into).boxed_unsync()))))
+    }
+}
+
+/// Returns a request with the body that it is to be sent with. Everything that goes to a server passes through here.
+pub(crate) fn with_body(mut request: Request<RequestBody>) -> Request<ResponseBody> {
+    let unfinished = request.extensions_mut().remove::<Unfinished>().and_then(|body| body.0.lock().take());
+    let (head, body) = request.into_parts();
+    Request::from_parts(head, unfinished.unwrap_or_else(|| body.map_err(Into::into).boxed_unsync()))
 }
 
 /// Reads a body until its end or until there are more than `bytes_max` bytes.
@@ -268,6 +321,23 @@ mod tests {
     fn a_status_without_code_or_message_gets_the_answers_code() {
         let status = status_of(StatusCode::CONFLICT, br#"{"kind":"Status"}"#);
         assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));
+    }
+
+    #[tokio::test]
+    async fn a_body_is_sent_while_it_is_written() {
+        let echo = tower::service_fn(|request: Request<RequestBody>| {
+            std::future::ready(Ok::<_, BoxError>(Response::new(with_body(request).into_body())))
+        });
+        let (sender, pieces) = futures::channel::mpsc::unbounded::<Result<http_body::Frame<Bytes>, BoxError>>();
+        let request = Request::post("/x").body(http_body_util::StreamBody::new(pieces)).expect("valid");
+        let mut answer = Client::new(echo).exchange(request).await.expect("an answer").into_body();
+        for piece in ["one", "two"] {
+            sender.unbounded_send(Ok(http_body::Frame::data(piece.into()))).expect("somebody reads");
+            let frame = answer.frame().await.expect("a piece").expect("no error");
+            assert_eq!(frame.into_data().expect("data"), piece);
+        }
+        drop(sender);
+        assert!(answer.frame().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tower::{BoxError, ServiceBuilder};
 
-use crate::client::{Client, RequestBody};
+use crate::client::{Client, ResponseBody, with_body};
 use crate::error::Error;
 
 /// How long connecting may take.
@@ -137,13 +137,14 @@ fn connect(config: &kube_client::Config, identity: Option<KeyPair>) -> Result<Cl
         .pool_timer(TokioTimer::new())
         .http2_keep_alive_interval(PING_EVERY)
         .http2_keep_alive_timeout(PING_ANSWER_MAX)
-        .build::<_, RequestBody>(tls.enable_all_versions().wrap_connector(tcp));
+        .build::<_, ResponseBody>(tls.enable_all_versions().wrap_connector(tcp));
     let auth = config.auth_layer().map_err(|error| problem("use the credentials", error))?;
     let headers = config.extra_headers_layer().map_err(|error| problem("use the impersonation", error))?;
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .option_layer(auth)
         .layer(headers)
+        .map_request(with_body)
         .map_err(BoxError::from)
         .service(http);
     Ok(Client::new(service))

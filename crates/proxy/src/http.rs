@@ -99,6 +99,11 @@ impl Proxy {
         &self.local
     }
 
+    /// Returns the way to other nodes.
+    pub(crate) fn remote(&self) -> &dyn Remote {
+        &*self.remote
+    }
+
     /// Returns the routes as they are now.
     pub fn table(&self) -> Arc<RouteTable> {
         self.table.load_full()

@@ -4,6 +4,7 @@
 //!  Services, EndpointSlices, Ingresses --sync--> RouteTable (swapped atomically)
 //!  gateway (Host header), guests' outgoing HTTP --Proxy--> route -> pick -> LocalPods (a function call)
 //!                                                                        -> Remote (another node)
+//!  guests' sockets --net--> route -> a pipe to another guest, Remote, the API server, or outside
 //! ```
 
 pub mod balance;
@@ -12,6 +13,7 @@ pub mod http;
 pub mod ingress;
 pub mod local;
 pub mod name;
+pub mod net;
 pub mod remote;
 pub mod respond;
 mod sync;

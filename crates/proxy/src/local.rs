@@ -1,13 +1,18 @@
 //! The pods of this process: a request to one of them is a function call.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use parking_lot::RwLock;
+use wkube_base::Tasks;
 
+use crate::net::pod::Presence;
+use crate::net::web::{self, OnPort};
+use crate::net::{NetError, PIPE_BYTES, Stream};
 use crate::{Body, BoxError};
 
 /// A port: something that answers HTTP requests, such as a container with a `wasi:http` component.
@@ -40,6 +45,8 @@ pub struct LocalPods {
     node: Option<Arc<str>>,
     // A look-up per request: the one place where hashing beats order.
     pods: Arc<RwLock<HashMap<IpAddr, Vec<Listener>>>>,
+    /// The pods whose guests have sockets.
+    nets: Arc<RwLock<HashMap<IpAddr, Presence>>>,
 }
 
 #[derive(Clone)]
@@ -77,18 +84,112 @@ impl LocalPods {
         Registration { pods: self.clone(), address, id }
     }
 
-    /// Returns the backend on `address` that answers on `port`: one that declares it, else one that takes any.
+    /// Returns what answers HTTP requests on `port` of `address`: the HTTP guest that declares it, else the guest that
+    /// listens there, else the HTTP guest that takes any port.
     pub fn get(&self, address: IpAddr, port: u16) -> Option<Arc<dyn Backend>> {
-        let pods = self.pods.read();
-        let listeners = pods.get(&address)?;
-        let declared = |listener: &&Listener| listener.ports != Ports::Any && listener.ports.contain(port);
-        let found = listeners.iter().find(declared).or_else(|| listeners.iter().find(|l| l.ports == Ports::Any));
-        found.map(|listener| listener.backend.clone())
+        let at = SocketAddr::new(address, port);
+        let on_port = || self.listening(at).map(|pod| Arc::new(OnPort { pod, at }) as Arc<dyn Backend>);
+        self.declared(address, port).or_else(on_port).or_else(|| self.any(address))
     }
 
-    /// Whether any backend of this process has this address.
+    fn declared(&self, address: IpAddr, port: u16) -> Option<Arc<dyn Backend>> {
+        let pods = self.pods.read();
+        let declares = |listener: &&Listener| listener.ports != Ports::Any && listener.ports.contain(port);
+        pods.get(&address)?.iter().find(declares).map(|listener| Arc::clone(&listener.backend))
+    }
+
+    fn any(&self, address: IpAddr) -> Option<Arc<dyn Backend>> {
+        let pods = self.pods.read();
+        let found = pods.get(&address)?.iter().find(|listener| listener.ports == Ports::Any);
+        found.map(|listener| Arc::clone(&listener.backend))
+    }
+
+    fn listening(&self, at: SocketAddr) -> Option<Presence> {
+        self.nets.read().get(&at.ip()).filter(|pod| pod.listens(at)).cloned()
+    }
+
+    /// Opens a connection to a port of a pod of this process: to the guest that listens there, or to an HTTP guest, for
+    /// which one of `tasks` reads requests.
+    ///
+    /// # Errors
+    /// `Refused` if nobody is there.
+    pub fn dial(&self, from: SocketAddr, to: SocketAddr, tasks: &Tasks) -> Result<Box<dyn Stream>, NetError> {
+        if self.declared(to.ip(), to.port()).is_none()
+            && let Some(pod) = self.listening(to)
+        {
+            return Ok(Box::new(pod.offer(from, to)?));
+        }
+        self.serve(to.ip(), to.port(), tasks)
+    }
+
+    /// As [`LocalPods::dial`] for somebody who is inside of the pod, such as `kubectl port-forward`: what listens on its
+    /// loopback only is reached, too (`portforward.go` connects to `localhost`).
+    ///
+    /// # Errors
+    /// `Refused` if nobody is there.
+    pub fn dial_within(&self, to: SocketAddr, tasks: &Tasks) -> Result<Box<dyn Stream>, NetError> {
+        let from = |ip| SocketAddr::new(ip, 0);
+        let dialled = self.dial(from(to.ip()), to, tasks);
+        let pod = self.nets.read().get(&to.ip()).cloned();
+        let (Err(NetError::Refused), Some(pod)) = (&dialled, pod) else { return dialled };
+        let loopback = [IpAddr::from(std::net::Ipv4Addr::LOCALHOST), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
+        let mut offers = loopback.into_iter().map(|ip| pod.offer(from(ip), SocketAddr::new(ip, to.port())));
+        offers.find_map(Result::ok).map_or(dialled, |stream| Ok(Box::new(stream)))
+    }
+
+    /// Connects to a port of a pod and hangs up again. An HTTP guest is there as long as it is registered.
+    ///
+    /// # Errors
+    /// `Refused` if nobody is there.
+    pub fn knock(&self, at: SocketAddr) -> Result<(), NetError> {
+        match self.open(at) {
+            Some(opened) => opened.map(drop),
+            None => self.get(at.ip(), at.port()).map(drop).ok_or(NetError::Refused),
+        }
+    }
+
+    /// Connects to the guest that listens at this address; `None` if there is none, though an HTTP guest may be.
+    pub fn open(&self, at: SocketAddr) -> Option<Result<Box<dyn Stream>, NetError>> {
+        if self.declared(at.ip(), at.port()).is_some() {
+            return None;
+        }
+        let from = SocketAddr::new(at.ip(), 0);
+        let offered = self.listening(at)?.offer(from, at);
+        Some(offered.map(|stream| Box::new(stream) as Box<dyn Stream>))
+    }
+
+    /// Opens a connection to an HTTP guest.
+    pub(crate) fn serve(&self, address: IpAddr, port: u16, tasks: &Tasks) -> Result<Box<dyn Stream>, NetError> {
+        let backend = self.declared(address, port).or_else(|| self.any(address)).ok_or(NetError::Refused)?;
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        tasks.spawn("connection to an HTTP guest", web::serve(far, backend));
+        Ok(Box::new(near))
+    }
+
+    /// Hands a datagram to a guest of a pod of this process.
+    pub(crate) fn deliver(&self, from: SocketAddr, to: SocketAddr, datagram: &Bytes) {
+        let pod = self.nets.read().get(&to.ip()).cloned();
+        if let Some(pod) = pod {
+            pod.deliver(from, to, datagram);
+        }
+    }
+
+    /// Brings a pod onto the network.
+    pub(crate) fn enter(&self, address: IpAddr, pod: Presence) {
+        self.nets.write().insert(address, pod);
+    }
+
+    /// Takes the pod that had this address off the network, unless another has it already.
+    pub(crate) fn leave(&self, address: IpAddr) {
+        let mut nets = self.nets.write();
+        if nets.get(&address).is_some_and(|pod| !pod.is_here()) {
+            nets.remove(&address);
+        }
+    }
+
+    /// Whether any pod of this process has this address.
     pub fn has(&self, address: IpAddr) -> bool {
-        self.pods.read().contains_key(&address)
+        self.pods.read().contains_key(&address) || self.nets.read().contains_key(&address)
     }
 }
 

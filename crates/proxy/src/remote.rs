@@ -1,12 +1,17 @@
 //! Pods on other nodes: reached through the API server, which has a connection to every node.
 
 use bytes::{Bytes, BytesMut};
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::{HeaderName, Request, Response, Uri};
-use http_body_util::BodyExt as _;
+use futures::{FutureExt as _, TryStreamExt as _};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Frame;
+use tokio_util::io::{ReaderStream, StreamReader};
+use wkube_api::remote_command::RAW;
 use wkube_client::Client;
 
+use crate::net::{NetError, PIPE_BYTES, Stream};
 use crate::table::Endpoint;
 use crate::{Body, BoxError, respond};
 
@@ -38,9 +43,15 @@ pub trait Remote: Send + Sync {
         endpoint: &Endpoint,
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, RemoteError>>;
+
+    /// Opens a connection to `endpoint`.
+    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let _ = endpoint;
+        std::future::ready(Err(NetError::Unreachable)).boxed()
+    }
 }
 
-/// Uses the `pods/proxy` subresource of the Kubernetes API.
+/// Uses the subresources `pods/proxy` and `pods/portforward` of the Kubernetes API.
 pub struct ThroughApi(Client);
 
 impl ThroughApi {
@@ -63,6 +74,35 @@ impl Remote for ThroughApi {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         let uri = format!("/api/v1/namespaces/{}/pods/{}:{}/proxy{path}", pod.namespace, pod.name, endpoint.port);
         forward(self.0.clone(), uri, request).boxed()
+    }
+
+    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let Some(pod) = &endpoint.pod else { return std::future::ready(Err(NetError::Unreachable)).boxed() };
+        let port = endpoint.port;
+        let uri = format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", pod.namespace, pod.name);
+        open(self.0.clone(), uri).boxed()
+    }
+}
+
+/// Opens a connection whose directions are the two bodies of one request. An upgrade would be Kubernetes' way, but there is
+/// none in HTTP/2, nor in process.
+async fn open(client: Client, uri: String) -> Result<Box<dyn Stream>, NetError> {
+    let (near, far) = tokio::io::duplex(PIPE_BYTES);
+    let outgoing = ReaderStream::new(far).map_ok(Frame::data);
+    let request = Request::post(uri).header(CONTENT_TYPE, RAW).body(StreamBody::new(outgoing));
+    let request = request.map_err(|_| NetError::Unreachable)?;
+    let answer = client.exchange(request).await.map_err(|error| {
+        tracing::debug!(%error, "a pod of another node was not reached");
+        if matches!(error, wkube_client::Error::Timeout(_)) { NetError::TimedOut } else { NetError::Unreachable }
+    })?;
+    match answer.status() {
+        StatusCode::OK => {
+            let incoming = answer.into_body().into_data_stream().map_err(std::io::Error::other);
+            Ok(Box::new(tokio::io::join(StreamReader::new(incoming), near)))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => Err(NetError::Unreachable),
+        // The node was asked and found nobody on that port.
+        _ => Err(NetError::Refused),
     }
 }
 

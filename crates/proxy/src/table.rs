@@ -2,7 +2,7 @@
 //! everything that did not change.
 
 use std::borrow::Borrow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -33,6 +33,27 @@ pub struct Endpoint {
     pub is_serving: bool,
     /// Is being deleted.
     pub is_terminating: bool,
+    /// The pod's name below the service's, such as `web-0`.
+    pub hostname: Option<Arc<str>>,
+}
+
+impl Endpoint {
+    /// Returns where it is.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
+/// What a port speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Bytes in order.
+    #[default]
+    Tcp,
+    /// Datagrams.
+    Udp,
+    /// What no guest can speak.
+    Sctp,
 }
 
 /// One port of a service.
@@ -42,6 +63,8 @@ pub struct PortRoute {
     pub name: String,
     /// The service's port.
     pub port: u16,
+    /// What it speaks.
+    pub protocol: Protocol,
     /// In the order of the slices.
     pub endpoints: Vec<Endpoint>,
     turn: AtomicUsize,
@@ -60,12 +83,24 @@ pub struct ServiceRoute {
     pub external_name: Option<String>,
     /// Whether a request may start the workload when nothing runs.
     pub may_wake: bool,
+    /// Its own addresses: what names mean.
+    pub cluster_ips: Vec<IpAddr>,
+    /// Further addresses that lead to it inside the cluster.
+    pub external_ips: Vec<IpAddr>,
+    /// Whether a client meets the same endpoint again (`sessionAffinity: ClientIP`).
+    pub is_sticky: bool,
+    /// Whether only endpoints of the client's node may answer (`internalTrafficPolicy: Local`).
+    pub is_local_only: bool,
+    /// Of a headless service: its endpoints, whatever their ports.
+    headless: Option<Vec<Endpoint>>,
 }
 
 /// All routes.
 #[derive(Debug, Clone, Default)]
 pub struct RouteTable {
     services: imbl::OrdMap<ObjectKey, Arc<ServiceRoute>>,
+    /// Which service has an address.
+    addresses: imbl::OrdMap<IpAddr, ObjectKey>,
     /// The Ingress rules.
     pub ingress: Arc<IngressTable>,
 }
@@ -81,12 +116,33 @@ impl RouteTable {
         self.services.values()
     }
 
+    /// Returns the service that has this address.
+    pub fn service_at(&self, address: IpAddr) -> Option<&Arc<ServiceRoute>> {
+        self.services.get(self.addresses.get(&address)?)
+    }
+
+    /// Returns an endpoint with this address, if any service selects the pod. Looks at all of them: only a client that
+    /// knows a pod of another node by its address asks.
+    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
+        self.services.values().find_map(|service| service.endpoints().find(|endpoint| endpoint.address == address))
+    }
+
     /// Replaces or removes one service.
     pub fn set(&mut self, key: &ObjectKey, route: Option<ServiceRoute>) {
+        if let Some(before) = self.services.get(key) {
+            for address in before.addresses() {
+                if self.addresses.get(&address) == Some(key) {
+                    self.addresses.remove(&address);
+                }
+            }
+        }
         match route {
-            Some(route) => self.services.insert(key.clone(), Arc::new(route)),
-            None => self.services.remove(key),
-        };
+            Some(route) => {
+                self.addresses.extend(route.addresses().map(|address| (address, key.clone())));
+                self.services.insert(key.clone(), Arc::new(route));
+            }
+            None => drop(self.services.remove(key)),
+        }
     }
 }
 
@@ -101,8 +157,15 @@ impl ServiceRoute {
         let ports = ports.iter().filter_map(|port| {
             let name = port.name.clone().unwrap_or_default();
             let endpoints = slices.iter().flat_map(|slice| endpoints_of(slice.borrow(), &name)).collect();
-            Some(PortRoute { name, port: u16::try_from(port.port).ok()?, endpoints, turn: AtomicUsize::new(0) })
+            let protocol = protocol_of(port.protocol.as_deref());
+            let number = u16::try_from(port.port).ok()?;
+            Some(PortRoute { name, port: number, protocol, endpoints, turn: AtomicUsize::new(0) })
         });
+        let addresses = |texts: Option<Vec<String>>| -> Vec<IpAddr> {
+            texts.into_iter().flatten().filter_map(|text| text.parse().ok()).collect()
+        };
+        let is_headless = spec.cluster_ip.as_deref() == Some("None");
+        let members = || slices.iter().flat_map(|slice| members_of(slice.borrow(), 0)).collect();
         Self {
             key: ObjectKey::new(
                 metadata.namespace.clone().unwrap_or_default(),
@@ -112,7 +175,35 @@ impl ServiceRoute {
             selector: selector.join(","),
             external_name: spec.external_name.filter(|_| spec.type_.as_deref() == Some("ExternalName")),
             may_wake: metadata.annotations.as_ref().is_some_and(|map| map.contains_key(SCALE_TO_ZERO)),
+            cluster_ips: addresses(spec.cluster_ips.or_else(|| spec.cluster_ip.map(|ip| vec![ip]))),
+            external_ips: addresses(spec.external_ips),
+            is_sticky: spec.session_affinity.as_deref() == Some("ClientIP"),
+            is_local_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            headless: is_headless.then(members),
         }
+    }
+
+    /// Returns the pods behind it, by address; the ports of the endpoints say nothing.
+    pub fn members(&self) -> &[Endpoint] {
+        self.headless.as_deref().unwrap_or_else(|| self.ports.first().map_or(&[], |port| &port.endpoints))
+    }
+
+    /// Whether it has no address of its own, so that its name means its pods.
+    pub fn is_headless(&self) -> bool {
+        self.headless.is_some()
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.cluster_ips.iter().chain(&self.external_ips).copied()
+    }
+
+    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.ports.iter().flat_map(|port| &port.endpoints).chain(self.headless.iter().flatten())
+    }
+
+    /// Returns the port with this number that speaks `protocol`.
+    pub fn port_for(&self, number: u16, protocol: Protocol) -> Option<&PortRoute> {
+        self.ports.iter().find(|port| port.port == number && port.protocol == protocol)
     }
 
     /// Returns the port with this number.
@@ -148,7 +239,19 @@ impl PortRoute {
 fn endpoints_of(slice: &EndpointSlice, port_name: &str) -> Vec<Endpoint> {
     let ports = slice.ports.as_deref().unwrap_or_default();
     let port = ports.iter().find(|port| port.name.as_deref().unwrap_or_default() == port_name);
-    let Some(port) = port.and_then(|port| u16::try_from(port.port?).ok()) else { return Vec::new() };
+    port.and_then(|port| u16::try_from(port.port?).ok()).map_or_else(Vec::new, |port| members_of(slice, port))
+}
+
+fn protocol_of(text: Option<&str>) -> Protocol {
+    match text {
+        Some("UDP") => Protocol::Udp,
+        Some("SCTP") => Protocol::Sctp,
+        _ => Protocol::Tcp,
+    }
+}
+
+/// Returns the endpoints of a slice with `port`.
+fn members_of(slice: &EndpointSlice, port: u16) -> Vec<Endpoint> {
     let namespace = slice.metadata.namespace.as_deref().unwrap_or_default();
     let endpoints = slice.endpoints.iter().flatten().filter_map(|endpoint| {
         let conditions = endpoint.conditions.as_ref();
@@ -166,6 +269,7 @@ fn endpoints_of(slice: &EndpointSlice, port_name: &str) -> Vec<Endpoint> {
             is_ready,
             is_serving: conditions.and_then(|conditions| conditions.serving).unwrap_or(is_ready),
             is_terminating: conditions.and_then(|conditions| conditions.terminating).unwrap_or(false),
+            hostname: endpoint.hostname.as_deref().map(Arc::from),
         })
     });
     endpoints.collect()
