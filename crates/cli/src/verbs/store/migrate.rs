@@ -275,7 +275,9 @@ mod tests {
     async fn places_that_are_none_are_named() {
         let (from, to) = (dir(), dir());
         for place in ["postgres://x", "redb:", ""] {
-            let error = migrate(&Migrate { from: place.to_owned(), ..arguments(from.path(), to.path(), &[]) }).await;
+            let mut args = arguments(from.path(), to.path(), &[]);
+            place.clone_into(&mut args.from);
+            let error = migrate(&args).await;
             assert!(error.expect_err("refused").to_string().contains("unknown kind of place"), "{place}");
         }
         let error = migrate(&arguments(from.path(), to.path(), &[])).await.expect_err("nothing is there").to_string();
