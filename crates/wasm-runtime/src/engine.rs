@@ -32,7 +32,7 @@ const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
 
 /// How many tasks a guest thread polls before it looks for timers and for tasks that others woke. tokio's default of 61
 /// is made for polls of microseconds; a guest that spins takes a whole slice.
-const TASKS_BETWEEN_LOOKS: u32 = 4;
+const TASKS_BETWEEN_LOOKS: u32 = 2;
 
 /// How an [`Engine`] is made.
 #[derive(Debug, Clone)]

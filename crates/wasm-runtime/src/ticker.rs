@@ -13,7 +13,7 @@ use wasmtime::EngineWeak;
 use crate::turns::Turns;
 
 /// How long a guest may hold a thread before it has to let others run.
-const PERIOD: Duration = Duration::from_millis(5);
+const PERIOD: Duration = Duration::from_millis(2);
 /// Ticks without a guest on a thread until the ticker parks: waking it again costs a system call.
 const IDLE_TICKS: u32 = 20;
 

@@ -182,7 +182,7 @@ async fn a_guest_over_its_share_of_the_processor_waits_and_can_still_be_killed()
     let running = start(SPIN, GuestSpec { limits, ..GuestSpec::default() }).await;
     let started = Instant::now();
     eventually("the guest runs", || running.cpu_time() > Duration::from_millis(1)).await;
-    // One slice of 5 ms is half a second's worth; the bound leaves room for a ticker that is late on a busy machine.
+    // One slice of 2 ms is a fifth of a second's worth; the bound leaves room for a ticker that is late on a busy machine.
     eventually("half a second passes", || started.elapsed() > Duration::from_millis(500)).await;
     assert!(running.cpu_time() < Duration::from_millis(250), "{:?}", running.cpu_time());
     running.kill();
