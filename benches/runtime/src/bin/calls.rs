@@ -8,9 +8,17 @@ use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 use runtime_bench::guests::{COMPONENT, HTTP_0_2, HTTP_0_3, Host, MODULE};
 use runtime_bench::report::{Times, processor_time, shown, table};
-use wkube_wasm_runtime::{Artifact, GuestSpec, HttpGuest};
+use wkube_wasm_runtime::{Artifact, GuestSpec, HttpGuest, Limits, Reuse, ReuseMode};
 
 const WARM_UP: usize = 200;
+const CLIENTS: usize = 32;
+/// Name, digest, code, and whether instances are reused.
+const HANDLERS: [(&str, &str, &[u8], ReuseMode); 4] = [
+    ("0.2 HTTP, fresh", "http-0-2", HTTP_0_2, ReuseMode::Never),
+    ("0.2 HTTP, reused", "http-0-2", HTTP_0_2, ReuseMode::Always),
+    ("0.3 HTTP, fresh", "http-0-3", HTTP_0_3, ReuseMode::Never),
+    ("0.3 HTTP, reused", "http-0-3", HTTP_0_3, ReuseMode::Always),
+];
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -21,11 +29,42 @@ async fn main() -> Result<()> {
         let artifact = host.load(&name.replace(' ', "-"), wasm).await?;
         rows.push(commands(name, &artifact, rounds).await?);
     }
-    for (name, wasm) in [("0.2 HTTP, fresh", HTTP_0_2), ("0.3 HTTP, reused", HTTP_0_3)] {
-        let artifact = host.load(if wasm == HTTP_0_2 { "http-0-2" } else { "http-0-3" }, wasm).await?;
-        rows.push(requests(name, &artifact.serve(GuestSpec::default())?, rounds).await?);
+    let mut many = Vec::new();
+    for (name, digest, wasm, mode) in HANDLERS {
+        let guest = host.load(digest, wasm).await?.serve(served(mode))?;
+        rows.push(requests(name, &guest, rounds).await?);
+        many.push(at_once(name, &guest, rounds * 4).await?);
     }
     table(&["one call, in turn", "start to end", "processor each"], &rows);
+    println!();
+    table(&["32 requests at once", "rate", "processor each"], &many);
+    Ok(())
+}
+
+fn served(mode: ReuseMode) -> GuestSpec {
+    let limits = Limits { reuse: Reuse { mode, ..Reuse::default() }, ..Limits::default() };
+    GuestSpec { limits, ..GuestSpec::default() }
+}
+
+/// Sends as many requests as there are, 32 at a time.
+async fn at_once(name: &str, guest: &HttpGuest, requests: usize) -> Result<Vec<String>> {
+    let (begin, before) = (Instant::now(), processor_time());
+    let clients = (0..CLIENTS).map(|_| async {
+        for _ in 0..requests / CLIENTS {
+            ask(guest).await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    });
+    futures::future::try_join_all(clients).await?;
+    let (took, used) = (begin.elapsed(), processor_time() - before);
+    let rate = (requests / CLIENTS * CLIENTS) as f64 / took.as_secs_f64();
+    Ok(vec![name.to_owned(), format!("{rate:.0}/s"), shown(used / u32::try_from(requests)?)])
+}
+
+async fn ask(guest: &HttpGuest) -> Result<()> {
+    let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
+    let answer = guest.handle(Request::get("/").header("host", "bench").body(body)?).await?;
+    answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?;
     Ok(())
 }
 
@@ -44,11 +83,8 @@ async fn commands(name: &str, artifact: &Artifact, rounds: usize) -> Result<Vec<
 async fn requests(name: &str, guest: &HttpGuest, rounds: usize) -> Result<Vec<String>> {
     let mut measured = Measured::new(name);
     for round in 0..WARM_UP + rounds {
-        let body = Empty::<Bytes>::new().map_err(|never| match never {}).boxed_unsync();
-        let request = Request::get("/").header("host", "bench").body(body)?;
         let begin = measured.begin(round);
-        let answer = guest.handle(request).await?;
-        answer.into_body().collect().await.map_err(anyhow::Error::from_boxed)?;
+        ask(guest).await?;
         measured.end(begin);
     }
     Ok(measured.row())
