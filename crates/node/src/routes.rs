@@ -18,8 +18,8 @@ use wkube_proxy::{Proxy, service_of};
 use crate::checkpoint::{Checkpoints, Kind};
 use crate::pods::OFFLINE_AFTER;
 
-/// Changes gather for so long: a rollout changes a slice many times a second.
-const GATHER: Duration = Duration::from_secs(2);
+/// Changes gather for so long: a rollout changes a slice many times a second. What is younger is lost in a crash.
+const GATHER: Duration = Duration::from_millis(250);
 
 /// One service as it was routed last.
 #[derive(Serialize, Deserialize)]
