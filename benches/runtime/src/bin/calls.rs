@@ -25,9 +25,9 @@ async fn main() -> Result<()> {
     let rounds: usize = std::env::args().nth(1).map_or(Ok(5_000), |text| text.parse())?;
     let host = Host::new(200, 2)?;
     let mut rows = Vec::new();
-    for (name, wasm) in [("preview 1 command", MODULE), ("0.2 command", COMPONENT)] {
-        let artifact = host.load(&name.replace(' ', "-"), wasm).await?;
-        rows.push(commands(name, &artifact, rounds).await?);
+    for (name, digest, wasm) in [("preview 1 command", "command-p1", MODULE), ("0.2 command", "command-0-2", COMPONENT)]
+    {
+        rows.push(commands(name, &host.load(digest, wasm).await?, rounds).await?);
     }
     let mut many = Vec::new();
     for (name, digest, wasm, mode) in HANDLERS {
