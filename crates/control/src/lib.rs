@@ -123,5 +123,5 @@ pub fn start_components_through(
 }
 
 fn client_as(server: &ApiServer, user: &str, groups: &[&str]) -> Client {
-    Client::new(server.in_process(User::known(user, groups.iter().copied()))).named(user)
+    Client::over(server.in_process(User::known(user, groups.iter().copied()))).named(user)
 }

@@ -78,7 +78,7 @@ fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn Node
         ("get", "") => owner().is_none_or(|owner| owner == node),
         ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
         // Traffic to pods of other nodes goes through here. On a pod network every node reaches every pod, too.
-        (_, "proxy") => true,
+        (_, "proxy") | ("create", "portforward") => true,
         _ => false,
     }
 }
@@ -178,7 +178,10 @@ mod tests {
 
     #[test]
     fn a_node_passes_requests_on_to_the_pods_of_other_nodes() {
-        check(&["get /pods/proxy d/n2", "create /pods/proxy d/n2:8080"], &["get /services/proxy d/web"]);
+        check(
+            &["get /pods/proxy d/n2", "create /pods/proxy d/n2:8080", "create /pods/portforward d/n2"],
+            &["get /services/proxy d/web", "create /pods/attach d/n2", "get /pods/portforward d/n2"],
+        );
     }
 
     #[test]

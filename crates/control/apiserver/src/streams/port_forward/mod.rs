@@ -1,4 +1,5 @@
-//! `pods/portforward`: connections to a pod's ports, over SPDY, over SPDY in a WebSocket, or over a plain WebSocket.
+//! `pods/portforward`: connections to a pod's ports, over SPDY, over SPDY in a WebSocket, or over a plain WebSocket; and
+//! without a framing, between nodes (`raw`).
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::router::{self, Query};
 use crate::tunnel::Nodes;
 
 mod pairs;
+pub(super) mod raw;
 mod spdy;
 mod websocket;
 
