@@ -13,6 +13,8 @@ use crate::{Entry, Key, Revision};
 
 const HEAD: usize = 1 + 8 + 8;
 const CHECKSUM: usize = 8;
+/// What a record has besides its value.
+pub(super) const HEAD_BYTES: usize = HEAD + CHECKSUM;
 const PUT: u8 = 1;
 const DELETE: u8 = 2;
 /// A written key whose value is compressed, since schema version 2.

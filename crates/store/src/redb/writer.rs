@@ -259,6 +259,8 @@ impl Writer {
             return self.failed.clone();
         }
         let mut payload = payload::begin(compacted);
+        let size = |event: &Arc<Event>| event.key.len() + event.now.as_ref().map_or(0, |now| now.value.len());
+        payload::reserve(&mut payload, events.len(), events.iter().map(size).sum());
         for event in events {
             payload::push(&mut payload, event.revision, &event.key, event.now.as_ref());
         }

@@ -16,6 +16,12 @@ pub(in crate::redb) fn begin(compacted: Option<Revision>) -> Vec<u8> {
     compacted.map_or(0, |compacted| compacted.0).to_le_bytes().to_vec()
 }
 
+/// Makes room for so many records with keys and values of so many bytes.
+pub(in crate::redb) fn reserve(payload: &mut Vec<u8>, records: usize, bytes: usize) {
+    // What a value may take while it is being compressed is about as much as the others' heads.
+    payload.reserve(bytes + records * (RECORD_HEAD + record::HEAD_BYTES) + bytes / 64 + 64);
+}
+
 /// Adds a record.
 pub(in crate::redb) fn push(payload: &mut Vec<u8>, revision: Revision, key: &str, now: Option<&Entry>) {
     payload.extend(revision.0.to_le_bytes());
