@@ -23,6 +23,7 @@ use crate::image_keeper;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
+use crate::network::Networks;
 use crate::objects::Fetcher;
 use crate::pod::live::Live;
 use crate::pods::Pods;
@@ -206,6 +207,7 @@ impl Builder {
             host_paths: HostPaths::allow(self.host_paths.clone()),
             addresses: addresses.clone(),
             local: self.local.clone().unwrap_or_else(|| LocalPods::on_node(&self.name)),
+            networks: Networks::new(self.proxy.clone(), &tasks),
             logs: Logs::new(&self.clock),
             live: Live::default(),
             vitals,

@@ -17,6 +17,7 @@ use crate::eviction::vitals::Vitals;
 use crate::images::Images;
 use crate::ip::Addresses;
 use crate::logs::Logs;
+use crate::network::Networks;
 use crate::objects::Fetcher;
 use crate::pod::live::Live;
 use crate::pod::phase::Note;
@@ -46,6 +47,8 @@ pub struct Context {
     pub addresses: Addresses,
     /// Who answers on which address.
     pub local: LocalPods,
+    /// The pods' networks.
+    pub networks: Networks,
     /// Container logs.
     pub logs: Logs,
     /// Running containers.

@@ -23,6 +23,7 @@ pub mod ip;
 pub mod join;
 pub mod logs;
 pub mod metrics;
+pub mod network;
 pub mod objects;
 pub mod pod;
 pub mod pods;

@@ -345,6 +345,7 @@ impl World {
             host_paths: volumes::HostPaths::default(),
             addresses: Addresses::new(Cidr::parse("10.42.0.0/16").unwrap()),
             local: LocalPods::on_node("n1"),
+            networks: crate::network::Networks::new(None, &tasks),
             logs: Logs::new(&clock),
             live: Live::default(),
             vitals: Vitals::default(),

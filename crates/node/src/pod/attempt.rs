@@ -120,6 +120,7 @@ impl Attempt {
         let command = command.and(program.first().cloned());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
         let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
+        let network = self.context.networks.of(&self.pod, self.ip).map_err(Failure::config)?;
         let image_id = image.id.clone();
         let log = self.context.logs.writer(&pod_dir.join(&self.container.name), self.number);
         let guest = self.context.runtime.start(ContainerSpec {
@@ -138,6 +139,8 @@ impl Attempt {
             memory_bytes,
             cpu_millis,
             share,
+            network,
+            ports: spec::tcp_ports(&self.container),
             stdin,
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });

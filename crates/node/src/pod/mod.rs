@@ -4,6 +4,7 @@ pub mod attempt;
 pub mod backoff;
 pub mod container;
 pub mod effect;
+mod grpc;
 pub mod input;
 pub mod life;
 pub mod live;

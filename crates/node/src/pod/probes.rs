@@ -1,7 +1,7 @@
 //! Probes: pure thresholds, one plan per probe, and thin runners. A pod without probes costs no timer.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use wkube_base::Tasks;
 use wkube_proxy::{Body, LocalPods};
 
+use super::grpc;
 use super::live::Live;
 use super::phase::{Input, Note, ProbeKind, Verdict};
 
@@ -105,6 +106,13 @@ pub enum Check {
         /// The port.
         port: u16,
     },
+    /// A health server of gRPC that serves.
+    Grpc {
+        /// The port.
+        port: u16,
+        /// What it is asked about; empty for all of it.
+        service: String,
+    },
     /// A command beside the container that ends with 0.
     Exec {
         /// `argv`.
@@ -140,7 +148,11 @@ impl Check {
         if let Some(exec) = &probe.exec {
             return Ok(Self::Exec { args: exec.command.clone().unwrap_or_default() });
         }
-        Ok(Self::Unsupported("grpc probes are not supported"))
+        if let Some(grpc) = &probe.grpc {
+            let port = port_of(&IntOrString::Int(grpc.port), container)?;
+            return Ok(Self::Grpc { port, service: grpc.service.clone().unwrap_or_default() });
+        }
+        Ok(Self::Unsupported("the probe asks nothing"))
     }
 }
 
@@ -187,9 +199,16 @@ pub async fn ask(check: &Check, subject: &Subject, timeout: Duration) -> Result<
         }
         Check::Http { host: None, port, path, headers } => Box::pin(ask_pod(pods, ip, *port, path, headers)),
         Check::Http { host: Some(host), port, path, headers } => Box::pin(ask_host(host, *port, path, headers)),
-        Check::Tcp { host: None, port } => Box::pin(std::future::ready(
-            pods.get(ip, *port).map(|_| ()).ok_or_else(|| format!("dial tcp {ip}:{port}: connect: connection refused")),
-        )),
+        Check::Tcp { host: None, port } => {
+            let knocked = pods.knock(SocketAddr::new(ip, *port));
+            let refused = |error| format!("dial tcp {ip}:{port}: connect: {error}");
+            Box::pin(std::future::ready(knocked.map_err(refused)))
+        }
+        Check::Grpc { port, service } => {
+            // `pkg/probe/grpc/grpc.go` says itself what took too long.
+            let asked = tokio::time::timeout(timeout, grpc::check(pods, SocketAddr::new(ip, *port), service)).await;
+            return asked.unwrap_or_else(|_| Err(format!("timeout: health rpc did not complete within {timeout:?}")));
+        }
         Check::Tcp { host: Some(host), port } => Box::pin(async move {
             let opened = tokio::net::TcpStream::connect((host.as_str(), *port)).await;
             opened.map(drop).map_err(|error| format!("dial tcp {host}:{port}: {error}"))

@@ -161,3 +161,10 @@ pub fn is_finished(pod: &Pod) -> bool {
 fn seconds_of(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
+
+/// Returns the TCP ports that a container declares.
+pub fn tcp_ports(container: &Container) -> Vec<u16> {
+    let ports = container.ports.iter().flatten();
+    let tcp = ports.filter(|port| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP"));
+    tcp.filter_map(|port| u16::try_from(port.container_port).ok()).collect()
+}

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::ContainerImage;
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
+use wkube_wasm_runtime::Network;
 use wkube_wasm_runtime::oci::Keyring;
 
 use crate::grants::Grants;
@@ -140,6 +141,10 @@ pub struct ContainerSpec {
     pub cpu_millis: Option<u32>,
     /// What it may use beside other containers.
     pub share: Share,
+    /// The network that its sockets are on, the same for all containers of the pod; `None` is none.
+    pub network: Option<Arc<dyn Network>>,
+    /// The TCP ports that it declares.
+    pub ports: Vec<u16>,
     /// What it reads, until the sender is dropped; `None` is nothing.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes; dropped when it has ended.

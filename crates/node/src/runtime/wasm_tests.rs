@@ -88,6 +88,8 @@ impl World {
             grants: Grants::default(),
             env: Vec::new(),
             mounts: Vec::new(),
+            network: None,
+            ports: Vec::new(),
             memory_bytes: None,
             cpu_millis: None,
             share: Share::default(),

@@ -13,6 +13,7 @@ mod port_forward;
 mod session;
 mod terminal;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -143,15 +144,16 @@ async fn port_forward(
     })?;
     let context = pods.context();
     let ip = known.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let Some(backend) = ip.and_then(|ip| context.local.get(ip, port)) else {
+    let dial = |ip: IpAddr| context.local.dial_within(SocketAddr::new(ip, port), &context.tasks).ok();
+    let Some(connection) = ip.and_then(dial) else {
         let why = format!(
             "failed to connect to localhost:{port} inside namespace \"{}\", connection refused",
             spec::uid(&known.pod)
         );
         return Err(Status::new(500, "InternalError", why).into());
     };
-    let (serving, body) = port_forward::serve(backend, request.into_body());
-    context.tasks.spawn("port-forward", serving);
+    let (carrying, body) = port_forward::join(connection, request.into_body());
+    context.tasks.spawn("port-forward", carrying);
     Ok(stream(body))
 }
 

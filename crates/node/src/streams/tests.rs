@@ -241,8 +241,12 @@ impl Backend for Echo {
 #[tokio::test]
 async fn a_forwarded_port_speaks_http_with_the_guest_and_is_kept_alive() {
     let (mut client, far) = tokio::io::duplex(1024);
+    let (tasks, pods) = (wkube_base::Tasks::new(), wkube_proxy::LocalPods::default());
+    let to = SocketAddr::from(([10, 42, 0, 2], 80));
+    let _kept = pods.register(to.ip(), Ports::Any, Arc::new(Echo));
+    let connection = pods.dial_within(to, &tasks).unwrap();
     let (serving, answers) =
-        port_forward::serve(Arc::new(Echo), Body::from_stream(tokio_util::io::ReaderStream::new(far)));
+        port_forward::join(connection, Body::from_stream(tokio_util::io::ReaderStream::new(far)));
     let talking = async {
         let mut frames = answers.into_data_stream();
         let mut seen = String::new();

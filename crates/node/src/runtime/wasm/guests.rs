@@ -14,7 +14,7 @@ use wkube_api::stats::Usage;
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::{
     Access, Allowance, Artifact, Bucket, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest,
-    Kind, Limits, Mount, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream,
+    Kind, Limits, Mount, Network, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream,
 };
 
 use super::shared::Held;
@@ -34,6 +34,7 @@ pub(super) struct Sandbox {
     mounts: Vec<runtime::Mount>,
     limits: Limits,
     buckets: BTreeMap<String, Bucket>,
+    network: Option<Arc<dyn Network>>,
     /// What the pod's containers share lasts as long as one of them.
     pod_share: Held,
 }
@@ -49,7 +50,7 @@ impl Sandbox {
         spec: ContainerSpec,
     ) -> Result<Arc<dyn Guest>, StartError> {
         let ContainerSpec { pod, name, args, command, grants, env, mounts, stdin, output, .. } = spec;
-        let ContainerSpec { memory_bytes, cpu_millis, share, .. } = spec;
+        let ContainerSpec { memory_bytes, cpu_millis, share, network, ports, .. } = spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
         let Share { cpu_shares, memory_promised, .. } = share;
         let limits = Limits { memory_bytes, cpu_millis, memory_promised, cpu_shares, ..Limits::default() };
@@ -57,9 +58,10 @@ impl Sandbox {
         let export = command.map_or(Ok(None), |command| artifact.function(&command)).map_err(|error| judge(&error))?;
         let allowance = Some(held.part(&limits));
         let (container, pod_share) = (name, held);
-        let sandbox =
-            Arc::new(Self { engine, artifact, proxy, pod, container, env, mounts, limits, buckets, pod_share });
-        let guest = GuestSpec { export, allowance, ..sandbox.guest_spec(args, stdin, output) };
+        let listen = if listens(&artifact) { ports } else { Vec::new() };
+        let sandbox = Self { engine, artifact, proxy, pod, container, env, mounts, limits, buckets, network, pod_share };
+        let sandbox = Arc::new(sandbox);
+        let guest = GuestSpec { export, allowance, listen, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
             Kind::HttpHandler if guest.export.is_none() => {
                 let guest = sandbox.artifact.serve(guest).map_err(|error| judge(&error))?;
@@ -112,6 +114,7 @@ impl Sandbox {
             // What a pod configures its containers with is their environment, whichever way they read it.
             config: self.env.iter().cloned().collect(),
             buckets: self.buckets.clone(),
+            network: self.network.clone(),
             ..GuestSpec::default()
         }
     }
@@ -140,6 +143,12 @@ impl Sandbox {
             tools::NAMES.join(", ")
         )
     }
+}
+
+/// Whether a module takes connections from listening sockets that the host has to open for it (WASI preview 1). Components
+/// open their own.
+fn listens(artifact: &Artifact) -> bool {
+    artifact.kind() == Kind::Module && artifact.inspection().imports.iter().any(|import| import.ends_with(".sock_accept"))
 }
 
 /// Adds how a container's requests are served to what it may use.
