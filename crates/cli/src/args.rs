@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Scale(Scale),
     /// Run an image in a pod
     Run(Run),
-    /// Store a .wasm or .wat file in the built-in registry
+    /// Store a .wasm or .wat file in the built-in registry, or in another
     Push(Push),
     /// Look after the images of a node, whether it runs or not
     Image(ImageCommand),

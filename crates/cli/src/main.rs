@@ -25,6 +25,10 @@ use clap::{CommandFactory as _, Parser as _};
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
+    // What a node starts for a pod of the `RuntimeClass` `wasm-process`. Before anything that may start a thread.
+    if std::env::args_os().nth(1).is_some_and(|word| word == "pod-worker") {
+        return pod_worker();
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -39,6 +43,17 @@ fn main() -> ExitCode {
         Err(error) => {
             print::error(&error);
             ExitCode::from(verbs::store::exit_code(&error))
+        }
+    }
+}
+
+fn pod_worker() -> ExitCode {
+    logging::start(None);
+    match wkube_node::runtime::process::run_worker() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&anyhow::Error::new(error).context("this is started by a node, for a pod"));
+            ExitCode::FAILURE
         }
     }
 }
@@ -80,8 +95,8 @@ async fn dispatch(command: Command) -> Result<()> {
         Command::Scale(args) => verbs::scale::run(args).await,
         Command::Run(args) => verbs::run::run(args).await,
         Command::Push(args) => verbs::push::run(args).await,
+        Command::Image(args) => verbs::image::run(args).await,
         Command::Version(connection) => verbs::version::run(connection).await,
         Command::Completion { .. } => Ok(()),
     }
 }
-        Command::Image(args) => verbs::image::run(args).await,

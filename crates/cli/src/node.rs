@@ -124,6 +124,7 @@ impl Plan<'_> {
             .data_dir(&self.dir)
             .address(self.flags.gateway.ip())
             .engine(engine)
+            .pod_worker(std::env::current_exe().ok())
             .host_paths(self.flags.allow_host_path.clone())
             .images(images)
             .reverse(self.reverse)

@@ -78,6 +78,7 @@ pub struct Builder {
     images: ImageOptions,
     reverse: Option<Arc<dyn Reverse>>,
     runtime: Option<Arc<dyn Runtime>>,
+    pod_worker: Option<PathBuf>,
     engine: Option<Engine>,
     proxy: Option<Proxy>,
     routes: Option<Informers>,
@@ -123,14 +124,14 @@ impl Builder {
         Self { machine: Some(machine), ..self }
     }
 
-    /// Sets how little may be left of the machine's resources before the node evicts pods.
-    pub fn eviction(self, thresholds: Thresholds) -> Self {
-        Self { eviction: thresholds, ..self }
-    }
-
     /// Sets where images come from besides the built-in registry, and which of them must be signed.
     pub fn images(self, images: ImageOptions) -> Self {
         Self { images, ..self }
+    }
+
+    /// Sets how little may be left of the machine's resources before the node evicts pods.
+    pub fn eviction(self, thresholds: Thresholds) -> Self {
+        Self { eviction: thresholds, ..self }
     }
 
     /// Sets how the API server reaches the node.
@@ -141,6 +142,13 @@ impl Builder {
     /// Sets what runs containers, instead of WebAssembly.
     pub fn runtime(self, runtime: Arc<dyn Runtime>) -> Self {
         Self { runtime: Some(runtime), ..self }
+    }
+
+    /// Sets the program that becomes the process of a pod when it is started with the one argument `pod-worker`: it has
+    /// to call [`run_worker`](crate::runtime::process::run_worker) at once then. Without one, pods of the `RuntimeClass`
+    /// `wasm-process` do not start.
+    pub fn pod_worker(self, program: Option<PathBuf>) -> Self {
+        Self { pod_worker: program, ..self }
     }
 
     /// Shares an engine with other nodes of this process; by default the node makes its own.
@@ -256,7 +264,7 @@ impl Builder {
             None => Engine::new(EngineOptions::new(self.data_dir.join("compiled"))).map_err(StartError::Engine)?,
         };
         let images = self.data_dir.join("images");
-        let runtime = WasmRuntime::new(engine, &images, &self.client, self.images.clone(), proxy);
+        let runtime = WasmRuntime::new(engine, &images, &self.client, self.images.clone(), proxy, self.pod_worker.clone());
         Ok(Arc::new(runtime.map_err(|source| StartError::DataDir { path: images, source })?))
     }
 }
@@ -286,6 +294,7 @@ impl Node {
             images: ImageOptions::default(),
             reverse: None,
             runtime: None,
+            pod_worker: None,
             engine: None,
             proxy: None,
             routes: None,

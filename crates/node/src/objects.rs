@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, Service};
+use k8s_openapi::api::node::v1::RuntimeClass;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,7 @@ pub struct Fetcher {
     kept: Checkpoints,
     config_maps: Remembered<Option<ConfigMap>>,
     secrets: Remembered<Option<Secret>>,
+    runtime_classes: Remembered<Option<RuntimeClass>>,
     services: Remembered<Vec<Service>>,
     tokens: Remembered<Token>,
     /// Until when the API server is taken to be away.
@@ -81,6 +83,7 @@ impl Fetcher {
             kept: kept.clone(),
             config_maps: Arc::default(),
             secrets: Arc::default(),
+            runtime_classes: Arc::default(),
             services: Arc::default(),
             tokens: Arc::default(),
             away_until: Arc::default(),
@@ -151,6 +154,14 @@ impl Fetcher {
     /// If the API server cannot be asked.
     pub async fn secret(&self, namespace: &str, name: &str) -> Result<Option<Secret>, Error> {
         self.find(&self.secrets, Kept::Secrets, namespace, name).await
+    }
+
+    /// Returns a `RuntimeClass`.
+    ///
+    /// # Errors
+    /// If the API server cannot be asked.
+    pub async fn runtime_class(&self, name: &str) -> Result<Option<RuntimeClass>, Error> {
+        self.find(&self.runtime_classes, Kept::RuntimeClasses, "", name).await
     }
 
     async fn find<K: Kind + Serialize + DeserializeOwned>(
@@ -257,6 +268,8 @@ impl Fetcher {
             let envs: Vec<_> = spec::containers(pod).map(|(container, _)| env::needs(&container)).collect();
             let maps = volumes.config_maps.iter().chain(envs.iter().flat_map(|needs| &needs.config_maps));
             needed.extend(maps.map(|name| (Kept::ConfigMaps, file_of(namespace, name))));
+            let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
+            needed.extend(class.map(|name| (Kept::RuntimeClasses, file_of("", name))));
             let pull = pod.spec.iter().flat_map(|spec| spec.image_pull_secrets.iter().flatten());
             let secrets = volumes.secrets.iter().chain(envs.iter().flat_map(|needs| &needs.secrets));
             let secrets = secrets.chain(pull.map(|secret| &secret.name));
@@ -264,7 +277,7 @@ impl Fetcher {
             let tokens = volumes.tokens.keys().map(|audience| token_file_of(spec::uid(pod), audience));
             needed.extend(tokens.map(|file| (Kept::Tokens, file)));
         }
-        for kind in [Kept::ConfigMaps, Kept::Secrets, Kept::Tokens, Kept::Services] {
+        for kind in [Kept::ConfigMaps, Kept::Secrets, Kept::Tokens, Kept::Services, Kept::RuntimeClasses] {
             self.kept.retain(kind, |file| needed.contains(&(kind, file.to_owned())));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -66,6 +66,7 @@ struct Inner {
     slots: Arc<Semaphore>,
     slots_total: u32,
     memory: Arc<Budget>,
+    cache_dir: PathBuf,
     cache: Cache,
     /// One compilation at a time: each uses all processors, and up to a gigabyte.
     compiling: Semaphore,
@@ -93,6 +94,7 @@ impl Engine {
             slots: Arc::new(Semaphore::new(slots as usize)),
             slots_total: slots,
             memory: Arc::new(Budget::of_machine()),
+            cache_dir,
             cache,
             compiling: Semaphore::new(1),
             loaded: Mutex::default(),
@@ -165,6 +167,11 @@ impl Engine {
         self.threads().clone()
     }
 
+    /// Returns where compiled code is kept.
+    pub fn cache_dir(&self) -> &Path {
+        &self.0.cache_dir
+    }
+
     /// Returns how many instances may live at once.
     pub fn slots(&self) -> u32 {
         self.0.slots_total
@@ -201,6 +208,10 @@ impl Engine {
 
     fn compile(&self, digest: &Digest, wasm: &[u8]) -> Result<Artifact, Error> {
         let inspection = inspect(wasm)?;
+        let (needed, budget) = (compile_budget::estimate(wasm).memory, compile_budget::of_machine());
+        if needed > budget {
+            return Err(Error::CompileBudget { needed: needed >> 20, budget: budget >> 20 });
+        }
         let start = tokio::time::Instant::now();
         let code = match inspection.kind {
             Kind::Module => self.0.wasm.precompile_module(wasm),
@@ -208,10 +219,6 @@ impl Engine {
         };
         let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
         let entry = self.0.cache.save(digest, &code, &inspection)?;
-        let (needed, budget) = (compile_budget::estimate(wasm).memory, compile_budget::of_machine());
-        if needed > budget {
-            return Err(Error::CompileBudget { needed: needed >> 20, budget: budget >> 20 });
-        }
         info!(?digest, bytes = wasm.len(), elapsed = ?start.elapsed(), "compiled");
         self.open(digest, entry)
     }

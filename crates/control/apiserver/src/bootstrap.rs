@@ -112,6 +112,7 @@ fn documents(addresses: Addresses) -> Vec<(Policy, Value)> {
             "critical pods that must not be moved from their current node.",
         ),
     ]);
+    all.extend(runtime_classes());
     let mut all: Vec<_> = all.into_iter().map(|document| (Policy::Keep, document)).collect();
     let roles = auth::bootstrap::documents().into_iter().chain(auth::bootstrap::of_controllers());
     all.extend(roles.map(|document| (Policy::Grant, document)));
@@ -138,6 +139,16 @@ fn priority_class(name: &str, value: i64, use_for: &str) -> Value {
         "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
         "value": value, "preemptionPolicy": "PreemptLowerPriority", "description": format!("Used for system {use_for}"),
     })
+}
+
+/// How nodes isolate pods. A process of its own costs a pod some memory, which the scheduler should know of.
+fn runtime_classes() -> [Value; 2] {
+    let class = |name: &str| {
+        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name})
+    };
+    let mut process = class("wasm-process");
+    process["overhead"] = json!({"podFixed": {"memory": "24Mi"}});
+    [class("wasm"), process]
 }
 
 /// The service by which guests find the API.

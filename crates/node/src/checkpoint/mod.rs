@@ -47,6 +47,8 @@ pub enum Kind {
     Tokens,
     /// The services of a namespace, as environments name them.
     Services,
+    /// Runtime classes that pods name.
+    RuntimeClasses,
     /// A service with its endpoints.
     Routes,
     /// Ingress rules.
@@ -54,13 +56,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Node,
         Self::Pods,
         Self::ConfigMaps,
         Self::Secrets,
         Self::Tokens,
         Self::Services,
+        Self::RuntimeClasses,
         Self::Routes,
         Self::Ingresses,
     ];
@@ -73,6 +76,7 @@ impl Kind {
             Self::Secrets => "secrets",
             Self::Tokens => "tokens",
             Self::Services => "services",
+            Self::RuntimeClasses => "runtimeclasses",
             Self::Routes => "routes",
             Self::Ingresses => "ingresses",
         }

@@ -14,12 +14,13 @@ use wkube_proxy::{Ports, Registration};
 
 use super::backoff::elapsed;
 use super::container::Ended;
+use super::isolation::{self, Handler};
 use super::phase::{ContainerEvent, Input, Note, StartFailure};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
 use crate::grants::Grants;
-use crate::runtime::{Amounts, ContainerSpec, Exit, Guest, Mount, PodRef, StartError};
+use crate::runtime::{Amounts, ContainerSpec, Exit, Guest, Mount, PodRef, StartError, process};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
 use crate::volumes::beneath::Found;
@@ -111,16 +112,16 @@ impl Attempt {
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
         let (mounts, held) = self.mounts(&pod_dir, &env).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
-        let grants = Grants::of(&self.pod, &self.container.name);
-        let grants = grants.map_err(|problem| Failure::config(problem.to_string()))?;
+        let grants = Grants::of(&self.pod, &self.container.name).map_err(|problem| Failure::config(problem.to_string()))?;
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
         let program: Vec<String> =
             command.map_or_else(|| vec![self.name()], |command| command.iter().map(expand).collect());
         let command = command.and(program.first().cloned());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
-        let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
+        let process = self.process(&pod_dir).await?;
         let network = self.context.networks.of(&self.pod, self.ip).map_err(Failure::config)?;
+        let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
         let image_id = image.id.clone();
         let log = self.context.logs.writer(&pod_dir.join(&self.container.name), self.number);
         let guest = self.context.runtime.start(ContainerSpec {
@@ -138,9 +139,10 @@ impl Attempt {
             mounts,
             memory_bytes,
             cpu_millis,
-            share,
+            process,
             network,
             ports: spec::tcp_ports(&self.container),
+            share,
             stdin,
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });
@@ -151,6 +153,19 @@ impl Attempt {
                 Err(Failure::Start(StartFailure::Other { reason: "CreateContainerError", message }))
             }
         }
+    }
+
+    /// Returns what the pod's own process may have, if its class wants one.
+    async fn process(&self, pod_dir: &Path) -> Result<Option<process::Limits>, Failure> {
+        let Some(class) = self.pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()) else {
+            return Ok(None);
+        };
+        let found = self.context.fetcher.runtime_class(class).await;
+        let found = found.map_err(|error| Failure::config(format!("failed to get RuntimeClass {class:?}: {error}")))?;
+        let found = found.ok_or_else(|| Failure::config(format!("RuntimeClass.node.k8s.io {class:?} not found")))?;
+        let handler = Handler::parse(&found.handler).map_err(Failure::config)?;
+        let limits = || isolation::limits(&self.pod, pod_dir, &self.context.host_paths);
+        Ok((handler == Handler::WasmProcess).then(limits))
     }
 
     async fn mounts(&self, pod_dir: &Path, env: &Env) -> Result<(Vec<Mount>, Vec<Found>), Failure> {

@@ -6,6 +6,7 @@ pub mod container;
 pub mod effect;
 mod grpc;
 pub mod input;
+pub mod isolation;
 pub mod life;
 pub mod live;
 pub mod phase;

@@ -1,5 +1,6 @@
 //! The port to whatever runs containers. `wasm` is the adapter to `wkube-wasm-runtime`; tests bring a fake.
 
+pub mod process;
 pub mod wasm;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerImage;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use wkube_api::stats::Usage;
 use wkube_proxy::Backend;
@@ -145,6 +147,8 @@ pub struct ContainerSpec {
     pub network: Option<Arc<dyn Network>>,
     /// The TCP ports that it declares.
     pub ports: Vec<u16>,
+    /// What the pod's own process may have; `None` runs it in the node's.
+    pub process: Option<process::Limits>,
     /// What it reads, until the sender is dropped; `None` is nothing.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes; dropped when it has ended.
@@ -152,7 +156,7 @@ pub struct ContainerSpec {
 }
 
 /// What a container may use beside others: those of its pod, and those of the node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {
     /// Its weight where several want the same processor (`cpu.shares`).
     pub cpu_shares: u32,
@@ -197,7 +201,7 @@ pub trait Output: Send + Sync {
 }
 
 /// Which pod.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PodRef {
     /// Its namespace.
     pub namespace: String,
@@ -208,7 +212,7 @@ pub struct PodRef {
 }
 
 /// One directory of the host inside the container.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mount {
     /// The directory on the host.
     pub host: PathBuf,
@@ -260,7 +264,7 @@ pub trait Guest: Send + Sync {
 }
 
 /// How a container ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     /// The exit code as a shell shows it.
     pub code: i32,

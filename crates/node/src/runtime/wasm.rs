@@ -1,8 +1,7 @@
 //! The adapter to `wkube-wasm-runtime`: images over OCI, commands and HTTP handlers as guests.
 
-use std::collections::BTreeMap;
 use std::error::Error as StdError;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -11,16 +10,17 @@ use k8s_openapi::api::core::v1::ContainerImage;
 use wkube_client::Client;
 use wkube_proxy::{BoxError, Proxy};
 use wkube_wasm_runtime::oci::{self, Reference, Store};
-use wkube_wasm_runtime::{Artifact, Bucket, Buckets, Engine, Error};
+use wkube_wasm_runtime::{Artifact, Engine, Error};
 
-use self::guests::Sandbox;
+pub(super) use self::compiled::Compiled;
+use self::guests::ToServices;
 use self::places::Places;
-use self::shared::Shared;
+use super::process::Workers;
 use super::{ContainerSpec, Guest, Image, Pull, PullError, Runtime, StartError, StoredImage};
-use crate::grants::Keep;
 
 mod buckets;
 mod built_in;
+mod compiled;
 mod guests;
 mod places;
 mod program;
@@ -51,16 +51,15 @@ const WORLDS: [&str; 9] = [
 pub struct WasmRuntime(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
+    compiled: Compiled,
+    workers: Workers,
     places: Places,
     proxy: Proxy,
-    shared: Shared,
-    buckets: Buckets,
 }
 
 impl WasmRuntime {
     /// Returns a runtime that keeps images under `dir`. Names without a host are looked up in the control plane's own
-    /// registry through `client` first.
+    /// registry through `client` first. `pod_worker` is the program of pods' own processes.
     ///
     /// # Errors
     /// If the directory cannot be used.
@@ -70,14 +69,15 @@ impl WasmRuntime {
         client: &Client,
         options: ImageOptions,
         proxy: Proxy,
+        pod_worker: Option<PathBuf>,
     ) -> std::io::Result<Self> {
         let store = Store::open(dir)?;
+        let workers = Workers::new(pod_worker, engine.cache_dir().to_owned());
         Ok(Self(Arc::new(Inner {
-            engine,
+            compiled: Compiled::new(engine),
+            workers,
             places: Places::new(client, options, store),
             proxy,
-            shared: Shared::default(),
-            buckets: Buckets::default(),
         })))
     }
 
@@ -91,34 +91,18 @@ impl WasmRuntime {
             let read = tokio::task::spawn_blocking(move || store.read(&digest)).await;
             Ok::<_, BoxError>(read??)
         };
-        self.0.engine.load(module.digest.as_str(), read).await.map_err(|error| judge(&error))
+        self.0.compiled.engine().load(module.digest.as_str(), read).await.map_err(|error| judge(&error))
     }
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let (module, spec) = self.as_the_image_wants(spec).await?;
         let artifact = self.artifact(&module).await?;
-        let buckets = self.open_buckets(&spec).await?;
-        let held = self.0.shared.hold(&self.0.engine, &spec);
-        Sandbox::start(self.0.engine.clone(), artifact, self.0.proxy.clone(), buckets, held, spec)
-    }
-
-    /// Opens the `wasi:keyvalue` buckets that the pod grants the container.
-    async fn open_buckets(&self, spec: &ContainerSpec) -> Result<BTreeMap<String, Bucket>, StartError> {
-        let mut opened = BTreeMap::new();
-        for (name, keep) in &spec.grants.buckets {
-            let failed = |problem: String| StartError::Failed(format!("keyvalue bucket {name:?}: {problem}"));
-            let bucket = match keep {
-                Keep::Memory => self.0.buckets.memory(&spec.pod.uid, name),
-                Keep::File(path) => {
-                    let (me, file) = (self.clone(), buckets::file(&spec.mounts, path).map_err(failed)?);
-                    let opening = tokio::task::spawn_blocking(move || me.0.buckets.file(&file)).await;
-                    let opened = opening.map_err(|error| failed(error.to_string()))?;
-                    opened.map_err(|error| failed(format!("{path} in the container: {}", cause(&error))))?
-                }
-            };
-            opened.insert(name.clone(), bucket);
+        let namespace = spec.pod.namespace.clone();
+        let outbound = Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace });
+        match &spec.process {
+            None => self.0.compiled.start(artifact, outbound, spec).await,
+            Some(limits) => self.0.workers.start(module.digest.as_str(), &limits.clone(), outbound, spec).await,
         }
-        Ok(opened)
     }
 
     /// Completes what the pod says with what its image says, and chooses the module to run.
@@ -182,12 +166,12 @@ impl Runtime for WasmRuntime {
     }
 
     fn remove_images(&self, digests: Vec<String>) -> BoxFuture<'static, ()> {
-        let (store, engine) = (self.0.places.store().clone(), self.0.engine.clone());
+        let (store, engine) = (self.0.places.store().clone(), self.0.compiled.engine().clone());
         stored::remove(store, engine, digests).boxed()
     }
 
     fn prepare_images(&self) -> BoxFuture<'static, ()> {
-        let (store, engine) = (self.0.places.store().clone(), self.0.engine.clone());
+        let (store, engine) = (self.0.places.store().clone(), self.0.compiled.engine().clone());
         stored::compile(store, engine).boxed()
     }
 
@@ -201,7 +185,7 @@ impl Runtime for WasmRuntime {
     }
 
     fn set_memory_room(&self, bytes: u64) {
-        self.0.engine.set_memory_room(bytes);
+        self.0.compiled.engine().set_memory_room(bytes);
     }
 
     fn version(&self) -> String {

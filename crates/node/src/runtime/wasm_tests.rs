@@ -70,7 +70,7 @@ impl World {
         let client = registry(wat);
         let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).unwrap();
         let proxy = Proxy::new(LocalPods::on_node("n1"), Arc::new(ThroughApi::new(client.clone())));
-        let runtime = WasmRuntime::new(engine, &dir.path().join("images"), &client, ImageOptions::default(), proxy).unwrap();
+        let runtime = WasmRuntime::new(engine, &dir.path().join("images"), &client, ImageOptions::default(), proxy, None).unwrap();
         Self { dir, logs: Logs::new(&Clock::system()), runtime }
     }
 
@@ -88,6 +88,7 @@ impl World {
             grants: Grants::default(),
             env: Vec::new(),
             mounts: Vec::new(),
+            process: None,
             network: None,
             ports: Vec::new(),
             memory_bytes: None,

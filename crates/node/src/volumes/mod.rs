@@ -50,9 +50,14 @@ pub enum Error {
     },
 }
 
+/// Returns where the volumes of a pod are, a folder for each.
+pub fn volumes(pod_dir: &Path) -> PathBuf {
+    pod_dir.join("volumes")
+}
+
 /// Returns the directory of one volume.
 pub fn dir_of(pod_dir: &Path, volume: &str) -> PathBuf {
-    pod_dir.join("volumes").join(volume)
+    volumes(pod_dir).join(volume)
 }
 
 /// Brings every volume of the pod to what it should hold. Called again to refresh; what did not change is not touched.

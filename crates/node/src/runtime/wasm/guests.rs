@@ -27,7 +27,7 @@ use crate::runtime::{self, Amounts, ContainerSpec, Exec, Exit, Guest, Output, Po
 pub(super) struct Sandbox {
     engine: Engine,
     artifact: Artifact,
-    proxy: Proxy,
+    outbound: Arc<dyn Outbound>,
     pod: PodRef,
     container: String,
     env: Vec<(String, String)>,
@@ -44,22 +44,36 @@ impl Sandbox {
     pub(super) fn start(
         engine: Engine,
         artifact: Artifact,
-        proxy: Proxy,
+        outbound: Arc<dyn Outbound>,
         buckets: BTreeMap<String, Bucket>,
         held: Held,
         spec: ContainerSpec,
     ) -> Result<Arc<dyn Guest>, StartError> {
-        let ContainerSpec { pod, name, args, command, grants, env, mounts, stdin, output, .. } = spec;
-        let ContainerSpec { memory_bytes, cpu_millis, share, network, ports, .. } = spec;
+        let ContainerSpec {
+            pod,
+            name,
+            args,
+            command,
+            grants,
+            env,
+            mounts,
+            memory_bytes,
+            cpu_millis,
+            share: Share { cpu_shares, memory_promised, .. },
+            network,
+            ports,
+            stdin,
+            output,
+            image: _,
+            process: _,
+        } = spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
-        let Share { cpu_shares, memory_promised, .. } = share;
-        let limits = Limits { memory_bytes, cpu_millis, memory_promised, cpu_shares, ..Limits::default() };
-        let limits = served(limits, &grants);
+        let limits = served(Limits { memory_bytes, memory_promised, cpu_millis, cpu_shares, ..Limits::default() }, &grants);
         let export = command.map_or(Ok(None), |command| artifact.function(&command)).map_err(|error| judge(&error))?;
         let allowance = Some(held.part(&limits));
-        let (container, pod_share) = (name, held);
+        let container = name;
         let listen = if listens(&artifact) { ports } else { Vec::new() };
-        let sandbox = Self { engine, artifact, proxy, pod, container, env, mounts, limits, buckets, network, pod_share };
+        let sandbox = Self { engine, artifact, outbound, pod, container, env, mounts, limits, buckets, network, pod_share: held };
         let sandbox = Arc::new(sandbox);
         let guest = GuestSpec { export, allowance, listen, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
@@ -102,7 +116,6 @@ impl Sandbox {
             guest: mount.guest.clone(),
             access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
         };
-        let namespace = self.pod.namespace.clone();
         GuestSpec {
             args,
             env: self.env.clone(),
@@ -110,13 +123,19 @@ impl Sandbox {
             limits: self.limits,
             stdin,
             output: Some(Arc::new(ToOutput(output))),
-            outbound: Some(Arc::new(ToServices { proxy: self.proxy.clone(), namespace })),
+            outbound: Some(Arc::clone(&self.outbound)),
             // What a pod configures its containers with is their environment, whichever way they read it.
             config: self.env.iter().cloned().collect(),
             buckets: self.buckets.clone(),
             network: self.network.clone(),
             ..GuestSpec::default()
         }
+    }
+
+    /// Returns the exported function that a command line names.
+    fn function(&self, exec: &Exec) -> Result<Option<String>, StartError> {
+        let Some(program) = exec.args.first() else { return Ok(None) };
+        self.artifact.function(program).map_err(|error| judge(&error))
     }
 
     /// Gives what runs other limits.
@@ -126,12 +145,6 @@ impl Sandbox {
         let Share { cpu_shares, memory_promised, .. } = *share;
         self.pod_share.resize(share);
         allowance.resize(&Limits { memory_bytes, cpu_millis: *cpu_millis, memory_promised, cpu_shares, ..self.limits });
-    }
-
-    /// Returns the exported function that a command line names.
-    fn function(&self, exec: &Exec) -> Result<Option<String>, StartError> {
-        let Some(program) = exec.args.first() else { return Ok(None) };
-        self.artifact.function(program).map_err(|error| judge(&error))
     }
 
     fn has_no_command(&self) -> String {
@@ -308,9 +321,9 @@ impl GuestOutput for ToOutput {
 }
 
 /// A guest's way out: the proxy knows the services of the cluster as seen from its namespace, and what else is allowed.
-struct ToServices {
-    proxy: Proxy,
-    namespace: String,
+pub(super) struct ToServices {
+    pub(super) proxy: Proxy,
+    pub(super) namespace: String,
 }
 
 impl Outbound for ToServices {

@@ -1,0 +1,77 @@
+//! What a worker runs: code that its node has compiled.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use wkube_wasm_runtime::{Engine, EngineOptions, Outbound};
+
+use super::wire::{Setup, Start};
+use super::worker::Launch;
+use crate::runtime::wasm::Compiled;
+use crate::runtime::{ContainerSpec, Guest, Image, StartError};
+use crate::stdio::QueueWriter;
+
+/// Instances of one pod that live at once.
+const SLOTS: u32 = 256;
+
+/// Runs what lies compiled in the node's cache.
+pub(super) struct FromCache(Compiled);
+
+impl FromCache {
+    pub(super) fn new(setup: &Setup) -> io::Result<Self> {
+        let mut options = EngineOptions::new(&setup.compiled);
+        options.slots = SLOTS;
+        let engine = Engine::new(options).map_err(io::Error::other)?;
+        Ok(Self(Compiled::new(engine)))
+    }
+}
+
+impl Launch for FromCache {
+    fn start(
+        &self,
+        start: Start,
+        stdin: Option<mpsc::Receiver<Bytes>>,
+        output: QueueWriter,
+        outbound: Arc<dyn Outbound>,
+    ) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
+        let compiled = self.0.clone();
+        let Start {
+            module,
+            pod,
+            name,
+            args,
+            command,
+            grants,
+            env,
+            mounts,
+            memory_bytes,
+            cpu_millis,
+            share,
+            has_stdin: _,
+        } = start;
+        let spec = ContainerSpec {
+            image: Image { id: module.clone(), size_bytes: 0 },
+            pod,
+            name,
+            args,
+            command,
+            grants,
+            env,
+            mounts,
+            memory_bytes,
+            cpu_millis,
+            share,
+            process: None,
+            // Pods of their own process have no sockets yet: the network is in the node's.
+            network: None,
+            ports: Vec::new(),
+            stdin,
+            output: Arc::new(output),
+        };
+        async move { compiled.start(compiled.find(&module).await?, outbound, spec).await }.boxed()
+    }
+}
