@@ -101,7 +101,13 @@ impl WasmRuntime {
         let outbound = Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace });
         match &spec.process {
             None => self.0.compiled.start(artifact, outbound, spec).await,
-            Some(limits) => self.0.workers.start(module.digest.as_str(), &limits.clone(), outbound, spec).await,
+            Some(limits) => {
+                // A pod's own process can compile nothing: what it may be asked to run has to be there.
+                tools::compile(self.0.compiled.engine()).await.map_err(|error| judge(&error))?;
+                let mut limits = limits.clone();
+                limits.readable.push(self.0.places.store().roots());
+                self.0.workers.start(module.digest.as_str(), &limits, outbound, spec).await
+            }
         }
     }
 
@@ -119,10 +125,10 @@ impl WasmRuntime {
             let root = self.0.places.store().root(root);
             let modules = image.modules.iter().filter_map(|module| module.path.clone()).collect();
             let mut mounts = spec.mounts.clone();
-            let showing = tokio::task::spawn_blocking(move || {
-                program::show_files(&root, &modules, &mut mounts).map(|()| mounts)
-            });
-            let failed = |problem: String| StartError::Failed(format!("failed to show the files of its image: {problem}"));
+            let showing =
+                tokio::task::spawn_blocking(move || program::show_files(&root, &modules, &mut mounts).map(|()| mounts));
+            let failed =
+                |problem: String| StartError::Failed(format!("failed to show the files of its image: {problem}"));
             let shown = showing.await.map_err(|error| failed(error.to_string()))?;
             spec.mounts = shown.map_err(|error| failed(error.to_string()))?;
             // A path in an image says which module, not which of its functions.

@@ -70,7 +70,9 @@ impl World {
         let client = registry(wat);
         let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).unwrap();
         let proxy = Proxy::new(LocalPods::on_node("n1"), Arc::new(ThroughApi::new(client.clone())));
-        let runtime = WasmRuntime::new(engine, &dir.path().join("images"), &client, ImageOptions::default(), proxy, None).unwrap();
+        let runtime =
+            WasmRuntime::new(engine, &dir.path().join("images"), &client, ImageOptions::default(), proxy, None)
+                .unwrap();
         Self { dir, logs: Logs::new(&Clock::system()), runtime }
     }
 

@@ -232,7 +232,8 @@ impl Store {
         self.dir.join("images")
     }
 
-    fn roots(&self) -> PathBuf {
+    /// Returns where the unpacked files of all images are.
+    pub fn roots(&self) -> PathBuf {
         self.dir.join("roots")
     }
 

@@ -1,6 +1,7 @@
 //! Takes away from a worker process what running guests does not need. Has to happen before the process has a second
 //! thread, because the kernel confines threads, and those that come later inherit it.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use landlock::{
@@ -8,7 +9,9 @@ use landlock::{
     RulesetCreatedAttr as _, Scope, path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
 
 use super::wire::Setup;
 
@@ -58,7 +61,8 @@ fn restrict_paths(setup: &Setup) -> Result<(), landlock::RulesetError> {
 }
 
 fn restrict_calls() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let rules = ALLOWED.iter().chain(OLD).map(|call| (*call, Vec::new())).collect();
+    let mut rules: BTreeMap<_, Vec<SeccompRule>> = ALLOWED.iter().chain(OLD).map(|call| (*call, Vec::new())).collect();
+    rules.insert(libc::SYS_ioctl, CONTROLS.iter().map(|request| only(1, *request)).collect::<Result<_, _>>()?);
     // Not the death of the process: libraries try a call and fall back to an older one.
     let denied = SeccompAction::Errno(u32::try_from(libc::EPERM)?);
     let filter =
@@ -66,6 +70,16 @@ fn restrict_calls() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let program: BpfProgram = filter.try_into()?;
     Ok(seccompiler::apply_filter(&program)?)
 }
+
+/// A rule for calls whose argument has this value.
+fn only(argument: u8, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    let is_it = SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)?;
+    SeccompRule::new(vec![is_it])
+}
+
+/// What may be set of a descriptor: that it does not block, and that it is closed by programs that are started. And what
+/// finds the pages that an instance has written (`PAGEMAP_SCAN` of `linux/fs.h`), so that the next starts fast.
+const CONTROLS: [u64; 3] = [libc::FIONBIO, libc::FIOCLEX, 0xc060_6610];
 
 /// What running guests needs: memory, threads, time, chance, and files that are reached from open directories. No way to
 /// open a socket, start a program, look into other processes, or change what the process is.
@@ -175,6 +189,7 @@ const ALLOWED: &[i64] = &[
 #[cfg(target_arch = "x86_64")]
 const OLD: &[i64] = &[
     libc::SYS_access,
+    libc::SYS_chmod,
     libc::SYS_epoll_wait,
     libc::SYS_lstat,
     libc::SYS_mkdir,

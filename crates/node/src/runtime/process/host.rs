@@ -37,8 +37,9 @@ use super::{Limits, outbound};
 use crate::logs::entry::Stream;
 use crate::runtime::{ContainerSpec, Exec, Exit, Guest, Output, StartError};
 
-/// What the process itself needs besides its guests: engine, stacks, code, what is on its way.
-const OVERHEAD_BYTES: u64 = 128 << 20;
+/// What the process itself may have besides its guests: the pools of the engine, which are reserved and hardly used, stacks,
+/// what is on its way.
+const OVERHEAD_BYTES: u64 = 512 << 20;
 /// A worker that does not obey is killed this long after its guest should have ended.
 const STOP_SLACK: Duration = Duration::from_secs(2);
 /// How long the cause of a worker's death is waited for when its connection has broken.

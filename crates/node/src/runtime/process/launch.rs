@@ -15,8 +15,8 @@ use crate::runtime::wasm::Compiled;
 use crate::runtime::{ContainerSpec, Guest, Image, StartError};
 use crate::stdio::QueueWriter;
 
-/// Instances of one pod that live at once.
-const SLOTS: u32 = 256;
+/// Instances of one pod that live at once. Each reserves a few mebibytes, which count against the process's limit.
+const SLOTS: u32 = 64;
 
 /// Runs what lies compiled in the node's cache.
 pub(super) struct FromCache(Compiled);

@@ -14,7 +14,6 @@ mod outbound;
 mod wire;
 mod worker;
 
-
 use std::path::PathBuf;
 
 pub(super) use self::host::Workers;

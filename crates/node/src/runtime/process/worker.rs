@@ -63,9 +63,10 @@ pub fn run_worker() -> io::Result<()> {
     let mut calls = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let requests = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
     let setup = read_setup(&mut calls)?;
-    confine::confine(&setup)?;
-    // The guests have threads of their own; what is said to the node needs no more than this one.
+    // The guests have threads of their own; what is said to the node needs no more than this one. It is made first,
+    // because it makes itself a pair of sockets.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    confine::confine(&setup)?;
     let served = runtime.block_on(async {
         calls.set_nonblocking(true)?;
         requests.set_nonblocking(true)?;
@@ -145,12 +146,12 @@ impl Worker {
             ["guests", id, "commands"] => self.make_command(id, request).await,
             ["guests", id, "run"] => self.run(id, request),
             ["guests", id, "stop"] => self.stop(id, request).await,
-            _ => Err(refuse(StatusCode::NOT_FOUND, "no such call")),
+            _ => Err(Refusal::new(StatusCode::NOT_FOUND, "no such call")),
         };
-        answered.unwrap_or_else(|refusal| refusal)
+        answered.unwrap_or_else(Refusal::response)
     }
 
-    async fn make(&self, request: Request<Incoming>) -> Result<Response<Body>, Response<Body>> {
+    async fn make(&self, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let start: Start = document(request).await?;
         let (stdin, reads) = pipe(start.has_stdin);
         let (writer, output) = queue();
@@ -159,7 +160,7 @@ impl Worker {
         Ok(self.keep(guest, Ends { stdin, writer, output }))
     }
 
-    async fn make_command(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Response<Body>> {
+    async fn make_command(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let guest = self.find(id)?;
         let Command { args, has_stdin } = document(request).await?;
         let (stdin, reads) = pipe(has_stdin);
@@ -176,19 +177,19 @@ impl Worker {
         json(&made)
     }
 
-    fn find(&self, id: &str) -> Result<Arc<dyn Guest>, Response<Body>> {
+    fn find(&self, id: &str) -> Result<Arc<dyn Guest>, Refusal> {
         let id = id.parse::<u64>().ok();
         let guest = id.and_then(|id| self.guests.lock().get(&id).map(|entry| Arc::clone(&entry.guest)));
-        guest.ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such guest"))
+        guest.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such guest"))
     }
 
     /// Joins a guest with the node until it has ended.
-    fn run(self: &Arc<Self>, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Response<Body>> {
+    fn run(self: &Arc<Self>, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let guest = self.find(id)?;
         let id = id.parse().unwrap_or_default();
         let ends = self.guests.lock().get_mut(&id).and_then(|entry| entry.ends.take());
         let Some(Ends { stdin, writer, output }) = ends else {
-            return Err(refuse(StatusCode::CONFLICT, "the guest is run by somebody else"));
+            return Err(Refusal::new(StatusCode::CONFLICT, "the guest is run by somebody else"));
         };
         if let Some(stdin) = stdin {
             self.tasks.spawn("stdin", feed(request.into_body(), stdin));
@@ -207,24 +208,24 @@ impl Worker {
         Ok(Response::new(StreamBody::new(body).boxed_unsync()))
     }
 
-    async fn stop(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Response<Body>> {
+    async fn stop(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let guest = self.find(id)?;
         let Stop { grace_millis } = document(request).await?;
         let stopping = guest.stop(Duration::from_millis(grace_millis));
         self.tasks.spawn("stop", stopping);
-        Ok(refuse(StatusCode::NO_CONTENT, ""))
+        Ok(Refusal::new(StatusCode::NO_CONTENT, "").response())
     }
 
     /// Lets a guest answer a request.
     async fn pass_on(&self, id: Option<u64>, mut request: Request<Incoming>) -> Response<Body> {
         let guest = id.and_then(|id| self.guests.lock().get(&id).map(|entry| Arc::clone(&entry.guest)));
         let Some(backend) = guest.and_then(|guest| guest.backend()) else {
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the guest has been stopped");
+            return Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the guest has been stopped").response();
         };
         request.headers_mut().remove(GUEST);
         let request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
         let answer = backend.handle(request).await;
-        answer.unwrap_or_else(|error| refuse(StatusCode::BAD_GATEWAY, &error.to_string()))
+        answer.unwrap_or_else(|error| Refusal::new(StatusCode::BAD_GATEWAY, error).response())
     }
 }
 
@@ -295,27 +296,40 @@ fn pipe(wanted: bool) -> (Option<mpsc::Sender<Bytes>>, Option<mpsc::Receiver<Byt
     ends.unzip()
 }
 
-async fn document<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Response<Body>> {
+async fn document<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Refusal> {
     let body = Limited::new(request.into_body(), DOCUMENT_MAX).collect().await;
-    let bytes = body.map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))?.to_bytes();
-    serde_json::from_slice(&bytes).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error.to_string()))
+    let bytes = body.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error))?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error))
 }
 
 fn json(value: &impl Serialize) -> Response<Body> {
     Response::new(text(serde_json::to_vec(value).expect("numbers and text")))
 }
 
-fn judged(error: &StartError) -> Response<Body> {
-    match error {
-        StartError::Unrunnable(why) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
-        StartError::Failed(why) => refuse(StatusCode::INTERNAL_SERVER_ERROR, why),
-    }
+fn judged(error: &StartError) -> Refusal {
+    let status = match error {
+        StartError::Unrunnable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        StartError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::new(status, error)
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response<Body> {
-    let mut response = Response::new(text(why.to_owned()));
-    *response.status_mut() = status;
-    response
+/// An answer that is no more than a status and a reason.
+struct Refusal {
+    status: StatusCode,
+    why: String,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: impl ToString) -> Self {
+        Self { status, why: why.to_string() }
+    }
+
+    fn response(self) -> Response<Body> {
+        let mut response = Response::new(text(self.why));
+        *response.status_mut() = self.status;
+        response
+    }
 }
 
 fn text(bytes: impl Into<Bytes>) -> Body {

@@ -68,12 +68,14 @@ impl Sandbox {
             process: _,
         } = spec;
         let memory_bytes = memory_bytes.unwrap_or(Limits::default().memory_bytes);
-        let limits = served(Limits { memory_bytes, memory_promised, cpu_millis, cpu_shares, ..Limits::default() }, &grants);
+        let limits =
+            served(Limits { memory_bytes, memory_promised, cpu_millis, cpu_shares, ..Limits::default() }, &grants);
         let export = command.map_or(Ok(None), |command| artifact.function(&command)).map_err(|error| judge(&error))?;
         let allowance = Some(held.part(&limits));
         let container = name;
         let listen = if listens(&artifact) { ports } else { Vec::new() };
-        let sandbox = Self { engine, artifact, outbound, pod, container, env, mounts, limits, buckets, network, pod_share: held };
+        let sandbox =
+            Self { engine, artifact, outbound, pod, container, env, mounts, limits, buckets, network, pod_share: held };
         let sandbox = Arc::new(sandbox);
         let guest = GuestSpec { export, allowance, listen, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
@@ -161,7 +163,8 @@ impl Sandbox {
 /// Whether a module takes connections from listening sockets that the host has to open for it (WASI preview 1). Components
 /// open their own.
 fn listens(artifact: &Artifact) -> bool {
-    artifact.kind() == Kind::Module && artifact.inspection().imports.iter().any(|import| import.ends_with(".sock_accept"))
+    artifact.kind() == Kind::Module
+        && artifact.inspection().imports.iter().any(|import| import.ends_with(".sock_accept"))
 }
 
 /// Adds how a container's requests are served to what it may use.

@@ -28,6 +28,14 @@ pub(super) async fn load(engine: &Engine) -> Result<Artifact, Error> {
     engine.load(digest.as_str(), || async { Ok::<_, BoxError>(Bytes::from_static(MODULE)) }).await
 }
 
+/// Compiles the tools, if that has not been done.
+pub(super) async fn compile(engine: &Engine) -> Result<(), Error> {
+    if !engine.has_cached(Digest::of(MODULE).as_str()) {
+        load(engine).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
