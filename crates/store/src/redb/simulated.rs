@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -174,6 +175,8 @@ pub(super) struct SimulatedDisk {
     inside: Arc<Mutex<Inside>>,
     /// Held for writing, it holds up every sync.
     pub(super) gate: Arc<RwLock<()>>,
+    /// How many syncs have come to the gate.
+    came: Arc<AtomicUsize>,
 }
 
 impl SimulatedDisk {
@@ -227,6 +230,18 @@ impl SimulatedDisk {
 
     pub(super) fn syncs(&self) -> usize {
         self.inside.lock().syncs
+    }
+
+    /// Waits until one more sync than `before` has come to the gate.
+    pub(super) fn wait_at_gate(&self, before: usize) {
+        while self.came() <= before {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Returns how many syncs have come to the gate.
+    pub(super) fn came(&self) -> usize {
+        self.came.load(Ordering::SeqCst)
     }
 
     /// Returns what is found when the power comes back.
@@ -408,6 +423,7 @@ impl StorageBackend for SimulatedFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
+        self.disk.came.fetch_add(1, Ordering::SeqCst);
         drop(self.disk.gate.read());
         self.disk.step(Done::Synced(self.number))
     }

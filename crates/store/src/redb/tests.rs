@@ -156,9 +156,10 @@ async fn waiting_writers_share_commits() {
     let syncs_before = disk.syncs();
     let names: Vec<String> = (0..200).map(|number| format!("k{number}")).collect();
     let mut all = pin!(join_all(names.iter().map(|name| put(&store, name, "1"))));
-    let gate = disk.gate.write();
-    // Everyone has asked; the first batch hangs in its sync.
+    let (came, gate) = (disk.came(), disk.gate.write());
     assert!(matches!(all.as_mut().poll(&mut Context::from_waker(&noop_waker())), Poll::Pending));
+    // Everyone has asked; the first batch hangs in its sync.
+    disk.wait_at_gate(came);
     assert_eq!(store.revision(), Revision(1), "nothing is visible before it is durable");
     drop(gate);
     let revisions = all.await;
@@ -195,8 +196,11 @@ async fn a_file_is_rewritten_while_it_is_in_use() {
     for round in 0..600 {
         put(&store, &format!("k{}", round % 20), &format!("{round}{noise}")).await;
     }
-    store.compact(Revision(store.revision().0 - 5)).await.expect("in the window");
+    // Everything is in the file, and nothing only in the log.
+    drop(store);
+    let store = opened(&directory);
     let before = store.health().bytes;
+    store.compact(Revision(store.revision().0 - 5)).await.expect("in the window");
     let writes = async {
         for round in 0..200 {
             put(&store, &format!("l{}", round % 20), &round.to_string()).await;
