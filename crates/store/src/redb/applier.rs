@@ -79,13 +79,13 @@ impl Applier {
         self.shared.changed.notify_all();
     }
 
-    /// Closes the database, once nothing is under way.
-    pub(super) fn detach(&self) {
+    /// Gives the database back, once nothing is under way; nobody else has it.
+    pub(super) fn detach(&self) -> Option<Arc<Log>> {
         let mut state = self.shared.state.lock();
         while state.is_busy {
             self.shared.changed.wait(&mut state);
         }
-        state.log = None;
+        state.log.take()
     }
 
     /// Takes over frames that were found in the log, and what they make obsolete.

@@ -96,15 +96,20 @@ impl State {
         match done {
             Done::Made(file) => drop(self.files.insert(*file, Content::default())),
             Done::Wrote(file, at, data) => {
-                let file = self.files.entry(*file).or_default();
+                // Whoever still has a file that was discarded may go on writing to it.
+                let Some(file) = self.files.get_mut(file) else { return };
                 file.current[*at..at + data.len()].copy_from_slice(data);
                 let sectors = at / SECTOR..=(at + data.len() - 1) / SECTOR;
                 file.dirty.extend(sectors.clone());
                 file.occupied.extend(sectors);
             }
-            Done::Sized(file, len) => self.files.entry(*file).or_default().current.resize(*len, 0),
+            Done::Sized(file, len) => {
+                if let Some(file) = self.files.get_mut(file) {
+                    file.current.resize(*len, 0);
+                }
+            }
             Done::Synced(file) => {
-                let file = self.files.entry(*file).or_default();
+                let Some(file) = self.files.get_mut(file) else { return };
                 file.durable.resize(file.current.len(), 0);
                 for sector in std::mem::take(&mut file.dirty) {
                     let range = sector * SECTOR..((sector + 1) * SECTOR).min(file.current.len());

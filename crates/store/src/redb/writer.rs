@@ -46,10 +46,8 @@ pub(super) enum Request {
         revision: Revision,
         reply: oneshot::Sender<Result<(), Error>>,
     },
-    /// Those in the waiting room have waited long enough.
+    /// Those in the waiting room have waited long enough, or something happened behind the writer's back.
     Wake,
-    /// A smaller file is ready, up to where it was begun.
-    Copied(Result<Log, Failure>),
     #[cfg(test)]
     Rewrite {
         reply: oneshot::Sender<()>,
@@ -125,7 +123,6 @@ struct Broken {
 struct Outcome {
     events: Vec<Arc<Event>>,
     answers: Vec<Answer>,
-    copied: Option<Result<Log, Failure>>,
     close: Option<oneshot::Sender<()>>,
 }
 
@@ -140,8 +137,6 @@ impl Writer {
             let requests = self.drain(first);
             close = self.serve(requests);
         }
-        // A copier that waits to tell is not heard any more.
-        self.requests.close();
         self.abandon_copy();
         self.leave_tidy();
         let Self { hub, applier, lock, requests, .. } = self;
@@ -191,7 +186,7 @@ impl Writer {
             self.take(request, &mut next, &mut outcome);
         }
         self.retain(&mut next);
-        let Outcome { events, answers, copied, close } = outcome;
+        let Outcome { events, answers, close } = outcome;
         let compacted = Some(next.compacted()).filter(|compacted| *compacted > compacted_before);
         let is_compacted = compacted.is_some();
         let failure = self.write(next, &events, compacted, answers.len());
@@ -199,9 +194,7 @@ impl Writer {
         for answer in answers {
             answer.send(failure.as_ref());
         }
-        if let Some(copied) = copied {
-            self.swap(copied);
-        }
+        self.look_at_copier();
         if is_compacted && close.is_none() {
             self.rewrite_if_due();
         }
@@ -220,7 +213,6 @@ impl Writer {
                 outcome.answers.push(Answer::Compact(reply, result));
             }
             Request::Wake => {}
-            Request::Copied(copied) => outcome.copied = Some(copied),
             #[cfg(test)]
             Request::Rewrite { reply } => {
                 self.rewritten.push(reply);
@@ -323,7 +315,7 @@ impl Writer {
     fn fail(&mut self, source: io::Error) -> Error {
         error!(file = self.name, error = %source, "the store's disk failed; nothing more is written until a restart");
         self.abandon_copy();
-        self.applier.detach();
+        drop(self.applier.detach());
         let error = Error::Engine(Arc::new(Broken { file: self.name.clone(), source }));
         self.failed = Some(error.clone());
         error
@@ -395,7 +387,7 @@ impl Writer {
     /// Opens the file again, and returns the newest frame in it: one that is known, or the next.
     fn reopen(&mut self) -> Result<u64, io::Error> {
         // Only one may have it open.
-        self.applier.detach();
+        drop(self.applier.detach());
         let opened = self.disk.open().map_err(Damage::Io).and_then(|bytes| Log::open(bytes, |_| Ok(())));
         let (log, found, ()) = opened.map_err(io::Error::other)?;
         if found.applied < self.applier.applied() || found.applied > self.number + 1 {
@@ -440,22 +432,39 @@ impl Writer {
         if self.copying.is_some() {
             return;
         }
-        let sender = self.sender.clone();
-        let done = move |copied| {
-            if let Some(sender) = sender.upgrade() {
-                let _ = sender.blocking_send(Request::Copied(copied));
-            }
-        };
-        match Copying::start(&self.disk, self.wal_name, self.hub.snapshot(), done) {
+        match Copying::start(&self.disk, self.wal_name, self.hub.snapshot(), self.waker()) {
             Ok(copying) => self.copying = Some(copying),
             Err(error) => warn!(file = self.name, %error, "a smaller file cannot be made"),
         }
     }
 
-    /// Puts a copy in the file's place.
-    fn swap(&mut self, copied: Result<Log, Failure>) {
-        // It may have been given up in the meantime.
+    /// Returns what others call when there is something to look at.
+    fn waker(&self) -> impl FnOnce() + Send + 'static {
+        let sender = self.sender.clone();
+        move || {
+            if let Some(sender) = sender.upgrade() {
+                // If so many are waiting, it is awake.
+                let _ = sender.try_send(Request::Wake);
+            }
+        }
+    }
+
+    /// Goes on with a copy that is ready, up to where it was begun.
+    fn look_at_copier(&mut self) {
+        let Some(copied) = self.copying.as_mut().and_then(Copying::outcome) else { return };
         let Some(copying) = self.copying.take() else { return };
+        let history = self.hub.snapshot();
+        match copied {
+            Ok(log) if copying.is_behind(&history) => match copying.follow(log, history, self.waker()) {
+                Ok(copying) => self.copying = Some(copying),
+                Err(error) => self.keep_file(&error),
+            },
+            copied => self.swap(copying, copied),
+        }
+    }
+
+    /// Puts a copy in the file's place.
+    fn swap(&mut self, copying: Copying, copied: Result<Log, Failure>) {
         let before = self.disk.size();
         let finished = match copied {
             Ok(log) => copying.finish(&log, &self.hub.snapshot(), self.number).map(|obsolete| (log, obsolete)),
@@ -467,19 +476,18 @@ impl Writer {
         }) {
             Ok((log, obsolete)) => {
                 // The copy has all that the writer has written, also what is only in the log.
-                self.applier.detach();
+                let old = self.applier.detach();
                 self.applier.attach(log, self.number, obsolete);
                 self.rewrite_failed_at = None;
-                if self.space.shortage().is_some() {
+                if self.space.shortage().is_none() {
+                    rewrite::close_elsewhere(old);
+                } else {
+                    drop(old);
                     self.space.looked(self.opened.elapsed(), self.disk.reserve().is_ok());
                 }
                 info!(file = self.name, before, after = self.disk.size(), "the file was rewritten without its garbage");
             }
-            Err(Replacing::Refused(error)) => {
-                warn!(file = self.name, %error, "the file could not be rewritten without its garbage");
-                self.disk.discard();
-                self.rewrite_failed_at = Some(before);
-            }
+            Err(Replacing::Refused(error)) => self.keep_file(&error),
             Err(Replacing::Unknown(error)) => drop(self.fail(error)),
         }
         self.report();
@@ -487,6 +495,13 @@ impl Writer {
         for reply in self.rewritten.drain(..) {
             let _ = reply.send(());
         }
+    }
+
+    /// Leaves the file as it is, for it could not be rewritten.
+    fn keep_file(&mut self, error: &io::Error) {
+        warn!(file = self.name, %error, "the file could not be rewritten without its garbage");
+        self.disk.discard();
+        self.rewrite_failed_at = Some(self.disk.size());
     }
 
     fn abandon_copy(&mut self) {
