@@ -1,0 +1,41 @@
+;; `count` adds 5 to `visits` in the bucket `default` and returns the sum; 100 and more is the error with which `open` failed.
+(component
+    (import "wasi:keyvalue/store@0.2.0-draft2" (instance $store
+        (export "bucket" (type $bucket (sub resource)))
+        (type $e (variant (case "no-such-store") (case "access-denied") (case "other" string)))
+        (export "error" (type $error (eq $e)))
+        (export "open" (func (param "identifier" string) (result (result (own $bucket) (error $error)))))))
+    (alias export $store "bucket" (type $bucket))
+    (alias export $store "error" (type $error))
+    (import "wasi:keyvalue/atomics@0.2.0-draft2" (instance $atomics
+        (alias outer 1 $bucket (type $b))
+        (export "bucket" (type $bucket (eq $b)))
+        (alias outer 1 $error (type $e))
+        (export "error" (type $error (eq $e)))
+        (export "increment" (func (param "bucket" (borrow $bucket)) (param "key" string) (param "delta" s64)
+            (result (result s64 (error $error)))))))
+    (core module $libc
+        (memory (export "mem") 1)
+        (data (i32.const 1024) "defaultvisits")
+        (global $next (mut i32) (i32.const 4096))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+            (global.set $next (i32.add (global.get $next) (i32.add (local.get 3) (i32.const 8))))
+            (i32.and (global.get $next) (i32.const -8))))
+    (core instance $libc (instantiate $libc))
+    (core func $open (canon lower (func $store "open") (memory (core memory $libc "mem")) (realloc (core func $libc "realloc"))))
+    (core func $increment
+        (canon lower (func $atomics "increment") (memory (core memory $libc "mem")) (realloc (core func $libc "realloc"))))
+    (core module $m
+        (import "libc" "mem" (memory 1))
+        (import "kv" "open" (func $open (param i32 i32 i32)))
+        (import "kv" "increment" (func $increment (param i32 i32 i32 i64 i32)))
+        (func (export "count") (result i32)
+            (call $open (i32.const 1024) (i32.const 7) (i32.const 64))
+            (if (i32.load8_u (i32.const 64)) (then (return (i32.add (i32.const 100) (i32.load8_u (i32.const 68))))))
+            (call $increment (i32.load (i32.const 68)) (i32.const 1031) (i32.const 6) (i64.const 5) (i32.const 128))
+            (if (i32.load8_u (i32.const 128)) (then unreachable))
+            (i32.wrap_i64 (i64.load (i32.const 136)))))
+    (core instance $i (instantiate $m (with "libc" (instance $libc))
+        (with "kv" (instance (export "open" (func $open)) (export "increment" (func $increment))))))
+    (func $count (result u32) (canon lift (core func $i "count")))
+    (export "count" (func $count)))
