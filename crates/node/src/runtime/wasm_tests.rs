@@ -245,7 +245,7 @@ async fn a_trap_of_a_command_is_told_with_its_code() {
 async fn an_image_that_only_serves_says_so_instead_of_running_a_command() {
     let world = World::new(include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm"));
     let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
-    let Err(StartError::Unrunnable(message)) = exec(&*guest, &["sh"], "").await else { panic!("it has no command") };
+    let Err(StartError::Unrunnable(message)) = exec(&*guest, &["serve"], "").await else { panic!("it has no command") };
     let wanted = "container c of pod p serves wasi:http and has no wasi:cli/run to run; its image exports \
                   wasi:http/incoming-handler@0.2.";
     assert!(message.starts_with(wanted), "{message}");
@@ -274,4 +274,55 @@ async fn the_nodes_tools_see_the_volumes_of_a_container_that_has_no_command() {
     assert_eq!(check(&["tar", "tf", "/data/a.tar"]).await, "0 sub/\nsub/file\n");
     assert_eq!(check(&["tar", "xmf", "/data/a.tar", "-C", "/data/sub"]).await, "0 ");
     assert_eq!(std::fs::read(data.join("sub/sub/file")).unwrap(), b"content");
+}
+
+/// What scripts print, and how they end.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("echo one && echo two || echo three; false || echo four", "0 one\ntwo\nfour\n"),
+    (
+        "cd /data/sub; pwd; cat file; cd nowhere; echo $?",
+        "0 /data/sub\ncontentcd: nowhere: No such file or directory\n1\n",
+    ),
+    ("cat /data/*/file /data/sub/f* | wc -c", "0 14\n"),
+    ("for name in a 'b c' \"$HOME\"; do echo \"[$name]\"; done", "0 [a]\n[b c]\n[]\n"),
+    ("if [ -d /data ] && ! test -e /nope; then echo yes; elif true; then echo no; fi", "0 yes\n"),
+    ("x='a  b'; echo $x \"$x\" ${y:-none} $(echo sub | cat)", "0 a b a  b none sub\n"),
+    (
+        "echo kept >/tmp/x; echo more >>/tmp/x; cat </tmp/x; rm /tmp/x; ls /tmp/x 2>/dev/null; echo $?",
+        "0 kept\nmore\n2\n",
+    ),
+    ("ls /nope 2>&1 | grep -c 'No such'", "0 1\n"),
+    ("set -e; (exit 3) || echo $?; false; echo never", "1 3\n"),
+    ("n=; until [ \"$n\" = 111 ]; do n=1$n; [ $n = 11 ] && continue; echo $n; done", "0 1\n111\n"),
+    ("read first rest; echo \"$rest\" $first", "0 in here typed\n"),
+    ("printf '%s:%s\\n' a b c", "0 a:b\nc:\n"),
+    ("echo '*' \\* \"*\"", "0 * * *\n"),
+    ("A=1 sh -c 'echo $A $0 $1' name arg; echo [$A]", "0 1 name arg\n[]\n"),
+    ("exit 7; echo never", "7 "),
+    ("serve --now", "127 sh: serve: not found (programs of the image are run by `kubectl exec POD -- serve`)\n"),
+    ("echo 'unfinished", "2 sh: unexpected end of the script while looking for matching `''\n"),
+    ("sleep 1 &", "2 sh: commands cannot run in the background here\n"),
+    ("case x in x) ;; esac", "2 sh: `case' is not supported here\n"),
+    ("f() { :; }", "2 sh: syntax error near unexpected token `('\n"),
+    ("x='$(eval \"$x\")'; eval \"$x\"", "2 sh: it calls itself too often\n"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_shell_does_what_people_type() {
+    let world = World::new(include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm"));
+    let (data, tmp) = (world.dir.path().join("data"), world.dir.path().join("tmp"));
+    std::fs::create_dir_all(data.join("sub")).unwrap();
+    std::fs::create_dir_all(&tmp).unwrap();
+    std::fs::write(data.join("sub/file"), "content").unwrap();
+    let mount = |host: PathBuf, guest: &str| Mount { host, guest: guest.into(), is_read_only: false };
+    let mounts = vec![mount(data, "/data"), mount(tmp, "/tmp")];
+    let image = world.pull("job:v1").await.unwrap();
+    let guest = world.runtime.start(ContainerSpec { mounts, ..world.spec(image) }).await.unwrap();
+    for (script, expected) in SCRIPTS {
+        let (exit, text) = exec(&*guest, &["sh", "-c", script], "typed in here\n").await.unwrap();
+        assert_eq!(format!("{} {text}", exit.code), *expected, "{script}");
+    }
+    let typed = "x=1\nif true; then\necho in $x\nfi\nexit 4\n";
+    let (exit, text) = exec(&*guest, &["/bin/sh", "-i"], typed).await.unwrap();
+    assert_eq!((exit.code, text.as_str()), (4, "# # > > in 1\n# "));
 }

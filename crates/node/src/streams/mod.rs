@@ -87,7 +87,7 @@ async fn exec(
     let (stdin, pieces) = mpsc::channel(STDIN_PIECES_MAX);
     let (output, printed) = queue();
     let command =
-        Exec { args: params.command.clone(), stdin: params.stdin.then_some(pieces), output: Arc::new(output) };
+        Exec { args: shell_with_prompt(&params), stdin: params.stdin.then_some(pieces), output: Arc::new(output) };
     let context = pods.context();
     let started = context.live.exec(spec::uid(&known.pod), &container, command).await;
     let command = started.ok_or_else(|| container_not_found(&container))?.map_err(|error| match error {
@@ -119,6 +119,15 @@ async fn attach(
     Ok(stream(body))
 }
 
+/// A guest cannot see that it has a terminal, so the shell that is asked for without anything else is told.
+fn shell_with_prompt(params: &Params) -> Vec<String> {
+    let mut args = params.command.clone();
+    if params.tty && matches!(args.as_slice(), [shell] if shell == "sh" || shell == "/bin/sh") {
+        args.push("-i".to_owned());
+    }
+    args
+}
+
 fn has_tty(pod: &Pod, container: &str) -> bool {
     spec::container(pod, container).is_some_and(|container| container.tty == Some(true))
 }
@@ -144,7 +153,13 @@ async fn port_forward(
     })?;
     let context = pods.context();
     let ip = known.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
-    let dial = |ip: IpAddr| context.local.dial_within(SocketAddr::new(ip, port), &context.tasks).ok();
+    // A pod of another node finds what listens on this one's address; only who forwards a port is inside, on its loopback.
+    let is_from_pod = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == RAW);
+    let dial = |ip: IpAddr| {
+        let (to, tasks) = (SocketAddr::new(ip, port), &context.tasks);
+        let from_pod = || context.local.dial(SocketAddr::new(ip, 0), to, tasks);
+        if is_from_pod { from_pod() } else { context.local.dial_within(to, tasks) }.ok()
+    };
     let Some(connection) = ip.and_then(dial) else {
         let why = format!(
             "failed to connect to localhost:{port} inside namespace \"{}\", connection refused",

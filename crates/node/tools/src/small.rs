@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::io_of::{complain, Input};
 use crate::Outcome;
 
 /// `cat [FILE...]`; `-` is standard input.
@@ -12,11 +13,11 @@ pub fn cat(args: &[String], out: &mut impl Write) -> Outcome {
     let mut code = 0;
     for file in files {
         let copied = match file {
-            "-" => copy(&mut io::stdin().lock(), out),
+            "-" => copy(&mut Input, out),
             path => File::open(path).and_then(|mut file| copy(&mut file, out)),
         };
         if let Err(error) = copied {
-            eprintln!("cat: {file}: {}", why(&error));
+            complain(format_args!("cat: {file}: {}", why(&error)));
             code = 1;
         }
     }
@@ -73,7 +74,7 @@ pub fn ls(args: &[String], out: &mut impl Write) -> Outcome {
         let names = match names(Path::new(path)) {
             Ok(names) => names,
             Err(error) => {
-                eprintln!("ls: cannot access '{path}': {}", why(&error));
+                complain(format_args!("ls: cannot access '{path}': {}", why(&error)));
                 code = 2;
                 continue;
             }
@@ -134,6 +135,12 @@ pub fn test(args: &[String]) -> Outcome {
         _ => return Err(format!("{}: not understood here", args.join(" "))),
     };
     Ok(u8::from(!holds))
+}
+
+/// `pwd`
+pub fn pwd(out: &mut dyn Write) -> Outcome {
+    writeln!(out, "{}", crate::absolute(Path::new("")).display()).map_err(|error| error.to_string())?;
+    Ok(0)
 }
 
 /// Says why a file cannot be used, as people know it.

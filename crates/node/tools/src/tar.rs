@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::io_of::{complain, Input};
 use crate::small::why;
 use crate::Outcome;
 
@@ -63,7 +64,7 @@ impl Asked {
 
     fn open(&self) -> Result<Box<dyn Read>, String> {
         if self.file == "-" {
-            return Ok(Box::new(io::stdin().lock()));
+            return Ok(Box::new(Input));
         }
         File::open(&self.file)
             .map(|file| Box::new(file) as _)
@@ -80,7 +81,7 @@ fn create(asked: &Asked, out: &mut impl Write) -> io::Result<u8> {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return Err(error);
             }
-            eprintln!("tar: {path}: {}", why(&error));
+            complain(format_args!("tar: {path}: {}", why(&error)));
             code = 2;
         }
     }
@@ -275,7 +276,7 @@ fn extract(asked: &Asked) -> Outcome {
     while let Some(entry) = next(&mut archive).map_err(|error| error.to_string())? {
         let mut body = (&mut archive).take(entry.size);
         if let Err(error) = unpack(asked, &entry, &mut body) {
-            eprintln!("tar: {}: {}", entry.name, why(&error));
+            complain(format_args!("tar: {}: {}", entry.name, why(&error)));
             code = 2;
         }
         io::copy(&mut body, &mut io::sink()).map_err(|error| error.to_string())?;

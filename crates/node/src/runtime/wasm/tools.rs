@@ -9,7 +9,10 @@ use wkube_wasm_runtime::{Artifact, BoxError, Engine, Error};
 const MODULE: &[u8] = include_bytes!("../../../tools/tools.wasm");
 
 /// What the module knows.
-pub(super) const NAMES: [&str; 10] = ["cat", "echo", "env", "false", "ls", "printenv", "tar", "test", "[", "true"];
+pub(super) const NAMES: [&str; 23] = [
+    "cat", "cp", "echo", "env", "false", "grep", "head", "ls", "mkdir", "mv", "printenv", "printf", "pwd", "rm", "sh",
+    "sleep", "tail", "tar", "test", "[", "touch", "true", "wc",
+];
 
 /// Whether `program` names a tool. `./ls` is a way to say the image's own program with that name.
 pub(super) fn is_tool(program: &str) -> bool {
@@ -48,7 +51,8 @@ mod tests {
             ("/usr/bin/tar", true),
             ("./ls", false),
             ("/app/ls", false),
-            ("sh", false),
+            ("sh", true),
+            ("bash", false),
         ] {
             assert_eq!(is_tool(program), expected, "{program}");
         }
