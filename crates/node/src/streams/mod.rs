@@ -25,6 +25,7 @@ use axum::routing::post;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 use wkube_api::Status;
+use wkube_api::remote_command::RAW;
 
 use self::frames::{FrameReader, frames_to_body};
 use self::params::Params;

@@ -28,7 +28,8 @@ pub(crate) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) 
     let ports = options::ports(&call.query, 1)?;
     let [port] = ports[..] else { return Err(Status::bad_request("one port is needed, in the query as ports=PORT")) };
     let path = format!("/portforward/{}/{}/{port}", router::encode(&call.namespace), router::encode(&call.name));
-    let request = Request::post(path).body(NodeBody::new(request.into_body()));
+    // The node is told, for a pod that connects is not inside of the other as `kubectl port-forward` is.
+    let request = Request::post(path).header(header::CONTENT_TYPE, RAW).body(NodeBody::new(request.into_body()));
     let request = request.map_err(|error| Status::internal(&error))?;
     let asking = tokio::time::timeout(limits::NODE_ANSWER, api.nodes.request(node, request)).await;
     let late = || Status::unavailable(format!("node {node} did not answer within {:?}", limits::NODE_ANSWER));
