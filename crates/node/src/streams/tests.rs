@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 use wkube_api::remote_command::{Channel, Frame};
-use wkube_proxy::{Backend, BoxError, Ports};
+use wkube_proxy::net::{Identity, Names, Outside, PodNet};
+use wkube_proxy::{Backend, BoxError, Endpoint, Ports, Remote, RemoteError};
 
 use super::*;
 use crate::logs::entry::Stream;
@@ -245,8 +246,7 @@ async fn a_forwarded_port_speaks_http_with_the_guest_and_is_kept_alive() {
     let to = SocketAddr::from(([10, 42, 0, 2], 80));
     let _kept = pods.register(to.ip(), Ports::Any, Arc::new(Echo));
     let connection = pods.dial_within(to, &tasks).unwrap();
-    let (serving, answers) =
-        port_forward::join(connection, Body::from_stream(tokio_util::io::ReaderStream::new(far)));
+    let (serving, answers) = port_forward::join(connection, Body::from_stream(tokio_util::io::ReaderStream::new(far)));
     let talking = async {
         let mut frames = answers.into_data_stream();
         let mut seen = String::new();
@@ -267,6 +267,37 @@ async fn a_forwarded_port_speaks_http_with_the_guest_and_is_kept_alive() {
     };
     let ((), seen) = tokio::join!(serving, talking);
     assert_eq!(seen.matches("HTTP/1.1 200 OK").count(), 2, "{seen}");
+}
+
+struct NoOtherNodes;
+
+impl Remote for NoOtherNodes {
+    fn send(
+        &self,
+        _: &Endpoint,
+        _: http::Request<wkube_proxy::Body>,
+    ) -> BoxFuture<'static, Result<http::Response<wkube_proxy::Body>, RemoteError>> {
+        Box::pin(async { Err(RemoteError::Failed("there is one node".into())) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn loopback_is_reached_by_who_forwards_a_port_and_not_by_a_pod_of_another_node() {
+    let world = world(json!({})).await;
+    let (ip, tasks) = ("10.42.0.2".parse().unwrap(), wkube_base::Tasks::new());
+    let proxy = wkube_proxy::Proxy::new(world.pods.context().local.clone(), Arc::new(NoOtherNodes));
+    let identity = Identity { ip, names: Names::default(), outside: Outside::default() };
+    let pod = PodNet::join(proxy, identity, &tasks);
+    let _listening = pod.bind_tcp("127.0.0.1:9000".parse().unwrap()).unwrap().listen(8).unwrap();
+    let _open = pod.bind_tcp("0.0.0.0:9001".parse().unwrap()).unwrap().listen(8).unwrap();
+    let code = async |port: u16, kind: &str| {
+        let request = http::Request::post(format!("/portforward/n/p/{port}")).header("content-type", kind);
+        let request = request.body(Body::empty()).unwrap();
+        server::router(world.pods.clone()).oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(code(9000, "application/octet-stream").await, 200);
+    assert_eq!(code(9000, wkube_api::remote_command::RAW).await, 500);
+    assert_eq!(code(9001, wkube_api::remote_command::RAW).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
