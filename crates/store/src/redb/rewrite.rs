@@ -69,6 +69,11 @@ impl Copying {
         self.outcome.try_recv().ok()
     }
 
+    /// Waits for the outcome.
+    pub(super) fn wait(&mut self) -> Option<Result<Log, Failure>> {
+        self.outcome.recv().ok()
+    }
+
     /// Tells if so much has been written since that it is to be copied before anyone has to wait.
     pub(super) fn is_behind(&self, history: &History) -> bool {
         self.rounds < ROUNDS_MAX && history.revision().0 - self.until.0 > LAST_REVISIONS_MAX

@@ -451,7 +451,9 @@ impl Writer {
 
     /// Goes on with a copy that is ready, up to where it was begun.
     fn look_at_copier(&mut self) {
-        let Some(copied) = self.copying.as_mut().and_then(Copying::outcome) else { return };
+        // A full disk has no room for a copy and for what is committed meanwhile, be it a deletion.
+        let outcome = if self.space.shortage().is_some() { Copying::wait } else { Copying::outcome };
+        let Some(copied) = self.copying.as_mut().and_then(outcome) else { return };
         let Some(copying) = self.copying.take() else { return };
         let history = self.hub.snapshot();
         match copied {
