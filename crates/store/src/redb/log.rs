@@ -299,10 +299,7 @@ impl Log {
         marks: Marks,
     ) -> Result<u64, Failure> {
         let write = || -> Result<u64, redb::Error> {
-            let (mut txn, mut removed) = (self.database.begin_write()?, 0);
-            // Without it the next start after a crash walks through all pages to find the free ones. A few commits a second,
-            // of which nobody waits for any, can pay for that.
-            txn.set_quick_repair(true);
+            let (txn, mut removed) = (self.database.begin_write()?, 0);
             {
                 let mut log = txn.open_table(LOG)?;
                 for (revision, key, record) in records {
