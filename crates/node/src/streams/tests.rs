@@ -296,8 +296,8 @@ async fn loopback_is_reached_by_who_forwards_a_port_and_not_by_a_pod_of_another_
         server::router(world.pods.clone()).oneshot(request).await.unwrap().status().as_u16()
     };
     assert_eq!(code(9000, "application/octet-stream").await, 200);
-    assert_eq!(code(9000, wkube_api::remote_command::RAW).await, 500);
-    assert_eq!(code(9001, wkube_api::remote_command::RAW).await, 200);
+    assert_eq!(code(9000, RAW).await, 500);
+    assert_eq!(code(9001, RAW).await, 200);
 }
 
 #[tokio::test(start_paused = true)]
