@@ -264,7 +264,8 @@ impl Builder {
             None => Engine::new(EngineOptions::new(self.data_dir.join("compiled"))).map_err(StartError::Engine)?,
         };
         let images = self.data_dir.join("images");
-        let runtime = WasmRuntime::new(engine, &images, &self.client, self.images.clone(), proxy, self.pod_worker.clone());
+        let runtime =
+            WasmRuntime::new(engine, &images, &self.client, self.images.clone(), proxy, self.pod_worker.clone());
         Ok(Arc::new(runtime.map_err(|source| StartError::DataDir { path: images, source })?))
     }
 }

@@ -51,7 +51,8 @@ pub struct Disk {
 impl Disk {
     /// Returns how much of the disk is in use, in percent.
     pub fn used_percent(self) -> u64 {
-        if self.capacity == 0 { 0 } else { 100 - (self.available.min(self.capacity) * 100 / self.capacity) }
+        let free = (self.available.min(self.capacity) * 100).checked_div(self.capacity);
+        free.map_or(0, |free| 100 - free)
     }
 }
 
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn what_nobody_uses_for_too_long_goes_although_there_is_room() {
-        let limits = Limits { unused_max: Some(Duration::from_secs(300)), ..Limits::default() };
+        let limits = Limits { unused_max: Some(Duration::from_mins(5)), ..Limits::default() };
         check(&three(), &[], 1_000, &limits, &["b"]);
         check(&three(), &["b"], 1_000, &limits, &[]);
         check(&three(), &[], 150, &limits, &["b", "a", "c"]);

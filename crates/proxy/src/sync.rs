@@ -94,7 +94,9 @@ impl Sync {
             let keys = table.services().map(|route| route.key.clone());
             keys.filter(|key| self.services.get(key).is_none()).collect()
         };
-        gone.iter().for_each(|key| self.refresh(key));
+        for key in &gone {
+            self.refresh(key);
+        }
         self.refresh_ingress();
     }
 

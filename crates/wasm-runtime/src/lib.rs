@@ -50,8 +50,8 @@ pub use self::command::Running;
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::Error;
 pub use self::guest::{
-    Access, Allowance, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, Reuse,
-    ReuseMode, StdStream,
+    Access, Allowance, Body, BoxError, Exit, ExitReason, GuestSpec, Limits, Mount, Outbound, Output, Reuse, ReuseMode,
+    StdStream,
 };
 pub use self::http::{HandleError, HttpGuest};
 pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};

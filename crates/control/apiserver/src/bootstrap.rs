@@ -143,9 +143,7 @@ fn priority_class(name: &str, value: i64, use_for: &str) -> Value {
 
 /// How nodes isolate pods. A process of its own costs a pod some memory, which the scheduler should know of.
 fn runtime_classes() -> [Value; 2] {
-    let class = |name: &str| {
-        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name})
-    };
+    let class = |name: &str| json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": name});
     let mut process = class("wasm-process");
     process["overhead"] = json!({"podFixed": {"memory": "24Mi"}});
     [class("wasm"), process]

@@ -112,7 +112,8 @@ impl Attempt {
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
         let (mounts, held) = self.mounts(&pod_dir, &env).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
-        let grants = Grants::of(&self.pod, &self.container.name).map_err(|problem| Failure::config(problem.to_string()))?;
+        let grants =
+            Grants::of(&self.pod, &self.container.name).map_err(|problem| Failure::config(problem.to_string()))?;
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
         let program: Vec<String> =

@@ -417,16 +417,14 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
                 let message = crash_loop_message(*delay, &container.name, &spec::full_name(&life.pod));
                 waiting("CrashLoopBackOff", Some(message))
             }
-            Why::ErrImagePull { reason, message } => waiting(reason, Some(message.clone())),
             Why::ImagePullBackOff { reason, message } => {
                 let spec = spec::container(&life.pod, &container.name);
                 let image = spec.as_ref().and_then(|spec| spec.image.as_deref()).unwrap_or_default();
-                waiting(
-                    "ImagePullBackOff",
-                    Some(format!("Back-off pulling image \"{image}\": {reason}: {message}")),
-                )
+                waiting("ImagePullBackOff", Some(format!("Back-off pulling image \"{image}\": {reason}: {message}")))
             }
-            Why::Unstartable { reason, message } => waiting(reason, Some(message.clone())),
+            Why::ErrImagePull { reason, message } | Why::Unstartable { reason, message } => {
+                waiting(reason, Some(message.clone()))
+            }
         },
     }
 }

@@ -60,7 +60,9 @@ async fn answer(shelf: Arc<Shelf>, request: Request<Incoming>) -> Result<Respons
             None => response.status(StatusCode::NOT_FOUND),
         },
         Method::HEAD => response.status(StatusCode::NOT_FOUND),
-        _ if !may_write => response.status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Bearer realm=\"/token\""),
+        _ if !may_write => {
+            response.status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Bearer realm=\"/token\"")
+        }
         Method::POST => response.status(StatusCode::ACCEPTED).header("location", format!("{path}upload")),
         Method::PUT => {
             let place = if let Some(digest) = digest {

@@ -44,7 +44,7 @@ impl Places {
     /// Brings an image to the store.
     pub(super) async fn fetch(&self, reference: &Reference, keyring: &Keyring) -> Result<oci::Image, PullError> {
         if let Some(host) = reference.host() {
-            return self.from_host(host, reference, reference, keyring).await.map_err(|error| judge(&error));
+            return self.pull_from(host, reference, reference, keyring).await.map_err(|error| judge(&error));
         }
         let built_in = BuiltIn(self.built_in.clone());
         let cause = match self.pull(&built_in, reference.name(), reference).await {
@@ -58,7 +58,7 @@ impl Places {
             return Err(PullError::Failed(format!("{cause}, and no default registry is configured; {next}")));
         };
         let there = reference.at(host);
-        let pulled = self.from_host(host, &there, reference, keyring).await;
+        let pulled = self.pull_from(host, &there, reference, keyring).await;
         pulled.map_err(|error| match judge(&error) {
             PullError::Failed(reason) => PullError::Failed(format!("{cause}; {reason}")),
             other => other,
@@ -66,7 +66,7 @@ impl Places {
     }
 
     /// Pulls from the registry `host` or one of its mirrors. The image is kept under the name that the pod used.
-    async fn from_host(
+    async fn pull_from(
         &self,
         host: &str,
         there: &Reference,

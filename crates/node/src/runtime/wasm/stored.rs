@@ -1,10 +1,10 @@
 //! The images on disk: what there is, what goes, and what is compiled before anybody asks for it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ContainerImage;
+use tokio::time::Instant;
 use wkube_proxy::BoxError;
 use wkube_wasm_runtime::Engine;
 use wkube_wasm_runtime::oci::store::{Listed, Removal};
@@ -109,7 +109,7 @@ pub(super) async fn compile(store: Store, engine: Engine) {
 
 #[cfg(test)]
 mod tests {
-    use wkube_wasm_runtime::oci::{Digest, Image};
+    use wkube_wasm_runtime::oci::{Digest, Image, manifest};
 
     use super::*;
 
@@ -119,7 +119,7 @@ mod tests {
             digest: digest.clone(),
             manifest: digest,
             modules: Vec::new(),
-            process: Default::default(),
+            process: manifest::Process::default(),
             root: None,
             size,
             parts: Vec::new(),
