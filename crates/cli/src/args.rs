@@ -387,7 +387,7 @@ pub(crate) struct NodeFlags {
     /// Mirrors, certificates and credentials of registries: a registries.yaml as of k3s [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) registry_config: Option<PathBuf>,
-    /// Which images must be signed, and by whom: an ImagePolicy of wkube.dev/v1 [default: none]
+    /// Which images must be signed, and by whom: an `ImagePolicy` of wkube.dev/v1 [default: none]
     #[arg(long, value_name = "FILE")]
     pub(crate) image_policy: Option<PathBuf>,
     /// A directory of this machine that pods may see as `hostPath`, with what is below; repeatable [default: none]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use wkube_base::Clock;
 use wkube_wasm_runtime::oci::store::{Listed, Removal};
 use wkube_wasm_runtime::oci::{Reference, Store, layout};
 
@@ -40,7 +41,7 @@ fn images_dir(chosen: Option<&Path>) -> Result<PathBuf> {
 
 fn list(store: &Store) -> Result<()> {
     let images = store.list().context("cannot list the images")?;
-    let now = SystemTime::now();
+    let now = SystemTime::from(Clock::system().now());
     let mut rows = vec![["IMAGE", "TAG", "DIGEST", "SIZE", "AGE"].map(str::to_owned)];
     rows.extend(images.iter().flat_map(|listed| rows_of(listed, now)));
     rows[1..].sort();

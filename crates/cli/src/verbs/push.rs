@@ -29,13 +29,12 @@ const FILE_BYTES_MAX: u64 = 512 << 20;
 pub(crate) async fn run(args: Push) -> Result<()> {
     let reference = named(&args.name)?;
     let wasm = read(&args.file)?;
-    let pushed = match reference.host() {
-        Some(host) => push_elsewhere(&args, host, &reference, wasm).await,
-        None => {
-            let client = connect(&args.connection).await?;
-            let tag = reference.tag().unwrap_or(TAG_DEFAULT);
-            Pusher::find(&client).await?.push(reference.name(), tag, wasm).await
-        }
+    let pushed = if let Some(host) = reference.host() {
+        push_elsewhere(&args, host, &reference, wasm).await
+    } else {
+        let client = connect(&args.connection).await?;
+        let tag = reference.tag().unwrap_or(TAG_DEFAULT);
+        Pusher::find(&client).await?.push(reference.name(), tag, wasm).await
     };
     let pinned = pushed.with_context(|| format!("failed to push {}", args.file.display()))?;
     print::line(pinned);
