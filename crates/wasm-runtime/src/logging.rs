@@ -13,6 +13,7 @@ const INTERFACE: &str = "wasi:logging/logging@0.1.0-draft";
 #[component(enum)]
 #[repr(u8)]
 #[cfg_attr(not(test), expect(dead_code, reason = "guests make them"))]
+#[allow(dead_code, reason = "guests make them")]
 enum Level {
     #[component(name = "trace")]
     Trace,

@@ -62,7 +62,7 @@ fn sizes_are_limited_and_what_is_deleted_makes_room() {
 #[test]
 fn keys_come_in_pages() {
     both(|bucket| {
-        let keys: Vec<String> = (0..PAGE + 1).map(|number| format!("{number:05}")).collect();
+        let keys: Vec<String> = (0..=PAGE).map(|number| format!("{number:05}")).collect();
         bucket.edit(&keys, |_, _| Change::Set(Vec::new())).unwrap();
         let first = bucket.keys(None).unwrap();
         assert_eq!((first.len(), first[0].as_str()), (PAGE, "00000"));
