@@ -12,7 +12,6 @@ const INTERFACE: &str = "wasi:logging/logging@0.1.0-draft";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]
-#[cfg_attr(not(test), expect(dead_code, reason = "guests make them"))]
 #[allow(dead_code, reason = "guests make them")]
 enum Level {
     #[component(name = "trace")]
