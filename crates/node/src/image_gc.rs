@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn nothing_is_removed_below_the_threshold() {
-        check(&three(), &[], 151, &Limits::default(), &[]);
+        check(&three(), &[], 160, &Limits::default(), &[]);
         check(&three(), &[], 1_000, &Limits::default(), &[]);
     }
 

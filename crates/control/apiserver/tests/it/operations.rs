@@ -1,6 +1,7 @@
 //! What operators look at: health, metrics, the audit log, and an orderly end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use http::Request;
@@ -98,6 +99,20 @@ async fn metrics_have_kubernetes_names_in_prometheus_format() {
     assert!(metrics.contains(of_nodes), "calls of the store have the type of what they concern");
 }
 
+/// Waits until the log says that the request for `uri` is complete.
+async fn ends_in(log: &Path, uri: &str) {
+    let is_there = || {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        text.lines().any(|line| line.contains(uri) && line.contains("ResponseComplete"))
+    };
+    let waiting = async {
+        while !is_there() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.expect("the request ends");
+}
+
 #[tokio::test]
 async fn the_audit_log_has_a_line_for_each_stage() {
     let running = running_with(|directory| {
@@ -130,6 +145,8 @@ async fn the_audit_log_has_a_line_for_each_stage() {
     let forged = Request::get("/api/v1/pods").header("host", "test").header("authorization", "Bearer forged");
     assert_eq!(running.send(forged.body(Full::default()).expect("a request"), false).await.status(), 401);
     let log = running.path("audit.log");
+    drop(watch);
+    ends_in(&log, "/api/v1/pods?watch=true").await;
     running.tasks.stop(Duration::from_secs(10)).await;
     let lines: Vec<Value> = std::fs::read_to_string(log)
         .expect("a log")
