@@ -79,11 +79,13 @@ pub fn ls(args: &[String], out: &mut impl Write) -> Outcome {
                 continue;
             }
         };
-        if paths.len() > 1 {
+        if paths.len() > 1 && Path::new(path).is_dir() {
             writeln!(out, "{path}:").map_err(|error| error.to_string())?;
         }
         for name in names.iter().filter(|name| has('a') || !name.starts_with('.')) {
-            let line = if has('l') { long(&Path::new(path).join(name), name) } else { name.clone() };
+            // A file is listed by the name that was given.
+            let whole = if name == *path { Path::new(path).to_owned() } else { Path::new(path).join(name) };
+            let line = if has('l') { long(&whole, name) } else { name.clone() };
             writeln!(out, "{line}").map_err(|error| error.to_string())?;
         }
     }
