@@ -292,7 +292,10 @@ const SCRIPTS: &[(&str, &str)] = &[
         "0 kept\nmore\n2\n",
     ),
     ("ls /nope 2>&1 | grep -c 'No such'", "0 1\n"),
-    ("cd /data; ls sub/file sub/file; ls sub /tmp; ls -l sub/file", "0 sub/file\nsub/file\nsub:\nfile\n/tmp:\n-          7 sub/file\n"),
+    (
+        "cd /data; ls sub/file sub/file; ls sub /tmp; ls -l sub/file",
+        "0 sub/file\nsub/file\nsub:\nfile\n/tmp:\n-          7 sub/file\n",
+    ),
     ("set -e; (exit 3) || echo $?; false; echo never", "1 3\n"),
     ("n=; until [ \"$n\" = 111 ]; do n=1$n; [ $n = 11 ] && continue; echo $n; done", "0 1\n111\n"),
     ("read first rest; echo \"$rest\" $first", "0 in here typed\n"),
