@@ -27,7 +27,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("wasmtime", &["wasm-runtime"]),
     ("wasmtime-wasi", &["wasm-runtime"]),
     ("wasmtime-wasi-http", &["wasm-runtime"]),
-    ("redb", &["store"]),
+    // The cluster's store, and the `wasi:keyvalue` buckets that guests keep in files.
+    ("redb", &["store", "wasm-runtime"]),
     ("axum", &["apiserver", "node"]),
     ("anyhow", &["cli", "testkit"]),
     ("clap", &["cli"]),
