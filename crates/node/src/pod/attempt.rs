@@ -173,13 +173,15 @@ impl Attempt {
         let host_paths = &self.context.host_paths;
         let mounts = volumes::mounts(&self.pod, &self.container, pod_dir, env, host_paths).map_err(Failure::config)?;
         let (pod_dir, container) = (pod_dir.to_owned(), self.container.clone());
-        // What the container wrote in its last life may be much to remove.
+        // What the container wrote in its last life may be much to remove, and files may be large. Else it is a handful of
+        // directories, not worth a thread; and so a start without a past stays at its place in a simulated cluster.
+        let is_much = !mounts.files.is_empty() || volumes::root::roots(&pod_dir).join(&container.name).exists();
         let making = move || {
             let dirs = volumes::root::prepend(&pod_dir, &container, mounts.dirs)?;
             volumes::root::place_files(&dirs, &mounts.files)?;
             Ok::<_, std::io::Error>((dirs, mounts.held))
         };
-        let made = tokio::task::spawn_blocking(making).await;
+        let made = if is_much { tokio::task::spawn_blocking(making).await } else { Ok(making()) };
         let failed = |error: &dyn std::error::Error| {
             let message = format!("failed to make the root of container \"{}\": {error}", self.container.name);
             Failure::Start(StartFailure::Other { reason: "CreateContainerError", message })
