@@ -55,6 +55,8 @@ async fn answer(shelf: Arc<Shelf>, request: Request<Incoming>) -> Result<Respons
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let response = Response::builder();
     let response = match method {
+        // Nobody gets a token who does not have one.
+        Method::GET if path == "/token" => response.status(StatusCode::UNAUTHORIZED),
         Method::GET => match shelf.0.lock().get(&path) {
             Some(bytes) => return Ok(response.body(Full::new(bytes.clone())).unwrap()),
             None => response.status(StatusCode::NOT_FOUND),

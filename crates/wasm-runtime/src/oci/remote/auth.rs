@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::challenge::{self, Challenge};
 use super::guard;
-use super::{Call, Remote, answer, document, limited};
+use super::{Call, Remote, answer, document, failure, limited};
 use crate::oci::login::Credentials;
 use crate::oci::registry::RegistryError;
 
@@ -130,7 +130,7 @@ impl Remote {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 return Err(refusal_of(credentials));
             }
-            status => return Err(RegistryError::Unavailable(format!("the token server says HTTP {status}").into())),
+            status => return Err(failure(status, format!("the token server says HTTP {status}"))),
         }
         let body = document(limited(response, TOKEN_BYTES_MAX)).await?;
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();

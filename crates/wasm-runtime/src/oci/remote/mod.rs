@@ -268,9 +268,14 @@ async fn judge_status(response: Response) -> Result<Response, RegistryError> {
     }
     let body = limited(response, SENTENCE_BYTES_MAX).await.unwrap_or_default();
     let said = sentence(&body).unwrap_or_else(|| format!("HTTP {status}"));
+    Err(failure(status, said))
+}
+
+/// Tells a failure that may pass from one that somebody must mend.
+fn failure(status: StatusCode, said: String) -> RegistryError {
     let passes = status.is_server_error()
         || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY);
-    Err(if passes { RegistryError::Unavailable(said.into()) } else { RegistryError::Said(said) })
+    if passes { RegistryError::Unavailable(said.into()) } else { RegistryError::Said(said) }
 }
 
 /// Returns what a registry says in the error document of the distribution specification.
