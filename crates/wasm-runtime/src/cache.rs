@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 use wasmtime::Engine;
 
+use crate::bulk;
 use crate::error::Error;
 use crate::inspect::Inspection;
 
@@ -59,9 +60,11 @@ impl Cache {
     /// Opens the cache of `engine` below `dir`.
     pub(crate) fn open(dir: &Path, engine: &Engine) -> Result<Self, Error> {
         // The hash covers the full wasmtime version (a patch release may fix a miscompilation), target, processor
-        // features and settings. A change of the standard library's hash function costs one recompilation.
+        // features and settings; ours covers what `bulk` made of the module. A change of the standard library's hash
+        // function costs one recompilation.
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
+        bulk::VERSION.hash(&mut hasher);
         let generation = dir.join(format!("{:016x}", hasher.finish()));
         let failed = |path: &Path| {
             let path = path.to_owned();

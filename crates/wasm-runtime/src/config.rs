@@ -2,6 +2,8 @@
 
 use wasmtime::{Config, Enabled, PoolingAllocationConfig, WasmBacktraceDetails};
 
+use crate::memory::TABLE_ELEMENTS_MAX;
+
 /// What the process may map besides guests: libraries, heaps, threads, files.
 const MAPS_RESERVED: u32 = 5_000;
 /// Mappings of one slot: two for its stack from the start, four for a live memory (measured).
@@ -57,8 +59,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .total_gc_heaps(1)
         .max_core_instance_size(10 << 20)
         .max_component_instance_size(10 << 20)
-        // Ruby and CPython need more than the default of 20,000.
-        .table_elements(100_000)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .max_tables_per_module(2)
         .max_memories_per_module(2)
         .max_memories_per_component(32)

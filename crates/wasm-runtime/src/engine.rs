@@ -23,7 +23,7 @@ use crate::guest::{Allowance, BoxError, Limits};
 use crate::inspect::{Kind, inspect};
 use crate::memory::Budget;
 use crate::ticker::Ticker;
-use crate::{compile_budget, native, worlds};
+use crate::{bulk, compile_budget, native, worlds};
 
 /// Threads for the guests' file operations, which wasmtime-wasi hands to the blocking pool.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -213,9 +213,10 @@ impl Engine {
             return Err(Error::CompileBudget { needed: needed >> 20, budget: budget >> 20 });
         }
         let start = tokio::time::Instant::now();
+        let cut = bulk::cut(wasm).map_err(|error| Error::Compile(error.into()))?;
         let code = match inspection.kind {
-            Kind::Module => self.0.wasm.precompile_module(wasm),
-            Kind::Command | Kind::HttpHandler | Kind::Functions => self.0.wasm.precompile_component(wasm),
+            Kind::Module => self.0.wasm.precompile_module(&cut),
+            Kind::Command | Kind::HttpHandler | Kind::Functions => self.0.wasm.precompile_component(&cut),
         };
         let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
         let entry = self.0.cache.save(digest, &code, &inspection)?;

@@ -16,6 +16,7 @@
 extern crate self as wkube_wasm_runtime;
 
 mod artifact;
+mod bulk;
 mod cache;
 mod command;
 mod compile_budget;

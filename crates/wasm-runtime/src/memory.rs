@@ -8,6 +8,9 @@ use wasmtime::ResourceLimiter;
 
 /// A table element is a pointer.
 const TABLE_ELEMENT_BYTES: u64 = 8;
+/// No table is larger: Ruby and `CPython` need more than wasmtime's default of 20,000, and copying or filling so many
+/// elements is one instruction that nothing interrupts (a third of a millisecond).
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
 /// What an instance costs the host besides its memories: stack, store, tables of handles (measured: 50 to 90 KiB).
 pub(crate) const INSTANCE_BYTES: u64 = 64 << 10;
@@ -211,6 +214,10 @@ impl ResourceLimiter for MemoryMeter {
             self.growing = 0;
             return Ok(true);
         }
+        // A pool has no larger ones; this is for engines without.
+        if desired > TABLE_ELEMENTS_MAX {
+            return Ok(false);
+        }
         Ok(self.grow((desired - current) as u64 * TABLE_ELEMENT_BYTES))
     }
 
@@ -265,6 +272,16 @@ mod tests {
         assert!(meter.memory_growing(100, 5_000, Some(200)).unwrap());
         meter.memory_grow_failed(wasmtime::format_err!("over its maximum")).unwrap();
         assert!(meter.refused().is_none());
+    }
+
+    #[test]
+    fn a_table_never_grows_so_large_that_filling_it_would_hold_a_thread() {
+        let budget = Arc::new(Budget::new(1 << 30, 0, None));
+        let mut meter = MemoryMeter::new(Arc::clone(&budget));
+        assert!(meter.table_growing(0, TABLE_ELEMENTS_MAX, None).unwrap());
+        assert!(!meter.table_growing(TABLE_ELEMENTS_MAX, TABLE_ELEMENTS_MAX + 1, None).unwrap());
+        assert_eq!(budget.used(), TABLE_ELEMENTS_MAX as u64 * TABLE_ELEMENT_BYTES);
+        assert!(meter.refused().is_none(), "that is no lack of memory");
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Whether the fences hold: `fences [kill|share|host]`, all of them without an argument.
+//! Whether the fences hold: `fences [kill|share|host|bulk]`, all of them without an argument.
 //!
 //! - kill: how long a guest takes to be gone, from every kind of loop, alone and among 64 that spin;
 //! - share: what guests get of the processor, beside what they were to get;
-//! - host: how late the host's own tasks run behind 64 guests that spin, which is what heartbeats and probes feel.
+//! - host: how late the host's own tasks run behind 64 guests that spin, which is what heartbeats and probes feel;
+//! - bulk: what it costs that long bulk instructions can be interrupted: those with a constant length up to one piece
+//!   are compiled as they are, those with a length that is computed are cut.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +25,7 @@ const WINDOW: Duration = Duration::from_secs(5);
 const SPIN: &str = r#"(module (func (export "_start") (loop $l (br $l))))"#;
 
 /// Every way to keep a thread busy, by name.
-const LOOPS: [(&str, &str); 7] = [
+const LOOPS: [(&str, &str); 10] = [
     ("an empty loop", SPIN),
     (
         "calls without end",
@@ -39,6 +41,21 @@ const LOOPS: [(&str, &str); 7] = [
         "memory.copy of 64 MiB",
         r#"(module (memory 2048) (func (export "_start")
         (loop $l (memory.copy (i32.const 0) (i32.const 67108864) (i32.const 67108864)) (br $l))))"#,
+    ),
+    (
+        "memory.init of 1 MiB",
+        r#"(module (memory 16) (data "MEBIBYTE") (func (export "_start")
+        (loop $l (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 1048576)) (br $l))))"#,
+    ),
+    (
+        "table.copy of 99,999",
+        r#"(module (table 100000 funcref) (func (export "_start")
+        (loop $l (table.copy (i32.const 1) (i32.const 0) (i32.const 99999)) (br $l))))"#,
+    ),
+    (
+        "table.fill of 100,000",
+        r#"(module (table 100000 funcref) (func $f (export "_start")
+        (loop $l (table.fill (i32.const 0) (ref.func $f) (i32.const 100000)) (br $l))))"#,
     ),
     (
         "memory.grow refused",
@@ -77,6 +94,9 @@ async fn main() -> Result<()> {
     if is_wanted("host") {
         responsiveness(&spin).await?;
     }
+    if is_wanted("bulk") {
+        bulk(&host).await?;
+    }
     Ok(())
 }
 
@@ -86,6 +106,7 @@ fn slug(name: &str) -> String {
 }
 
 fn leak(text: &str) -> Result<&'static [u8]> {
+    let text = text.replace("MEBIBYTE", &"x".repeat(1 << 20));
     Ok(Vec::leak(wat_to_wasm(text.as_bytes())?.into_owned()))
 }
 
@@ -218,4 +239,39 @@ async fn host_times(name: &str) -> Vec<String> {
     }
     let late = |times: &Times| format!("{}, max {}", times.summary(), shown(times.percentile(1.0)));
     vec![name.to_owned(), late(&timers), late(&hops)]
+}
+
+async fn bulk(host: &Host) -> Result<()> {
+    const SIZES: [(u64, &str); 6] = [
+        (200, "200 B"),
+        (1 << 10, "1 KiB"),
+        (16 << 10, "16 KiB"),
+        (256 << 10, "256 KiB"),
+        (2 << 20, "2 MiB"),
+        (64 << 20, "64 MiB"),
+    ];
+    let mut rows = Vec::new();
+    for (name, operands) in
+        [("memory.fill", "(i32.const 64) (i32.const 7)"), ("memory.copy", "(i32.const 64) (i32.const 67108928)")]
+    {
+        for (bytes, size) in SIZES {
+            let rounds = ((4 << 30) / bytes).min(4_000_000);
+            let mut row = vec![format!("{name} of {size}")];
+            for length in [format!("(i32.const {bytes})"), "(local.get 0)".to_owned()] {
+                let text = format!(
+                    r#"(module (memory 2050) (func (export "_start") (local i32 i32) (local.set 0 (i32.const {bytes}))
+                    (loop $l ({name} {operands} {length})
+                    (local.set 1 (i32.add (local.get 1) (i32.const 1)))
+                    (br_if $l (i32.lt_u (local.get 1) (i32.const {rounds}))))))"#
+                );
+                let guest = host.load(&slug(&format!("{name}-{bytes}-{}", length.len())), leak(&text)?).await?;
+                let guest = guest.start(GuestSpec::default())?;
+                guest.exit().await;
+                row.push(format!("{:.1} ns", guest.cpu_time().as_secs_f64() * 1e9 / rounds as f64));
+            }
+            rows.push(row);
+        }
+    }
+    table(&["one", "length is constant", "length is computed"], &rows);
+    Ok(())
 }
