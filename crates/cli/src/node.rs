@@ -11,15 +11,15 @@ use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers};
 use wkube_control::ApiServer;
 use wkube_node::join::{self, Credentials, Token};
-use wkube_node::resources::Machine;
+use wkube_node::resources::{self, Machine};
 use wkube_node::runtime::wasm::ImageOptions;
 use wkube_node::tls::ReverseOverTls;
 use wkube_node::tunnel::Stream;
 use wkube_node::{Node, Reverse};
 use wkube_proxy::remote::ThroughApi;
 use wkube_proxy::{Gateway, LocalPods, Proxy};
+use wkube_wasm_runtime::Engine;
 use wkube_wasm_runtime::oci::{Policy, Registries};
-use wkube_wasm_runtime::{Engine, EngineOptions};
 
 use crate::args::{Node as Args, NodeFlags};
 use crate::print::steps::Steps;
@@ -111,10 +111,13 @@ impl Plan<'_> {
     pub(crate) async fn start(self, tasks: &Tasks, steps: Steps) -> Result<Running> {
         let (rng, clock) = (Rng::from_entropy(), Clock::system());
         let images = image_options(self.flags)?;
+        let kubelet = &self.flags.kubelet;
+        let image_gc = kubelet.image_gc()?;
         let step = steps.begin("starting the node");
         let remote = Arc::new(ThroughApi::new(self.client.named("wkube-proxy")));
         let proxy = Proxy::new(LocalPods::on_node(&self.name), remote);
-        let engine = Engine::new(EngineOptions::new(self.dir.join("compiled"))).context("failed to start the node")?;
+        let engine = resources::engine_options(&self.dir.join("compiled"), kubelet.max_pods);
+        let engine = Engine::new(engine).context("failed to start the node")?;
         // Before the node: a taken address must not leave a registered node behind. On the guests' threads: it carries
         // nothing but their traffic, and a change of threads for each request costs a fifth of the rate.
         let gateway = Gateway::start(self.flags.gateway, proxy.clone(), &tasks.on(engine.guest_threads())).await?;
@@ -127,6 +130,10 @@ impl Plan<'_> {
             .pod_worker(std::env::current_exe().ok())
             .host_paths(self.flags.allow_host_path.clone())
             .images(images)
+            .max_pods(kubelet.max_pods)
+            .reservations(kubelet.reservations())
+            .eviction(kubelet.eviction())
+            .image_gc(image_gc)
             .reverse(self.reverse)
             .proxy(proxy)
             .routes(informers)

@@ -107,6 +107,10 @@ fn node_arguments(flags: &NodeFlags, server: &str, name: &str) -> Vec<String> {
     for (flag, file) in files {
         arguments.extend(file.iter().flat_map(|file| [flag.to_owned(), file.display().to_string()]));
     }
+    for path in &flags.allow_host_path {
+        arguments.extend(["--allow-host-path".to_owned(), path.display().to_string()]);
+    }
+    arguments.extend(flags.kubelet.words());
     arguments
 }
 

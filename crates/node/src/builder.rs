@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers, Recorder, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
-use wkube_wasm_runtime::{Engine, EngineOptions};
+use wkube_wasm_runtime::Engine;
 
 use crate::admission::Allocations;
 use crate::checkpoint::Checkpoints;
@@ -19,6 +19,7 @@ use crate::context::Context;
 use crate::eviction::Evictor;
 use crate::eviction::thresholds::Thresholds;
 use crate::eviction::vitals::Vitals;
+use crate::image_gc;
 use crate::image_keeper;
 use crate::images::Images;
 use crate::ip::Addresses;
@@ -29,16 +30,14 @@ use crate::pod::live::Live;
 use crate::pods::Pods;
 use crate::register::Identity;
 use crate::registration::Registration;
-use crate::resources::Machine;
+use crate::reserved::{Reservations, Reserved, TooMuch};
+use crate::resources::{self, Machine};
 use crate::runtime::Runtime;
 use crate::runtime::wasm::{ImageOptions, WasmRuntime};
 use crate::status_writer::Statuses;
 use crate::tunnel::{self, Reverse};
 use crate::volumes::HostPaths;
 use crate::{routes, server};
-
-/// How many pods a node takes unless told otherwise. Kubernetes' 110 is about processes and addresses, not instances.
-const PODS_MAX_DEFAULT: u32 = 1_100;
 
 /// How long a node that stops waits for its disk.
 const STATE_WAIT: Duration = Duration::from_secs(5);
@@ -58,6 +57,9 @@ pub enum StartError {
     /// The WebAssembly engine did not start.
     #[error("start the WebAssembly engine")]
     Engine(#[source] wkube_wasm_runtime::Error),
+    /// There is nothing left for pods.
+    #[error(transparent)]
+    Reserved(#[from] TooMuch),
     /// Neither a proxy nor a runtime was given.
     #[error("start a node without a proxy: its guests need one for their outgoing requests")]
     NoProxy,
@@ -71,10 +73,12 @@ pub struct Builder {
     data_dir: PathBuf,
     labels: BTreeMap<String, String>,
     address: Option<IpAddr>,
-    pods_max: u32,
+    pods_max: Option<u32>,
     host_paths: Vec<PathBuf>,
     machine: Option<Machine>,
     eviction: Thresholds,
+    reservations: Reservations,
+    image_gc: image_gc::Limits,
     images: ImageOptions,
     reverse: Option<Arc<dyn Reverse>>,
     runtime: Option<Arc<dyn Runtime>>,
@@ -109,8 +113,8 @@ impl Builder {
         Self { address: Some(address), ..self }
     }
 
-    /// Sets how many pods the node takes.
-    pub fn max_pods(self, pods_max: u32) -> Self {
+    /// Sets how many pods the node takes; by default as many as the machine has room for.
+    pub fn max_pods(self, pods_max: Option<u32>) -> Self {
         Self { pods_max, ..self }
     }
 
@@ -132,6 +136,16 @@ impl Builder {
     /// Sets how little may be left of the machine's resources before the node evicts pods.
     pub fn eviction(self, thresholds: Thresholds) -> Self {
         Self { eviction: thresholds, ..self }
+    }
+
+    /// Sets what of the machine is not for pods.
+    pub fn reservations(self, reservations: Reservations) -> Self {
+        Self { reservations, ..self }
+    }
+
+    /// Sets which images the node removes, and when.
+    pub fn image_gc(self, limits: image_gc::Limits) -> Self {
+        Self { image_gc: limits, ..self }
     }
 
     /// Sets how the API server reaches the node.
@@ -191,11 +205,13 @@ impl Builder {
         let runtime = self.make_runtime()?;
         let tasks = tasks.child();
         let vitals = Vitals::default();
+        let (machine, kept) = self.measure()?;
         let identity = Identity {
             name: self.name.clone(),
             labels: self.labels.clone(),
             address: self.address,
-            machine: self.machine.unwrap_or_else(|| Machine::measure(self.pods_max)),
+            machine,
+            kept,
             runtime: runtime.version(),
             worlds: runtime.worlds(),
             vitals: vitals.clone(),
@@ -224,7 +240,7 @@ impl Builder {
             clock: self.clock.clone(),
             tasks: tasks.clone(),
             host_ip: self.address,
-            allocatable: identity.machine.allocatable(),
+            allocatable: identity.allocatable(),
         });
         let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
         let mine = informers.lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
@@ -238,7 +254,7 @@ impl Builder {
             // A machine that we were told about cannot be measured.
             tasks.spawn("eviction", Evictor::new(pods.clone(), self.name.clone(), self.eviction).run());
         }
-        tasks.spawn("images", image_keeper::keep(pods.clone(), self.data_dir.clone()));
+        tasks.spawn("images", image_keeper::keep(pods.clone(), self.data_dir.clone(), self.image_gc));
         let router = server::router(pods.clone());
         if let Some(reverse) = self.reverse {
             tasks.spawn("node tunnel", tunnel::keep(reverse, router.clone()));
@@ -247,6 +263,15 @@ impl Builder {
             routes::follow(proxy, informers, &kept, &tasks).await;
         }
         Ok(Node { name: self.name, pods, router, tasks, machine: identity.machine })
+    }
+
+    /// Returns the machine, and what of it is not for pods.
+    fn measure(&self) -> Result<(Machine, Reserved), StartError> {
+        let machine = self.machine.unwrap_or_else(|| Machine::measure(&self.data_dir, self.pods_max));
+        // Who was told about a machine evicts nobody from it.
+        let evictions = if self.machine.is_none() { self.eviction.clone() } else { Thresholds::none() };
+        let kept = self.reservations.kept(&machine, &evictions)?;
+        Ok((machine, kept))
     }
 
     fn open_state(&self) -> Result<Checkpoints, StartError> {
@@ -259,9 +284,11 @@ impl Builder {
             return Ok(Arc::clone(runtime));
         }
         let proxy = self.proxy.clone().ok_or(StartError::NoProxy)?;
-        let engine = match &self.engine {
-            Some(engine) => engine.clone(),
-            None => Engine::new(EngineOptions::new(self.data_dir.join("compiled"))).map_err(StartError::Engine)?,
+        let engine = if let Some(engine) = &self.engine {
+            engine.clone()
+        } else {
+            let options = resources::engine_options(&self.data_dir.join("compiled"), self.pods_max);
+            Engine::new(options).map_err(StartError::Engine)?
         };
         let images = self.data_dir.join("images");
         let runtime =
@@ -288,10 +315,12 @@ impl Node {
             data_dir: PathBuf::from("node"),
             labels: BTreeMap::new(),
             address: None,
-            pods_max: PODS_MAX_DEFAULT,
+            pods_max: None,
             host_paths: Vec::new(),
             machine: None,
             eviction: Thresholds::default(),
+            reservations: Reservations::default(),
+            image_gc: image_gc::Limits::default(),
             images: ImageOptions::default(),
             reverse: None,
             runtime: None,

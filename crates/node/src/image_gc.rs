@@ -26,6 +26,47 @@ impl Default for Limits {
     }
 }
 
+/// Limits that contradict each other.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// It would remove images for ever.
+    #[error(
+        "invalid configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) {low} must be less than \
+         imageGCHighThresholdPercent (--image-gc-high-threshold) {high}"
+    )]
+    Percent {
+        /// Where it ends.
+        low: u64,
+        /// Where it begins.
+        high: u64,
+    },
+    /// It would remove images before they may be removed.
+    #[error("invalid configuration: imageMaximumGCAge {max:?} must be greater than imageMinimumGCAge {min:?}")]
+    Age {
+        /// How long an image is kept that nobody uses.
+        max: Duration,
+        /// How long an image is left alone.
+        min: Duration,
+    },
+}
+
+impl Limits {
+    /// Returns the limits if they make sense together (`apis/config/validation/validation.go`).
+    ///
+    /// # Errors
+    /// If not.
+    pub fn checked(self) -> Result<Self, Invalid> {
+        let Self { high_percent: high, low_percent: low, age_min: min, unused_max } = self;
+        if low >= high {
+            return Err(Invalid::Percent { low, high });
+        }
+        match unused_max.filter(|max| *max <= min) {
+            Some(max) => Err(Invalid::Age { max, min }),
+            None => Ok(self),
+        }
+    }
+}
+
 /// An image, as the collector sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
@@ -73,7 +114,9 @@ pub fn plan(images: &[Candidate], in_use: &BTreeSet<String>, disk: Disk, limits:
         let old = images.iter().filter(idle).filter(|image| elapsed(image.used, now) > unused_max);
         plan.remove.extend(old.map(|image| image.digest.clone()));
     }
-    if disk.capacity == 0 || disk.used_percent() < limits.high_percent {
+    // The kubelet turns this off by 100 percent (`StartGarbageCollection`), though a disk can be that full.
+    let is_off = disk.capacity == 0 || limits.high_percent >= 100;
+    if is_off || disk.used_percent() < limits.high_percent {
         return plan;
     }
     let wanted = (disk.capacity / 100 * (100 - limits.low_percent)).saturating_sub(disk.available);
@@ -159,6 +202,30 @@ mod tests {
         assert_eq!(check(&three(), &[], 150, &limits, &["b"]).shortfall, None);
         let limits = Limits { low_percent: 83, ..Limits::default() };
         assert_eq!(check(&three(), &[], 150, &limits, &["b", "a"]).shortfall, None);
+    }
+
+    #[test]
+    fn a_threshold_of_a_hundred_percent_turns_it_off() {
+        let limits = Limits { high_percent: 100, ..Limits::default() };
+        assert_eq!(check(&three(), &[], 0, &limits, &[]).shortfall, None);
+        let limits = Limits { unused_max: Some(Duration::from_secs(500)), ..limits };
+        check(&three(), &[], 0, &limits, &["b"]);
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let problem = |limits: Limits| limits.checked().unwrap_err().to_string();
+        assert_eq!(
+            problem(Limits { low_percent: 85, ..Limits::default() }),
+            "invalid configuration: imageGCLowThresholdPercent (--image-gc-low-threshold) 85 must be less than \
+             imageGCHighThresholdPercent (--image-gc-high-threshold) 85"
+        );
+        let unused_max = Some(Duration::from_mins(2));
+        assert_eq!(
+            problem(Limits { unused_max, ..Limits::default() }),
+            "invalid configuration: imageMaximumGCAge 120s must be greater than imageMinimumGCAge 120s"
+        );
+        assert!(Limits::default().checked().is_ok());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::runtime::StoredImage;
 const PERIOD: Duration = Duration::from_mins(5);
 
 /// Looks after the images for ever. `dir` is where they are.
-pub async fn keep(pods: Pods, dir: PathBuf) {
+pub async fn keep(pods: Pods, dir: PathBuf, limits: Limits) {
     let runtime = pods.context().runtime.clone();
     let mut used: BTreeMap<String, Timestamp> = BTreeMap::new();
     let mut ticks = tokio::time::interval(PERIOD);
@@ -30,7 +30,7 @@ pub async fn keep(pods: Pods, dir: PathBuf) {
         let now = pods.context().clock.now();
         let candidates = remember(&mut used, &stored, &in_use, now);
         let disk = measure(&dir).await;
-        let plan = image_gc::plan(&candidates, &in_use, disk, &Limits::default(), now);
+        let plan = image_gc::plan(&candidates, &in_use, disk, &limits, now);
         carry_out(&pods, plan).await;
     }
 }

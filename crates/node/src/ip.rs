@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// How many ranges there are to choose from.
-const RANGES: u32 = 2_048;
+/// The bits of 10.128.0.0/9 that nodes share out among them.
+const SHARED_BITS: u32 = 23;
+/// The bits of a range that is chosen, without those before it: 4,093 pods, or as many as a node was told to take.
+const HOST_BITS: std::ops::RangeInclusive<u32> = 12..=16;
 
 /// A range of IPv4 addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,16 +36,23 @@ impl Cidr {
         Some(Self { base: u32::from(address) & mask, bits })
     }
 
-    /// Returns a range for a node that was given none: one of 2,048 in 10.128.0.0/9, each with room for 4,000 pods. The
-    /// search begins at a place that depends on the name, so that nodes that register at the same time hardly meet.
-    pub fn choose(name: &str, taken: &[Self]) -> Self {
+    /// Returns a range for a node that was given none: one of 2,048 in 10.128.0.0/9, each with room for 4,000 pods, or a
+    /// larger one for a node that takes more. The search begins at a place that depends on the name, so that nodes that
+    /// register at the same time hardly meet.
+    pub fn choose(name: &str, pods: u32, taken: &[Self]) -> Self {
+        // The network's own address, the gateway's and that for broadcasts are no pod's.
+        let host_bits =
+            (u32::BITS - pods.saturating_add(2).leading_zeros()).clamp(*HOST_BITS.start(), *HOST_BITS.end());
+        let ranges = 1 << (SHARED_BITS - host_bits);
         // FNV-1a: stable over versions and machines, unlike the standard library's hasher.
         let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-        let range =
-            |index: u32| Self { base: u32::from_be_bytes([10, 128, 0, 0]) + ((index % RANGES) << 12), bits: 20 };
-        let first = hash >> 21;
+        let range = |index: u32| Self {
+            base: u32::from_be_bytes([10, 128, 0, 0]) + ((index % ranges) << host_bits),
+            bits: u8::try_from(u32::BITS - host_bits).expect("at most 32"),
+        };
+        let first = hash >> (u32::BITS - (SHARED_BITS - host_bits));
         let free =
-            (0..RANGES).map(|step| range(first + step)).find(|range| !taken.iter().any(|other| range.overlaps(*other)));
+            (0..ranges).map(|step| range(first + step)).find(|range| !taken.iter().any(|other| range.overlaps(*other)));
         free.unwrap_or_else(|| range(first))
     }
 
@@ -170,14 +179,25 @@ mod tests {
 
     #[test]
     fn nodes_choose_ranges_that_do_not_overlap() {
-        let first = Cidr::choose("a", &[]);
-        assert_eq!(first, Cidr::choose("a", &[]), "a node that comes back chooses the same");
-        let second = Cidr::choose("a", &[first]);
+        let first = Cidr::choose("a", 110, &[]);
+        assert_eq!(first, Cidr::choose("a", 110, &[]), "a node that comes back chooses the same");
+        let second = Cidr::choose("a", 110, &[first]);
         assert!(!first.overlaps(second) && first.hosts() > 1_100);
         let half = Cidr::parse("10.128.0.0/10").unwrap();
         for name in ["a", "b", "c", "d"] {
-            let chosen = Cidr::choose(name, &[half]);
+            let chosen = Cidr::choose(name, 110, &[half]);
             assert!(!chosen.overlaps(half) && chosen.base >> 23 == half.base >> 23, "{chosen}");
+        }
+    }
+
+    #[test]
+    fn a_node_for_more_pods_chooses_a_larger_range() {
+        for (pods, bits) in [(110, 20), (4_000, 20), (4_093, 20), (4_094, 19), (10_000, 18), (1_000_000, 16)] {
+            let range = Cidr::choose("a", pods, &[]);
+            assert_eq!(range.bits, bits, "{pods}");
+            assert_eq!(range.base & !(u32::MAX << (32 - bits)), 0, "{range} begins where such a range begins");
+            assert!(range.overlaps(Cidr::parse("10.128.0.0/9").unwrap()));
+            assert!(!Cidr::choose("a", pods, &[range]).overlaps(range));
         }
     }
 

@@ -29,6 +29,7 @@ pub mod pod;
 pub mod pods;
 pub mod register;
 pub mod registration;
+pub mod reserved;
 pub mod resources;
 pub mod routes;
 pub mod runtime;

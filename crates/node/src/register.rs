@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde_json::json;
 use wkube_api::ObjectKey;
+use wkube_api::quantity::Quantity;
 use wkube_base::{Backoff, Clock};
 use wkube_client::{Api, Client, Error, Patch, Scope};
 
@@ -18,6 +19,7 @@ use crate::admission::Room;
 use crate::eviction::signals::Condition;
 use crate::eviction::vitals::Vitals;
 use crate::ip::Cidr;
+use crate::reserved::Reserved;
 use crate::resources::{Machine, to_wire};
 
 /// How often the status is computed (`nodeStatusUpdateFrequency`).
@@ -35,6 +37,8 @@ pub struct Identity {
     pub address: Option<IpAddr>,
     /// The machine.
     pub machine: Machine,
+    /// What of it is not for pods.
+    pub kept: Reserved,
     /// Name and version of the container runtime.
     pub runtime: String,
     /// The WASI worlds that guests may target.
@@ -59,9 +63,14 @@ impl Identity {
         labels
     }
 
+    /// Returns what pods may use.
+    pub fn allocatable(&self) -> BTreeMap<String, Quantity> {
+        self.machine.allocatable(&self.kept)
+    }
+
     /// Returns what pods are measured against.
     pub fn room(&self) -> Room {
-        Room { node: self.name.clone(), labels: self.labels(), allocatable: self.machine.allocatable() }
+        Room { node: self.name.clone(), labels: self.labels(), allocatable: self.allocatable() }
     }
 
     /// Returns the object of a node that registers for the first time.
@@ -87,7 +96,7 @@ impl Identity {
         addresses.push(address("Hostname", self.name.clone()));
         NodeStatus {
             capacity: Some(to_wire(&self.machine.capacity())),
-            allocatable: Some(to_wire(&self.machine.allocatable())),
+            allocatable: Some(to_wire(&self.allocatable())),
             conditions: Some(conditions(previous, &self.vitals.conditions(), now)),
             images: Some(self.vitals.images()).filter(|images| !images.is_empty()),
             addresses: Some(addresses),
@@ -221,7 +230,7 @@ impl Registrar {
         if let Some(before) = self.cidr_before.filter(|before| !taken.iter().any(|other| before.overlaps(*other))) {
             return Ok(before);
         }
-        Ok(Cidr::choose(&self.identity.name, &taken))
+        Ok(Cidr::choose(&self.identity.name, self.identity.machine.pods, &taken))
     }
 
     async fn write(&self, previous: Option<&NodeStatus>) -> Result<Node, Error> {
@@ -234,7 +243,8 @@ impl Registrar {
         if let Some(given) = cidr_of(node) {
             return given;
         }
-        let chosen = self.choose_cidr().await.unwrap_or_else(|_| Cidr::choose(&self.identity.name, &[]));
+        let Identity { name, machine, .. } = &self.identity;
+        let chosen = self.choose_cidr().await.unwrap_or_else(|_| Cidr::choose(name, machine.pods, &[]));
         let spec = json!({ "podCIDR": chosen.to_string(), "podCIDRs": [chosen.to_string()] });
         // Somebody who allocates ranges may have been faster: what the object says then counts.
         match self.nodes.patch(&self.key(), &Patch::Merge(json!({ "spec": spec }))).await {
@@ -317,7 +327,8 @@ mod tests {
             name: "n1".into(),
             labels: BTreeMap::from([("zone".into(), "a".into())]),
             address: Some(IpAddr::from([192, 0, 2, 1])),
-            machine: Machine { cpus: 2, memory_bytes: 4 << 30, pods: 1100 },
+            machine: Machine { cpus: 2, memory_bytes: 4 << 30, disk_bytes: 50 << 30, pods: 1100 },
+            kept: Reserved::default(),
             runtime: "wasmtime://48.0.8".into(),
             worlds: vec!["wasi-http-0.2".into()],
             vitals: Vitals::default(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use wkube_control::keyring;
 
+use super::kubelet::KubeletFlags;
 use super::parse_duration;
 
 /// The environment variable for `--token` of a server; `WKUBE_TOKEN` is what a node joins with.
@@ -148,6 +149,8 @@ pub(crate) struct NodeFlags {
     /// A directory of this machine that pods may see as `hostPath`, with what is below; repeatable [default: none]
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_host_path: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) kubelet: Box<KubeletFlags>,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod images;
+mod kubelet;
 mod objects;
 mod store;
 

@@ -65,6 +65,11 @@ impl Default for Thresholds {
 }
 
 impl Thresholds {
+    /// Returns those of a node that evicts nobody.
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// Returns them.
     pub fn iter(&self) -> impl Iterator<Item = &Threshold> {
         self.0.iter()

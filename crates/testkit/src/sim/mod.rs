@@ -41,7 +41,7 @@ const BEGINS: &str = "2026-01-01T00:00:00Z";
 /// How often a wait looks again, in simulated time.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Every node's size. The same on every machine, or seeds would mean nothing elsewhere.
-const MACHINE: Machine = Machine { cpus: 4, memory_bytes: 8 << 30, pods: 110 };
+const MACHINE: Machine = Machine { cpus: 4, memory_bytes: 8 << 30, disk_bytes: 100 << 30, pods: 110 };
 
 /// Runs `scenario` on a cluster with `nodes` nodes and returns the log: the same for the same seed.
 ///

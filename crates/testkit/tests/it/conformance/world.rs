@@ -30,7 +30,7 @@ const EVENT_MAX: Duration = Duration::from_secs(30);
 
 /// What the pods of a node see as its address.
 pub(crate) const NODE_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const MACHINE: Machine = Machine { cpus: 4, memory_bytes: 8 << 30, pods: 110 };
+const MACHINE: Machine = Machine { cpus: 4, memory_bytes: 8 << 30, disk_bytes: 100 << 30, pods: 110 };
 
 /// An API server with its scheduler and controllers, and its administrator.
 pub(crate) struct World {
