@@ -52,6 +52,11 @@ impl EngineOptions {
         let guest_threads = std::thread::available_parallelism().map_or(1, usize::from);
         Self { cache_dir: cache_dir.into(), slots: 2_000, guest_threads }
     }
+
+    /// Returns how many instances the kernel's limit on mappings (`vm.max_map_count`) has room for.
+    pub fn slots_max() -> u32 {
+        config::slots(u32::MAX, config::max_map_count())
+    }
 }
 
 /// Loads artifacts and runs guests. Clones share everything.
@@ -292,7 +297,8 @@ fn wasm_engine(slots: u32) -> Result<wasmtime::Engine, Error> {
     }
 }
 
-fn guest_runtime(threads: usize) -> std::io::Result<Runtime> {
+/// Makes the threads that guests run on.
+pub(crate) fn guest_runtime(threads: usize) -> std::io::Result<Runtime> {
     let started = AtomicUsize::new(0);
     runtime::Builder::new_multi_thread()
         .worker_threads(threads)

@@ -16,10 +16,11 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::coop;
 
 /// The weight of one whole processor (`cpu.shares` of the kernel, and `MilliCPUToShares` of the kubelet).
 pub(crate) const WEIGHT_OF_PROCESSOR: u32 = 1024;
@@ -31,10 +32,24 @@ thread_local! {
     static SLICE_IS_OVER: Cell<bool> = const { Cell::new(false) };
 }
 
+/// More than tokio grants a task between two looks at what else there is to do.
+const BUDGET_MAX: usize = 256;
+
 /// What a guest awaits when its slice is over: it is polled again when it is its turn.
 pub(crate) async fn next_slice() {
     SLICE_IS_OVER.set(true);
+    spend_budget();
     tokio::task::yield_now().await;
+}
+
+/// Takes what tokio still grants this thread. With something left it would go on with the guests that are woken next
+/// before it looks for tasks that were woken from outside, and a kill waited for twice as many slices.
+fn spend_budget() {
+    let mut nobody = Context::from_waker(Waker::noop());
+    for _ in 0..BUDGET_MAX {
+        let Poll::Ready(granted) = coop::poll_proceed(&mut nobody) else { return };
+        granted.made_progress();
+    }
 }
 
 /// Reports whether the guest that was just polled on this thread could have gone on, but its slice is over.
@@ -206,6 +221,7 @@ impl Drop for OnThread<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future as _;
     use std::sync::atomic::AtomicBool;
     use std::task::Wake;
 
@@ -289,6 +305,55 @@ mod tests {
             queue.free += 1;
         }
         assert_eq!(ahead, 2);
+    }
+
+    /// Spins like a guest: every poll is a slice, which `slice` is told about.
+    async fn spinner(turns: Arc<Turns>, slice: impl Fn()) {
+        let (clock, mut turn) = (FairClock::new(1024), Turn::new(turns));
+        let mut guest = std::pin::pin!(async {
+            loop {
+                slice();
+                clock.advance(SLICE);
+                next_slice().await;
+            }
+        });
+        std::future::poll_fn(|context| {
+            let waker = context.waker().clone();
+            turn.run(&clock, &waker, || guest.as_mut().poll(context))
+        })
+        .await;
+    }
+
+    #[test]
+    fn who_is_woken_from_outside_waits_for_few_slices() {
+        const ROUNDS: u64 = 500;
+        let threads = crate::engine::guest_runtime(1).unwrap();
+        let turns = Arc::new(Turns::new(1));
+        let (slices, woken_at) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let wake = Arc::new(tokio::sync::Notify::new());
+        let (now, then, woken) = (Arc::clone(&slices), Arc::clone(&woken_at), Arc::clone(&wake));
+        let waiting = threads.spawn(async move {
+            let mut waited = 0;
+            for _ in 0..ROUNDS {
+                woken.notified().await;
+                waited = waited.max(now.load(Ordering::SeqCst) - then.load(Ordering::SeqCst));
+            }
+            waited
+        });
+        for _ in 0..16 {
+            let (now, then, wake) = (Arc::clone(&slices), Arc::clone(&woken_at), Arc::clone(&wake));
+            threads.spawn(spinner(Arc::clone(&turns), move || {
+                let slice = now.fetch_add(1, Ordering::SeqCst);
+                if slice % 37 == 0 {
+                    then.store(slice, Ordering::SeqCst);
+                    let wake = Arc::clone(&wake);
+                    std::thread::spawn(move || wake.notify_one()).join().unwrap();
+                }
+            }));
+        }
+        let waited = threads.block_on(waiting).unwrap();
+        threads.shutdown_background();
+        assert!(waited <= 3, "{waited} slices");
     }
 
     #[test]
