@@ -14,12 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use http::header::HOST;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame as BodyFrame, Incoming};
 use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -30,10 +29,12 @@ use tokio_util::sync::CancellationToken;
 use wkube_api::stats::Usage;
 use wkube_base::Tasks;
 use wkube_proxy::{Backend, Body, BoxError};
-use wkube_wasm_runtime::Outbound;
+use wkube_wasm_runtime::{Network, Outbound};
 
-use super::wire::{Command, Decoder, Frame, GUEST, Made, PAYLOAD_MAX, Setup, Start, Stop};
-use super::{Limits, outbound};
+use super::inbound::Answers;
+use super::sockets::{Ports, SOCKET};
+use super::wire::{Command, Decoder, Frame, Made, PAYLOAD_MAX, Setup, Start, Stop};
+use super::{Limits, channel, outbound};
 use crate::logs::entry::Stream;
 use crate::runtime::{ContainerSpec, Exec, Exit, Guest, Output, StartError};
 
@@ -55,9 +56,13 @@ pub(in crate::runtime) struct Workers {
     live: tokio::sync::Mutex<BTreeMap<String, Weak<Worker>>>,
 }
 
+/// Where a worker's guests get out: for requests, and for sockets.
+pub(super) type Ways = (Arc<dyn Outbound>, Option<Arc<dyn Network>>);
+
 /// One worker process. It dies when the last of its guests is dropped.
 pub(super) struct Worker {
     calls: SendRequest<Body>,
+    ports: Arc<Ports>,
     /// How it died.
     died: Arc<watch::Sender<Option<ExitStatus>>>,
     kill: CancellationToken,
@@ -79,13 +84,14 @@ impl Workers {
         outbound: Arc<dyn Outbound>,
         spec: ContainerSpec,
     ) -> Result<Arc<dyn Guest>, StartError> {
+        let ways = (outbound, spec.network.clone());
         let (start, stdin, output) = taken_apart(module, spec);
-        let worker = self.worker(&start.pod.uid, limits, outbound).await;
+        let worker = self.worker(&start.pod.uid, limits, ways).await;
         let worker = worker.map_err(|error| StartError::Failed(format!("the pod's own process: {error}")))?;
         worker.start(&start, stdin, output).await
     }
 
-    async fn worker(&self, uid: &str, limits: &Limits, outbound: Arc<dyn Outbound>) -> io::Result<Arc<Worker>> {
+    async fn worker(&self, uid: &str, limits: &Limits, ways: Ways) -> io::Result<Arc<Worker>> {
         let mut live = self.live.lock().await;
         live.retain(|_, worker| worker.strong_count() > 0);
         if let Some(worker) = live.get(uid).and_then(Weak::upgrade).filter(|worker| worker.died.borrow().is_none()) {
@@ -99,7 +105,7 @@ impl Workers {
         };
         let none = "this node has no program for it (`Builder::pod_worker`)";
         let program = self.program.as_deref().ok_or_else(|| io::Error::other(none))?;
-        let worker = Arc::new(Worker::spawn(program, &setup, outbound).await?);
+        let worker = Arc::new(Worker::spawn(program, &setup, ways).await?);
         live.insert(uid.to_owned(), Arc::downgrade(&worker));
         Ok(worker)
     }
@@ -126,13 +132,15 @@ fn taken_apart(module: &str, spec: ContainerSpec) -> (Start, Option<mpsc::Receiv
         memory_bytes: spec.memory_bytes,
         cpu_millis: spec.cpu_millis,
         share: spec.share,
+        ports: spec.ports,
+        has_network: spec.network.is_some(),
         has_stdin: stdin.is_some(),
     };
     (start, stdin, output)
 }
 
 impl Worker {
-    async fn spawn(program: &Path, setup: &Setup, outbound: Arc<dyn Outbound>) -> io::Result<Self> {
+    async fn spawn(program: &Path, setup: &Setup, ways: Ways) -> io::Result<Self> {
         let (calls, their_stdin) = StdStream::pair()?;
         let (requests, their_stdout) = StdStream::pair()?;
         let child = tokio::process::Command::new(program)
@@ -146,22 +154,23 @@ impl Worker {
         let document = serde_json::to_vec(setup)?;
         calls.write_all(&u32::try_from(document.len()).map_err(io::Error::other)?.to_be_bytes()).await?;
         calls.write_all(&document).await?;
-        let worker = Self::join(calls, requests, outbound).await?;
-        worker.tasks.spawn("process", attend(child, worker.died.clone(), worker.kill.clone()));
+        let worker = Self::join(calls, requests, ways).await?;
+        let attending = attend(child, Arc::clone(&worker.ports), Arc::clone(&worker.died), worker.kill.clone());
+        worker.tasks.spawn("process", attending);
         Ok(worker)
     }
 
     /// Begins to speak with a worker.
-    pub(super) async fn join<S>(calls: S, requests: S, outbound: Arc<dyn Outbound>) -> io::Result<Self>
+    pub(super) async fn join<S>(calls: S, requests: S, (outbound, network): Ways) -> io::Result<Self>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(calls));
-        let (calls, connection) = handshake.await.map_err(io::Error::other)?;
+        let (calls, connection) = channel::client().handshake(TokioIo::new(calls)).await.map_err(io::Error::other)?;
         let tasks = Tasks::new();
+        let ports = Ports::new(network, tasks.clone());
         tasks.spawn("calls", async move { drop(connection.await) });
-        tasks.spawn("requests", serve_requests(requests, outbound));
-        Ok(Self { calls, died: Arc::new(watch::Sender::new(None)), kill: CancellationToken::new(), tasks })
+        tasks.spawn("requests", serve_requests(requests, outbound, Arc::clone(&ports)));
+        Ok(Self { calls, ports, died: Arc::new(watch::Sender::new(None)), kill: CancellationToken::new(), tasks })
     }
 
     /// Starts a container.
@@ -195,7 +204,7 @@ impl Worker {
         self.send(post(path, body)).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
+    pub(super) async fn send(&self, request: Request<Body>) -> Result<Response<Incoming>, BoxError> {
         let mut calls = self.calls.clone();
         calls.ready().await?;
         Ok(calls.send_request(request).await?)
@@ -227,6 +236,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        self.ports.close();
         // With its task goes the process, which is killed when it is dropped.
         self.tasks.cancel();
     }
@@ -238,7 +248,12 @@ fn to_tokio(stream: StdStream) -> io::Result<UnixStream> {
 }
 
 /// Stays with the process until it is dead.
-async fn attend(mut child: Child, died: Arc<watch::Sender<Option<ExitStatus>>>, kill: CancellationToken) {
+async fn attend(
+    mut child: Child,
+    ports: Arc<Ports>,
+    died: Arc<watch::Sender<Option<ExitStatus>>>,
+    kill: CancellationToken,
+) {
     let status = tokio::select! {
         status = child.wait() => status,
         () = kill.cancelled() => {
@@ -246,23 +261,27 @@ async fn attend(mut child: Child, died: Arc<watch::Sender<Option<ExitStatus>>>, 
             child.wait().await
         }
     };
+    // Before anybody hears of it, and starts another that takes the same.
+    ports.close();
     died.send_replace(Some(status.unwrap_or_default()));
 }
 
 /// Sends what the worker's guests send.
-async fn serve_requests<S>(stream: S, outbound: Arc<dyn Outbound>)
+pub(super) async fn serve_requests<S>(stream: S, outbound: Arc<dyn Outbound>, ports: Arc<Ports>)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let send = hyper::service::service_fn(move |request| {
-        let outbound = Arc::clone(&outbound);
-        async move { Ok::<_, Infallible>(outbound::send(outbound, request).await) }
+    let send = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let (outbound, ports) = (Arc::clone(&outbound), Arc::clone(&ports));
+        async move {
+            let is_about_sockets = request.headers().contains_key(SOCKET);
+            let answer =
+                if is_about_sockets { ports.answer(request).await } else { outbound::send(outbound, request).await };
+            Ok::<_, Infallible>(answer)
+        }
     });
-    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .max_concurrent_streams(outbound::STREAMS_MAX)
-        .serve_connection(TokioIo::new(stream), send);
     // It ends with the process.
-    drop(served.await);
+    drop(channel::server().serve_connection(TokioIo::new(stream), send).await);
 }
 
 fn post(path: &str, body: Body) -> Request<Body> {
@@ -384,43 +403,4 @@ impl Guest for Remote {
         };
         running.boxed()
     }
-}
-
-/// Sends requests to a guest.
-struct Answers {
-    worker: Arc<Worker>,
-    id: HeaderValue,
-}
-
-impl Backend for Answers {
-    fn handle(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-        let (worker, id) = (Arc::clone(&self.worker), self.id.clone());
-        let answer = async move {
-            let Some(uri) = absolute(&request) else {
-                let text = Full::from("the request has neither a Host header nor an authority\n");
-                let mut response = Response::new(text.map_err(|never| match never {}).boxed_unsync());
-                *response.status_mut() = StatusCode::BAD_REQUEST;
-                return Ok(response);
-            };
-            *request.uri_mut() = uri;
-            *request.version_mut() = Version::HTTP_2;
-            request.headers_mut().remove(HOST);
-            request.headers_mut().insert(GUEST, id);
-            let response = worker.send(request).await?;
-            Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
-        };
-        answer.boxed()
-    }
-}
-
-/// HTTP/2 names the host in the target.
-fn absolute(request: &Request<Body>) -> Option<Uri> {
-    let mut parts = request.uri().clone().into_parts();
-    if parts.authority.is_none() {
-        parts.authority = request.headers().get(HOST)?.to_str().ok()?.parse().ok();
-        parts.authority.as_ref()?;
-    }
-    parts.scheme.get_or_insert(http::uri::Scheme::HTTP);
-    parts.path_and_query.get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
-    Uri::from_parts(parts).ok()
 }

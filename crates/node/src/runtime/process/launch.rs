@@ -7,10 +7,10 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::mpsc;
-use wkube_wasm_runtime::{Engine, EngineOptions, Outbound};
+use wkube_wasm_runtime::{Engine, EngineOptions};
 
 use super::wire::{Setup, Start};
-use super::worker::Launch;
+use super::worker::{Launch, Ways};
 use crate::runtime::wasm::Compiled;
 use crate::runtime::{ContainerSpec, Guest, Image, StartError};
 use crate::stdio::QueueWriter;
@@ -36,7 +36,7 @@ impl Launch for FromCache {
         start: Start,
         stdin: Option<mpsc::Receiver<Bytes>>,
         output: QueueWriter,
-        outbound: Arc<dyn Outbound>,
+        ways: Ways,
     ) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         let compiled = self.0.clone();
         let Start {
@@ -51,6 +51,8 @@ impl Launch for FromCache {
             memory_bytes,
             cpu_millis,
             share,
+            ports,
+            has_network,
             has_stdin: _,
         } = start;
         let spec = ContainerSpec {
@@ -66,12 +68,11 @@ impl Launch for FromCache {
             cpu_millis,
             share,
             process: None,
-            // Pods of their own process have no sockets yet: the network is in the node's.
-            network: None,
-            ports: Vec::new(),
+            network: has_network.then_some(ways.network),
+            ports,
             stdin,
             output: Arc::new(output),
         };
-        async move { compiled.start(compiled.find(&module).await?, outbound, spec).await }.boxed()
+        async move { compiled.start(compiled.find(&module).await?, ways.outbound, spec).await }.boxed()
     }
 }

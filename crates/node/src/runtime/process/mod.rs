@@ -5,12 +5,16 @@
 //!  node process                                    worker process of one pod
 //!   host.rs     Workers -> Worker -> Remote: Guest  ═ HTTP/2 ═>  worker.rs -> launch.rs -> the same engine
 //!   the proxy                                       <═ HTTP/2 ═  outbound.rs: what its guests send
+//!   the pod's network                               <═ HTTP/2 ═  sockets/: their sockets
 //! ```
 
+mod channel;
 mod confine;
 mod host;
+mod inbound;
 mod launch;
 mod outbound;
+mod sockets;
 mod wire;
 mod worker;
 

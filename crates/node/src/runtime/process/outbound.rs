@@ -12,8 +12,7 @@ use hyper::client::conn::http2::SendRequest;
 use wkube_proxy::{Body, BoxError};
 use wkube_wasm_runtime::Outbound;
 
-/// How many requests one pod has open at once, in each direction.
-pub(super) const STREAMS_MAX: u32 = 1_000;
+use super::sockets::SOCKET;
 
 /// In a response: the request reached nobody, and this is why.
 const FAILED: &str = "wkube-failed";
@@ -31,8 +30,10 @@ const KINDS: [(&str, io::ErrorKind); 5] = [
 pub(super) struct ToNode(pub(super) SendRequest<Body>);
 
 impl Outbound for ToNode {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
+    fn send(&self, mut request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
         let mut node = self.0.clone();
+        // What a guest says is never for the node itself.
+        request.headers_mut().remove(SOCKET);
         Box::pin(async move {
             node.ready().await?;
             let response = node.send_request(request).await?;

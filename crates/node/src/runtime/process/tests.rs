@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use wkube_api::stats::Usage;
 use wkube_base::Tasks;
@@ -19,7 +20,7 @@ use wkube_wasm_runtime::Outbound;
 
 use super::host::Worker;
 use super::wire::Start;
-use super::worker::{self, Launch};
+use super::worker::{self, Launch, Ways};
 use crate::logs::entry::Stream;
 use crate::runtime::{Exec, Exit, Guest, Output, StartError};
 use crate::stdio::{QueueReader, QueueWriter, queue};
@@ -36,7 +37,7 @@ impl Launch for Scripted {
         start: Start,
         stdin: Option<mpsc::Receiver<Bytes>>,
         output: QueueWriter,
-        outbound: Arc<dyn Outbound>,
+        ways: Ways,
     ) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         let what = start.args.first().cloned().unwrap_or_default();
         self.started.lock().push_back(start);
@@ -44,7 +45,7 @@ impl Launch for Scripted {
             match what.as_str() {
                 "unrunnable" => Err(StartError::Unrunnable("no entry point".to_owned())),
                 "unlucky" => Err(StartError::Failed("no slot".to_owned())),
-                _ => Ok(Actor::begin(&what, stdin, Arc::new(output), outbound)),
+                _ => Ok(Actor::begin(&what, stdin, Arc::new(output), ways.outbound)),
             }
         }
         .boxed()
@@ -181,9 +182,11 @@ impl World {
         let (process, launch) = (Tasks::new(), Arc::<Scripted>::default());
         let (calls, their_calls): (DuplexStream, _) = tokio::io::duplex(4_096);
         let (requests, their_requests) = tokio::io::duplex(4_096);
-        let serving = worker::serve(their_calls, their_requests, Arc::clone(&launch) as Arc<dyn Launch>);
-        process.spawn("worker", async move { drop(serving.await) });
-        let worker = Worker::join(calls, requests, Arc::new(Mirror)).await.unwrap();
+        let (threads, launcher) = (Handle::current(), Arc::clone(&launch));
+        process.spawn("worker", async move {
+            drop(worker::serve(their_calls, their_requests, &threads, launcher).await);
+        });
+        let worker = Worker::join(calls, requests, (Arc::new(Mirror), None)).await.unwrap();
         Self { worker: Arc::new(worker), process, launch }
     }
 
@@ -205,6 +208,8 @@ impl World {
             memory_bytes: Some(7),
             cpu_millis: None,
             share: crate::runtime::Share::default(),
+            ports: vec![80],
+            has_network: false,
             has_stdin: stdin.is_some(),
         };
         let guest = self.worker.start(&start, stdin, Arc::new(writer)).await?;

@@ -8,7 +8,8 @@
 //!            POST /guests/ID/stop      Stop -> 204            it shall end within the grace period
 //!            anything with `wkube-guest: ID`                  a request that the guest answers
 //!  stdout  a socket: HTTP/2; the worker calls
-//!            anything                                         a request that a guest sends
+//!            anything with `wkube-socket`                     what a guest does with sockets (`sockets/words.rs`)
+//!            anything else                                    a request that a guest sends
 //! ```
 //! A refusal is 422 (this can never run) or 500 (it may be better next time), with the reason as text.
 
@@ -58,6 +59,10 @@ pub(super) struct Start {
     pub(super) memory_bytes: Option<u64>,
     pub(super) cpu_millis: Option<u32>,
     pub(super) share: Share,
+    /// The TCP ports that it declares.
+    pub(super) ports: Vec<u16>,
+    /// Whether the pod is on a network.
+    pub(super) has_network: bool,
     pub(super) has_stdin: bool,
 }
 

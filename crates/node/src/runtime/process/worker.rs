@@ -16,18 +16,20 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited, StreamBody};
 use hyper::body::{Frame as BodyFrame, Incoming};
 use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::{self, Handle};
 use tokio::sync::mpsc;
 use wkube_base::Tasks;
 use wkube_proxy::{Body, BoxError};
-use wkube_wasm_runtime::Outbound;
+use wkube_wasm_runtime::{Network, Outbound};
 
+use super::sockets::NodeNetwork;
 use super::wire::{Command, Decoder, Frame, GUEST, Made, PAYLOAD_MAX, SETUP_MAX, Setup, Start, Stop};
-use super::{confine, outbound};
+use super::{channel, confine, outbound};
 use crate::logs::entry::Stream;
 use crate::runtime::{Exec, Exit, Guest, StartError};
 use crate::stdio::{QueueReader, QueueWriter, queue};
@@ -49,8 +51,16 @@ pub(super) trait Launch: Send + Sync + 'static {
         start: Start,
         stdin: Option<mpsc::Receiver<Bytes>>,
         output: QueueWriter,
-        outbound: Arc<dyn Outbound>,
+        ways: Ways,
     ) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>>;
+}
+
+/// Where guests get out: both lead to the node.
+pub(super) struct Ways {
+    /// For requests.
+    pub(super) outbound: Arc<dyn Outbound>,
+    /// For sockets.
+    pub(super) network: Arc<dyn Network>,
 }
 
 /// Runs this process as the worker of a pod, until the node closes its end: so it does not survive the node.
@@ -65,16 +75,19 @@ pub fn run_worker() -> io::Result<()> {
     let setup = read_setup(&mut calls)?;
     // The guests have threads of their own; what is said to the node needs no more than this one. It is made first,
     // because it makes itself a pair of sockets.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     confine::confine(&setup)?;
+    // Guests, and this thread when it makes them, may wait for what the node says: somebody else has to listen.
+    let listening = runtime::Builder::new_multi_thread().worker_threads(1).thread_name("node").enable_all().build()?;
+    calls.set_nonblocking(true)?;
+    requests.set_nonblocking(true)?;
+    let requests = listening.block_on(async { tokio::net::UnixStream::from_std(requests) })?;
     let served = runtime.block_on(async {
-        calls.set_nonblocking(true)?;
-        requests.set_nonblocking(true)?;
         let launch = super::launch::FromCache::new(&setup)?;
-        let (calls, requests) = (tokio::net::UnixStream::from_std(calls)?, tokio::net::UnixStream::from_std(requests)?);
-        serve(calls, requests, Arc::new(launch)).await
+        serve(tokio::net::UnixStream::from_std(calls)?, requests, listening.handle(), Arc::new(launch)).await
     });
     runtime.shutdown_background();
+    listening.shutdown_background();
     served
 }
 
@@ -90,25 +103,30 @@ fn read_setup(calls: &mut impl io::Read) -> io::Result<Setup> {
     Ok(serde_json::from_slice(&document)?)
 }
 
-/// Answers the node on `calls` until it closes that, and sends guests' requests over `requests`.
-pub(super) async fn serve<S>(calls: S, requests: S, launch: Arc<dyn Launch>) -> io::Result<()>
+/// Answers the node on `calls` until it closes that, and sends what guests send over `requests`, which is served by other
+/// threads than this.
+pub(super) async fn serve<S>(calls: S, requests: S, threads: &Handle, launch: Arc<dyn Launch>) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let tasks = Tasks::new();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(requests));
-    let (node, connection) = handshake.await.map_err(io::Error::other)?;
-    tasks.spawn("requests", async move { drop(connection.await) });
-    let worker =
-        Arc::new(Worker { launch, node, guests: Mutex::default(), last: AtomicU64::new(0), tasks: tasks.clone() });
+    let elsewhere = tasks.on(threads.clone());
+    let (node, connection) = channel::client().handshake(TokioIo::new(requests)).await.map_err(io::Error::other)?;
+    elsewhere.spawn("requests", async move { drop(connection.await) });
+    let network = NodeNetwork::open(node.clone(), elsewhere);
+    let worker = Arc::new(Worker {
+        launch,
+        node,
+        network,
+        guests: Mutex::default(),
+        last: AtomicU64::new(0),
+        tasks: tasks.clone(),
+    });
     let answer = hyper::service::service_fn(move |request| {
         let worker = Arc::clone(&worker);
         async move { Ok::<_, Infallible>(worker.answer(request).await) }
     });
-    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .max_concurrent_streams(outbound::STREAMS_MAX)
-        .serve_connection(TokioIo::new(calls), answer)
-        .await;
+    let served = channel::server().serve_connection(TokioIo::new(calls), answer).await;
     tasks.cancel();
     served.map_err(io::Error::other)
 }
@@ -116,6 +134,7 @@ where
 struct Worker {
     launch: Arc<dyn Launch>,
     node: SendRequest<Body>,
+    network: NodeNetwork,
     guests: Mutex<BTreeMap<u64, Entry>>,
     last: AtomicU64,
     tasks: Tasks,
@@ -155,8 +174,9 @@ impl Worker {
         let start: Start = document(request).await?;
         let (stdin, reads) = pipe(start.has_stdin);
         let (writer, output) = queue();
-        let outbound = Arc::new(outbound::ToNode(self.node.clone()));
-        let guest = self.launch.start(start, reads, writer.clone(), outbound).await.map_err(|error| judged(&error))?;
+        let ways =
+            Ways { outbound: Arc::new(outbound::ToNode(self.node.clone())), network: Arc::new(self.network.clone()) };
+        let guest = self.launch.start(start, reads, writer.clone(), ways).await.map_err(|error| judged(&error))?;
         Ok(self.keep(guest, Ends { stdin, writer, output }))
     }
 
