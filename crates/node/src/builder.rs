@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use wkube_base::{Clock, Rng, Tasks};
 use wkube_client::{Client, Informers, Recorder, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
-use wkube_wasm_runtime::Engine;
+use wkube_wasm_runtime::{Engine, EngineOptions};
 
 use crate::admission::Allocations;
 use crate::checkpoint::Checkpoints;
@@ -34,6 +34,7 @@ use crate::reserved::{Reservations, Reserved, TooMuch};
 use crate::resources::{self, Machine};
 use crate::runtime::Runtime;
 use crate::runtime::wasm::{ImageOptions, WasmRuntime};
+use crate::static_pods::{self, Directory};
 use crate::status_writer::Statuses;
 use crate::tunnel::{self, Reverse};
 use crate::volumes::HostPaths;
@@ -75,6 +76,7 @@ pub struct Builder {
     address: Option<IpAddr>,
     pods_max: Option<u32>,
     host_paths: Vec<PathBuf>,
+    static_pods: Option<PathBuf>,
     machine: Option<Machine>,
     eviction: Thresholds,
     reservations: Reservations,
@@ -121,6 +123,11 @@ impl Builder {
     /// Allows pods to see these directories of the host, and what is below them; the default is none.
     pub fn host_paths(self, host_paths: Vec<PathBuf>) -> Self {
         Self { host_paths, ..self }
+    }
+
+    /// Sets the directory whose files describe pods that this node runs whatever the server says; the default is none.
+    pub fn static_pods(self, dir: Option<PathBuf>) -> Self {
+        Self { static_pods: dir, ..self }
     }
 
     /// Sets what the node says it has, instead of what is measured here.
@@ -242,6 +249,13 @@ impl Builder {
             host_ip: self.address,
             allocatable: identity.allocatable(),
         });
+        if let Some(dir) = &self.static_pods {
+            let mut directory = Directory::new(dir.clone(), self.name.clone());
+            pods.keep_all_addresses();
+            // Before anybody looks at mirrors: one without a pod is removed.
+            pods.want_static(directory.look().unwrap_or_default());
+            tasks.spawn("static pods", static_pods::follow(pods.clone(), directory));
+        }
         let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
         let mine = informers.lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
         tasks.spawn("pods", pods.clone().follow(mine));
@@ -268,6 +282,14 @@ impl Builder {
     /// Returns the machine, and what of it is not for pods.
     fn measure(&self) -> Result<(Machine, Reserved), StartError> {
         let machine = self.machine.unwrap_or_else(|| Machine::measure(&self.data_dir, self.pods_max));
+        let slots = EngineOptions::slots_max();
+        if self.machine.is_none() && machine.pods > slots {
+            tracing::warn!(
+                pods = machine.pods,
+                slots,
+                "more pods than instances; raise vm.max_map_count to six for each pod and 5,000 for the rest"
+            );
+        }
         // Who was told about a machine evicts nobody from it.
         let evictions = if self.machine.is_none() { self.eviction.clone() } else { Thresholds::none() };
         let kept = self.reservations.kept(&machine, &evictions)?;
@@ -317,6 +339,7 @@ impl Node {
             address: None,
             pods_max: None,
             host_paths: Vec::new(),
+            static_pods: None,
             machine: None,
             eviction: Thresholds::default(),
             reservations: Reservations::default(),

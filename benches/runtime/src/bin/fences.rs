@@ -102,7 +102,7 @@ async fn main() -> Result<()> {
 
 /// What the engine keeps compiled code by.
 fn slug(name: &str) -> String {
-    name.replace([' ', '.'], "-")
+    name.replace([' ', '.', ','], "-")
 }
 
 fn leak(text: &str) -> Result<&'static [u8]> {

@@ -133,7 +133,7 @@ async fn a_flood_of_requests_stays_within_the_guests_memory() {
 
 #[tokio::test]
 async fn a_loop_of_long_fills_can_be_stopped() {
-    // 128 MiB at once, over and over. One call is not cut, but the loop around it is.
+    // 128 MiB at once, over and over, which takes a slice in many pieces.
     let text = br#"(module (memory 2048) (func (export "_start")
         (loop $l (memory.fill (i32.const 0) (i32.const 7) (i32.const 134217728)) (br $l))))"#;
     let filling: Vec<Running> = join_all((0..2).map(|_| start(text, GuestSpec::default()))).await;
