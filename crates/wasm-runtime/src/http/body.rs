@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures::channel::oneshot;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
-use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiBody;
 
 use crate::guest::{Body, BoxError};

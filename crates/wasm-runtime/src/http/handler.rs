@@ -3,20 +3,20 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use http::uri;
 use http_body_util::BodyExt as _;
-use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wasmtime::Store;
 use wasmtime::component::{Accessor, Func, Resource};
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _, p2, p3};
 
 use super::HandleError;
+use super::answer::{Answer, Answers};
 use super::body::Broken;
+use super::clients::Client;
 use super::egress::to_wasi_error;
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
@@ -82,13 +82,10 @@ impl Call {
     }
 }
 
-/// The far end of whoever reads the answer: a message when the body has been read, closed when they went away.
-pub(super) struct Client(pub(super) oneshot::Receiver<()>);
-
 impl Client {
     /// Completes when nothing that the guest still does is of use to the client.
-    async fn done(self) {
-        if self.0.await.is_ok() {
+    async fn done(mut self) {
+        if poll_fn(|context| self.poll_gone(context)).await {
             tokio::time::sleep(AFTER_ANSWER_MAX).await;
         }
     }
@@ -103,10 +100,10 @@ impl Handler {
             Err(error) => return Some(Exit::host_failure(error.to_string())),
         };
         store.data_mut().fuse.arm(broken);
-        let answer = Answer::default();
+        let answers = Answers::default();
         let mut head = Some(head);
         let result = {
-            let mut call = pin!(self.call(&mut store, request, answer.clone()));
+            let mut call = pin!(self.call(&mut store, request, answers.to(0)));
             let mut client = pin!(client.done());
             let mut cuts = 0;
             poll_fn(|context| {
@@ -116,7 +113,7 @@ impl Handler {
                 let polled = call.as_mut().poll(context);
                 cuts = if polled.is_pending() && turns::is_cut_short() { cuts + 1 } else { 0 };
                 if !matches!(polled, Poll::Ready(Err(_))) && cuts % HEAD_HELD_SLICES == 0 {
-                    answer.deliver(&mut head);
+                    answers.deliver(&mut head);
                 }
                 polled.map(Some)
             })
@@ -164,50 +161,6 @@ impl Handler {
         match self {
             Self::V0_2(pre) => call_0_2(pre, store, request, answer).await,
             Self::V0_3(pre) => call_0_3(pre, store, request, answer).await,
-        }
-    }
-}
-
-/// Holds a guest's answer until the guest lets go of the thread. A short answer is complete by then, so that its
-/// reader wakes up once instead of for each part; and a guest that fails first has not answered at all.
-#[derive(Clone, Default)]
-pub(super) struct Answer(Arc<Mutex<Progress>>);
-
-#[derive(Default)]
-enum Progress {
-    #[default]
-    Asked,
-    Given(Given),
-    Delivered,
-}
-
-impl Answer {
-    /// Takes an answer; only the first counts.
-    fn give(&self, given: Given) {
-        let mut progress = self.0.lock();
-        if matches!(*progress, Progress::Asked) {
-            *progress = Progress::Given(given);
-        }
-    }
-
-    /// Returns what the guest has given, once.
-    pub(super) fn take(&self) -> Option<Given> {
-        let mut progress = self.0.lock();
-        if !matches!(*progress, Progress::Given(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut *progress, Progress::Delivered) {
-            Progress::Given(given) => Some(given),
-            Progress::Asked | Progress::Delivered => None,
-        }
-    }
-
-    fn deliver(&self, head: &mut Option<Head>) {
-        if let Some(given) = self.take()
-            && let Some(head) = head.take()
-        {
-            // A receiver that is gone means that nobody waits any more: not the guest's fault.
-            let _ = head.send(given);
         }
     }
 }

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -27,7 +27,9 @@ use tokio::time::{Instant, Sleep};
 use wasmtime::component::Accessor;
 
 use super::HandleError;
-use super::handler::{AFTER_ANSWER_MAX, Answer, Call, Client, Given, Head, Service, accept};
+use super::answer::{Answer, Answers};
+use super::clients::{Client, Departures};
+use super::handler::{AFTER_ANSWER_MAX, Call, Given, Head, Service, accept};
 use super::pool::{Member, Rest};
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
@@ -62,7 +64,7 @@ pub(super) async fn run(
     };
     let instantiated = {
         let mut instantiate = pin!(plan.handler.instantiate(&mut store));
-        poll_fn(|context| match Pin::new(&mut first.client.0).poll(context) {
+        poll_fn(|context| match first.client.poll_gone(context) {
             Poll::Ready(_) => Poll::Ready(None),
             Poll::Pending => instantiate.as_mut().poll(context).map(Some),
         })
@@ -101,6 +103,8 @@ struct Desk {
     /// What the instance was started for.
     first: Option<Call>,
     calls: BTreeMap<u64, Open>,
+    answers: Answers,
+    departures: Departures,
     taken: u64,
     reuse: Reuse,
     /// The memory with which an instance is worn out.
@@ -123,10 +127,17 @@ struct Desk {
 
 /// A request that has not been answered to its end.
 struct Open {
-    answer: Answer,
     head: Option<Head>,
     client: Client,
+    /// Woken when the client goes.
+    note: Waker,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Open {
+    fn poll_gone(&mut self) -> Poll<bool> {
+        self.client.poll_gone(&mut Context::from_waker(&self.note))
+    }
 }
 
 impl Desk {
@@ -134,6 +145,8 @@ impl Desk {
         Self {
             first: Some(first),
             calls: BTreeMap::new(),
+            answers: Answers::default(),
+            departures: Departures::default(),
             taken: 0,
             reuse,
             memory_max,
@@ -161,33 +174,33 @@ impl Desk {
         self.taken += 1;
         self.running += 1;
         self.is_worn |= self.taken >= u64::from(self.reuse.requests);
-        let answer = Answer::default();
         let (shown, head, client, permit) = call.shown();
-        let open = Open { answer: answer.clone(), head: Some(head), client, _permit: permit };
+        let mut open = Open { head: Some(head), client, note: self.departures.note(self.taken), _permit: permit };
+        if open.poll_gone().is_ready() {
+            open.note.wake_by_ref();
+        }
         self.calls.insert(self.taken, open);
-        (shown, answer)
+        (shown, self.answers.to(self.taken))
     }
 
     /// Closes what nobody waits for any more, and adds what the guest has answered to `given`.
     fn settle(&mut self, context: &mut Context<'_>, given: &mut Vec<(Head, Given)>) {
         let had_calls = !self.calls.is_empty();
-        let Self { calls, is_abandoned, .. } = self;
-        calls.retain(|_, open| {
-            if let Some(answer) = open.answer.take()
-                && let Some(head) = open.head.take()
-            {
-                let is_error = answer.is_err();
-                given.push((head, answer));
-                return !is_error;
+        let Self { calls, answers, .. } = self;
+        answers.each(|request, answer| {
+            let Some(head) = calls.get_mut(&request).and_then(|open| open.head.take()) else { return };
+            if answer.is_err() {
+                calls.remove(&request);
             }
-            match Pin::new(&mut open.client.0).poll(context) {
-                Poll::Pending => true,
-                Poll::Ready(read) => {
-                    *is_abandoned |= read.is_err();
-                    false
-                }
-            }
+            given.push((head, answer));
         });
+        for request in self.departures.take(context.waker()) {
+            let Some(open) = self.calls.get_mut(&request) else { continue };
+            if let Poll::Ready(has_read) = open.poll_gone() {
+                self.calls.remove(&request);
+                self.is_abandoned |= !has_read;
+            }
+        }
         self.is_worn |= self.is_abandoned;
         if had_calls && self.calls.is_empty() {
             self.idle_since = Instant::now();

@@ -8,7 +8,9 @@
 //!  the client goes away, or kill: the instance is dropped where it is, unless others are in it
 //! ```
 
+mod answer;
 mod body;
+mod clients;
 mod egress;
 mod handler;
 mod instance;
@@ -30,7 +32,8 @@ pub(crate) use self::egress::Egress;
 pub(crate) use self::handler::Handler;
 
 use self::body::{Broken, GuestBody};
-use self::handler::{Call, Client};
+use self::clients::Client;
+use self::handler::Call;
 use self::instance::Plan;
 use self::pool::Pool;
 use crate::cpu::Metered;
@@ -129,7 +132,7 @@ impl HttpGuest {
         let deadline = Instant::now().checked_add(allowed).unwrap_or_else(far_future);
         let permit = self.turn(deadline).await?;
         let (head, head_here) = oneshot::channel();
-        let (client, client_there) = oneshot::channel();
+        let (client, client_there) = futures::channel::oneshot::channel();
         let broken = Broken::default();
         let call = Call { request, head, client: Client(client_there), broken: broken.clone(), permit };
         let task = match &self.0.pool {
