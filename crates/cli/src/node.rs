@@ -129,6 +129,7 @@ impl Plan<'_> {
             .engine(engine)
             .pod_worker(std::env::current_exe().ok())
             .host_paths(self.flags.allow_host_path.clone())
+            .static_pods(self.flags.pod_manifest_path.clone())
             .images(images)
             .max_pods(kubelet.max_pods)
             .reservations(kubelet.reservations())

@@ -103,7 +103,11 @@ fn node_arguments(flags: &NodeFlags, server: &str, name: &str) -> Vec<String> {
         .map(str::to_owned)
         .to_vec();
     arguments.extend(flags.default_registry.iter().flat_map(|host| ["--default-registry".to_owned(), host.clone()]));
-    let files = [("--registry-config", &flags.registry_config), ("--image-policy", &flags.image_policy)];
+    let files = [
+        ("--registry-config", &flags.registry_config),
+        ("--image-policy", &flags.image_policy),
+        ("--pod-manifest-path", &flags.pod_manifest_path),
+    ];
     for (flag, file) in files {
         arguments.extend(file.iter().flat_map(|file| [flag.to_owned(), file.display().to_string()]));
     }

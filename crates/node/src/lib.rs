@@ -34,6 +34,7 @@ pub mod resources;
 pub mod routes;
 pub mod runtime;
 pub mod server;
+pub mod static_pods;
 mod stats;
 pub mod status_writer;
 pub mod stdio;

@@ -25,6 +25,7 @@ use crate::checkpoint::{Checkpoints, Kind as Kept};
 use crate::env;
 use crate::pod::backoff::{elapsed, later};
 use crate::pod::spec;
+use crate::static_pods::mirror::is_static;
 use crate::volumes::payload::{self, Objects};
 
 /// How old an object may be when a container starts.
@@ -96,9 +97,14 @@ impl Fetcher {
     /// If the API server cannot be asked. A missing object is no error here.
     pub async fn for_env(&self, pod: &Pod, needs: env::Needs) -> Result<env::Sources, Error> {
         let namespace = spec::namespace(pod);
-        let mut sources = env::Sources { services: self.services(namespace).await?, ..env::Sources::default() };
+        // A static pod may start before any server was there; it does without their addresses (`kubelet_pods.go`).
+        let services = async |namespace| match self.services(namespace).await {
+            Err(error) if error.is_transient() && is_static(pod) => Ok(Vec::new()),
+            services => services,
+        };
+        let mut sources = env::Sources { services: services(namespace).await?, ..env::Sources::default() };
         if namespace != "default" {
-            let api = self.services("default").await?;
+            let api = services("default").await?;
             sources.services.extend(api.into_iter().filter(|service| service.name() == "kubernetes"));
         }
         for name in needs.config_maps {

@@ -1,6 +1,8 @@
 //! This node's pods: one worker per UID, from what the API server says. Level-triggered: a pod that was deleted while we
 //! were away simply is not in the list.
 
+mod statics;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::Path;
@@ -18,6 +20,7 @@ use crate::pod::phase::{Kill, Note};
 use crate::pod::remembered::take_up;
 use crate::pod::spec;
 use crate::pod::worker::{Mailbox, View, Worker};
+use crate::static_pods::mirror::{is_static, mirrored};
 use crate::volumes;
 
 /// How long a node that has pods on its disk waits for the control plane before it starts them from there. Long enough
@@ -32,10 +35,12 @@ const REFRESH_PERIOD: Duration = Duration::from_mins(1);
 pub struct Pods(Arc<Shared>);
 
 struct Shared {
-    context: Context,
+    context: Arc<Context>,
     workers: Mutex<BTreeMap<String, Handle>>,
     /// Addresses that were taken at the start for pods that had them before.
     kept: Mutex<BTreeMap<String, IpAddr>>,
+    /// What the files of static pods say, by uid.
+    statics: Mutex<BTreeMap<String, Arc<Pod>>>,
     /// How many workers there are, for those who wait for the last one.
     count: watch::Sender<usize>,
 }
@@ -44,6 +49,8 @@ struct Shared {
 struct Handle {
     mailbox: Arc<Mailbox>,
     view: watch::Receiver<View>,
+    /// The pod, if it comes from a file.
+    fixed: Option<Arc<Pod>>,
 }
 
 /// A pod as the node sees it.
@@ -58,9 +65,13 @@ pub struct Known {
 impl Pods {
     /// Returns the pods of a node, none yet.
     pub fn new(context: Context) -> Self {
-        let shared =
-            Shared { context, workers: Mutex::default(), kept: Mutex::default(), count: watch::Sender::new(0) };
-        Self(Arc::new(shared))
+        Self(Arc::new(Shared {
+            context: Arc::new(context),
+            workers: Mutex::default(),
+            kept: Mutex::default(),
+            statics: Mutex::default(),
+            count: watch::Sender::new(0),
+        }))
     }
 
     /// Waits for the first list, then follows it for ever. If there is none for a while, the pods that are on disk start
@@ -70,8 +81,10 @@ impl Pods {
             self.start_from_disk().await;
         }
         pods.ready().await;
-        let all = pods.all();
+        let mut all = pods.all();
+        all.retain(|pod| mirrored(pod).is_none());
         self.keep_addresses(&all);
+        self.give_back_addresses(&all);
         let me = self.clone();
         pods.on_change(move |change| me.take(change));
         self.end_unlisted(&all);
@@ -91,7 +104,8 @@ impl Pods {
     async fn start_from_disk(&self) {
         let kept = self.0.context.kept.clone();
         let read = tokio::task::spawn_blocking(move || kept.recall_all::<Pod>(Kept::Pods)).await.unwrap_or_default();
-        let pods: Vec<Arc<Pod>> = read.into_iter().map(|(_, pod)| Arc::new(pod)).collect();
+        let pods = read.into_iter().map(|(_, pod)| Arc::new(pod));
+        let pods: Vec<Arc<Pod>> = pods.filter(|pod| !is_static(pod)).collect();
         if pods.is_empty() {
             return;
         }
@@ -107,7 +121,8 @@ impl Pods {
         let known: BTreeSet<&str> = pods.iter().map(|pod| spec::uid(pod)).collect();
         let unlisted: Vec<Handle> = {
             let workers = self.0.workers.lock();
-            workers.iter().filter(|(uid, _)| !known.contains(uid.as_str())).map(|(_, handle)| handle.clone()).collect()
+            let unlisted = |(uid, handle): &(&String, &Handle)| !known.contains(uid.as_str()) && handle.fixed.is_none();
+            workers.iter().filter(unlisted).map(|(_, handle)| handle.clone()).collect()
         };
         for handle in unlisted {
             let pod = handle.view.borrow().pod.clone();
@@ -119,7 +134,7 @@ impl Pods {
     fn keep_addresses(&self, pods: &[Arc<Pod>]) {
         for pod in pods.iter().filter(|pod| !spec::is_finished(pod)) {
             let uid = spec::uid(pod);
-            if self.0.workers.lock().contains_key(uid) {
+            if self.0.workers.lock().contains_key(uid) || self.0.kept.lock().contains_key(uid) {
                 continue;
             }
             let pod = self.remembered(pod);
@@ -129,6 +144,18 @@ impl Pods {
                 self.0.kept.lock().insert(uid.to_owned(), ip);
             }
         }
+    }
+
+    /// Frees the addresses that were taken for pods which turned out to be gone.
+    fn give_back_addresses(&self, pods: &[Arc<Pod>]) {
+        let known: BTreeSet<&str> = pods.iter().map(|pod| spec::uid(pod)).collect();
+        self.0.kept.lock().retain(|uid, ip| {
+            let is_known = known.contains(uid.as_str()) || self.0.statics.lock().contains_key(uid);
+            if !is_known {
+                self.0.context.addresses.release(*ip);
+            }
+            is_known
+        });
     }
 
     /// Returns the pod with what is on disk about it.
@@ -142,7 +169,8 @@ impl Pods {
     fn remove_leftovers(&self, pods: &[Arc<Pod>]) {
         let data_dir = &self.0.context.data_dir;
         // A worker removes what is its own once its pod has ended.
-        let running: Vec<Arc<Pod>> = self.all().into_iter().map(|known| known.pod).collect();
+        let mut running: Vec<Arc<Pod>> = self.all().into_iter().map(|known| known.pod).collect();
+        running.extend(self.0.statics.lock().values().cloned());
         let known: BTreeSet<_> = pods.iter().chain(&running).map(|pod| volumes::pod_dir(data_dir, pod)).collect();
         let uids: BTreeSet<&str> = pods.iter().chain(&running).map(|pod| spec::uid(pod)).collect();
         self.0.context.kept.retain(Kept::Pods, |uid| uids.contains(uid));
@@ -154,6 +182,12 @@ impl Pods {
 
     fn take(&self, change: &Change<Pod>) {
         match change {
+            Change::Applied { now, .. } if mirrored(now).is_some() => {
+                self.look_at_mirror(mirrored(now).unwrap_or_default(), now, false);
+            }
+            Change::Deleted(last) if mirrored(last).is_some() => {
+                self.look_at_mirror(mirrored(last).unwrap_or_default(), last, true);
+            }
             Change::Applied { now, before } => {
                 if let Some(before) = before
                     && spec::uid(before) != spec::uid(now)
@@ -193,13 +227,14 @@ impl Pods {
         let (view, seen) = watch::channel(View::default());
         let address = self.0.kept.lock().remove(&uid);
         let worker = Worker::new(self.0.context.clone(), Arc::clone(&mailbox), Arc::new(view), address);
-        workers.insert(uid.clone(), Handle { mailbox, view: seen });
+        workers.insert(uid.clone(), Handle { mailbox, view: seen, fixed: Self::fixed(pod) });
         self.0.count.send_replace(workers.len());
         drop(workers);
         let (me, pod) = (self.clone(), Arc::clone(pod));
         self.0.context.tasks.spawn("pod", async move {
-            worker.run(Arc::clone(&pod), shown).await;
-            me.ended(&uid, &pod).await;
+            worker.run(pod, shown).await;
+            // Not with the object it began with: that would be kept all its life beside the newest.
+            me.ended(&uid).await;
         });
     }
 
@@ -211,17 +246,27 @@ impl Pods {
     }
 
     /// Cleans up after a worker. What belongs to a pod that only sleeps while the agent restarts stays.
-    async fn ended(&self, uid: &str, pod: &Pod) {
+    async fn ended(&self, uid: &str) {
         let handle = self.0.workers.lock().remove(uid);
-        let was_deleted = handle.is_some_and(|handle| handle.mailbox.is_gone());
+        let pod = handle.as_ref().and_then(|handle| handle.view.borrow().pod.clone()).unwrap_or_default();
+        let was_deleted = handle.as_ref().is_some_and(|handle| handle.mailbox.is_gone());
+        let is_fixed = handle.is_some_and(|handle| handle.fixed.is_some());
         if was_deleted {
-            self.0.context.statuses.drop_pod(uid);
+            if is_fixed {
+                self.0.context.statuses.forget(&pod);
+            } else {
+                self.0.context.statuses.drop_pod(uid);
+            }
             self.0.context.kept.forget(Kept::Pods, uid);
-            let dir = volumes::pod_dir(&self.0.context.data_dir, pod);
+            let dir = volumes::pod_dir(&self.0.context.data_dir, &pod);
             let _ = tokio::task::spawn_blocking(move || remove_dir(&dir)).await;
         }
         let left = self.0.workers.lock().len();
         self.0.count.send_replace(left);
+        if was_deleted && is_fixed {
+            // A changed file's new pod has waited for this one to end.
+            self.settle_static();
+        }
     }
 
     /// Ends one pod; nothing happens if it is not here.

@@ -29,6 +29,8 @@ use crate::status_writer::Statuses;
 
 #[path = "autonomy_tests.rs"]
 mod autonomy;
+#[path = "pods/statics_tests.rs"]
+mod statics;
 
 /// An API server that takes down what it is told.
 #[derive(Clone, Default)]
@@ -49,6 +51,10 @@ struct Told {
     /// `ConfigMap`s and Secrets, by `plural/name`.
     objects: BTreeMap<String, Value>,
     tokens: usize,
+    /// What the node made, by name: mirrors of static pods.
+    mirrors: BTreeMap<String, Value>,
+    /// How many of them so far.
+    mirrors_made: usize,
 }
 
 impl Server {
@@ -88,6 +94,11 @@ impl Server {
         let name = path.trim_end_matches("/status").rsplit('/').next().unwrap_or_default().to_owned();
         let conflict =
             json!({ "kind": "Status", "code": 409, "reason": "Conflict", "message": "the object has been modified" });
+        if let Some((code, answer)) = self.answer_about_mirrors(&parts.method, &path, &body) {
+            let mut response = Response::new(Full::from(answer.to_string()));
+            *response.status_mut() = StatusCode::from_u16(code).unwrap();
+            return response;
+        }
         let (code, answer) = if path.ends_with("/status") && self.takes_conflict() {
             (409, conflict)
         } else if path.ends_with("/status") && parts.method == Method::PATCH {
@@ -128,6 +139,26 @@ impl Server {
         let mut response = Response::new(Full::from(answer.to_string()));
         *response.status_mut() = StatusCode::from_u16(code).unwrap();
         response
+    }
+
+    /// Answers what is asked about static pods, whose names end with the node's.
+    fn answer_about_mirrors(&self, method: &Method, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let mut told = self.0.lock();
+        if *method == Method::POST && path.ends_with("/pods") {
+            told.mirrors_made += 1;
+            let (name, uid) = (body["metadata"]["name"].as_str()?.to_owned(), format!("mirror-{}", told.mirrors_made));
+            let mut made = body.clone();
+            made["metadata"]["uid"] = json!(uid);
+            told.mirrors.insert(name, made.clone());
+            return Some((201, made));
+        }
+        let name = path.rsplit('/').next().filter(|name| name.ends_with("-n1") && !path.ends_with("/status"))?;
+        let found = told.mirrors.get(name).cloned();
+        if *method == Method::DELETE {
+            told.mirrors.remove(name);
+            return Some((200, json!({ "kind": "Status", "status": "Success" })));
+        }
+        Some(found.map_or((404, json!({ "kind": "Status", "code": 404, "reason": "NotFound" })), |found| (200, found)))
     }
 
     fn takes_conflict(&self) -> bool {

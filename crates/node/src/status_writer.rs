@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{Node, Pod, PodStatus};
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 use wkube_api::ObjectKey;
 use wkube_base::{Backoff, Tasks};
@@ -16,6 +17,7 @@ use wkube_client::api::{DeleteOptions, Patch};
 use wkube_client::{Api, Client, Error, Kind as _, Revision};
 
 use crate::pod::{spec, status};
+use crate::static_pods::mirror;
 
 /// How many writes are under way at once. Two cores answer about this many before more only wait.
 const WRITES_MAX: usize = 16;
@@ -35,8 +37,15 @@ struct Shared {
 
 /// What the server was told last about one pod, and at which revision.
 struct Written {
-    status: PodStatus,
+    /// The status by its sum: whoever compares needs no more, and every pod keeps one.
+    status: [u8; 32],
     at: Revision,
+}
+
+/// Where it is told.
+struct Writer {
+    pods: Api<Pod>,
+    nodes: Api<Node>,
 }
 
 /// What is to be told about one pod.
@@ -52,7 +61,9 @@ impl Statuses {
     /// Starts the writer.
     pub fn start(client: &Client, tasks: &Tasks) -> Self {
         let shared = Arc::new(Shared { waiting: Mutex::default(), written: Mutex::default(), changed: Notify::new() });
-        tasks.spawn("pod statuses", run(Api::new(&client.named("kubelet")), Arc::clone(&shared)));
+        let client = client.named("kubelet");
+        let api = Writer { pods: Api::new(&client), nodes: Api::new(&client) };
+        tasks.spawn("pod statuses", run(api, Arc::clone(&shared)));
         Self(shared)
     }
 
@@ -104,7 +115,7 @@ impl Shared {
     }
 }
 
-async fn run(pods: Api<Pod>, shared: Arc<Shared>) {
+async fn run(api: Writer, shared: Arc<Shared>) {
     let mut busy = BTreeSet::new();
     let mut writes = FuturesUnordered::new();
     loop {
@@ -112,7 +123,7 @@ async fn run(pods: Api<Pod>, shared: Arc<Shared>) {
             && let Some((uid, job)) = shared.take(&busy)
         {
             busy.insert(uid.clone());
-            writes.push(write(&pods, &shared, uid, job));
+            writes.push(write(&api, &shared, uid, job));
         }
         tokio::select! {
             biased;
@@ -124,9 +135,12 @@ async fn run(pods: Api<Pod>, shared: Arc<Shared>) {
     }
 }
 
-async fn write(pods: &Api<Pod>, shared: &Shared, uid: String, mut job: Job) -> String {
-    let Err(error) = try_write(pods, shared, &uid, &mut job).await else { return uid };
-    if is_gone(pods, &job.pod, &error).await {
+async fn write(api: &Writer, shared: &Shared, uid: String, mut job: Job) -> String {
+    let is_static = mirror::is_static(&job.pod);
+    let written = if is_static { api.mirror(&job).await } else { try_write(&api.pods, shared, &uid, &mut job).await };
+    let Err(error) = written else { return uid };
+    // A static pod goes on without an object.
+    if !is_static && is_gone(&api.pods, &job.pod, &error).await {
         return uid;
     }
     tracing::debug!(pod = %spec::full_name(&job.pod), %error, "pod status not written; trying again");
@@ -138,17 +152,56 @@ async fn write(pods: &Api<Pod>, shared: &Shared, uid: String, mut job: Job) -> S
     uid
 }
 
+impl Writer {
+    /// Shows a static pod as its mirror, which is made if there is none, and made again if it shows another pod.
+    async fn mirror(&self, job: &Job) -> Result<(), Error> {
+        let key = ObjectKey::new(spec::namespace(&job.pod), spec::name(&job.pod));
+        let found = self.pods.find(&key).await?;
+        let remove = |stale: Pod| {
+            let options = DeleteOptions::of_uid(spec::uid(&stale)).grace(0);
+            let key = &key;
+            async move {
+                match self.pods.delete(key, &options).await {
+                    Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+                    done => done,
+                }
+            }
+        };
+        if job.is_forgotten {
+            let own = found.filter(|found| mirror::mirrored(found) == Some(spec::uid(&job.pod)));
+            return if let Some(own) = own { remove(own).await } else { Ok(()) };
+        }
+        let Some(status) = &job.status else { return Ok(()) };
+        let shown = match found {
+            Some(found) if mirror::is_mirror_of(&found, &job.pod) => found,
+            Some(other) if mirror::mirrored(&other).is_none() => {
+                return Err(Error::other("another pod has the name of this static pod"));
+            }
+            stale => {
+                if let Some(stale) = stale {
+                    remove(stale).await?;
+                }
+                let node = job.pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+                let node = self.nodes.get(&ObjectKey::new("", node)).await?;
+                self.pods.create(&mirror::mirror_of(&job.pod, &node)).await?
+            }
+        };
+        self.pods.patch_status(&key, &Patch::Strategic(status::patch_of(&shown, status))).await.map(drop)
+    }
+}
+
 async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -> Result<(), Error> {
     let key = ObjectKey::new(spec::namespace(&job.pod), spec::name(&job.pod));
     if let Some(status) = &job.status {
+        let sum = sum_of(status);
         let is_news = shared.written.lock().get(uid).is_none_or(|written| {
             // Somebody else may have written since: the node controller says `Ready: False` of a silent node's pods
             // (`status_manager.go`, `needsReconcile`).
-            written.status != *status || (job.pod.revision() > written.at && status::is_overruled(&job.pod, status))
+            written.status != sum || (job.pod.revision() > written.at && status::is_overruled(&job.pod, status))
         });
         if is_news {
             let told = pods.patch_status(&key, &Patch::Strategic(status::patch_of(&job.pod, status))).await?;
-            let written = Written { status: status.clone(), at: told.revision() };
+            let written = Written { status: sum, at: told.revision() };
             shared.written.lock().insert(uid.to_owned(), written);
         }
         job.status = None;
@@ -157,6 +210,11 @@ async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -
         pods.delete(&key, &DeleteOptions::of_uid(uid).grace(0)).await?;
     }
     Ok(())
+}
+
+fn sum_of(status: &PodStatus) -> [u8; 32] {
+    // A status is made of texts, numbers and times: there is nothing in it that cannot be written.
+    Sha256::digest(serde_json::to_vec(status).unwrap_or_default()).into()
 }
 
 /// Whether another pod has the name now, or none has. A conflict may also be mere contention.

@@ -149,6 +149,9 @@ pub(crate) struct NodeFlags {
     /// A directory of this machine that pods may see as `hostPath`, with what is below; repeatable [default: none]
     #[arg(long, value_name = "DIR")]
     pub(crate) allow_host_path: Vec<PathBuf>,
+    /// A directory whose manifests describe static pods, which run whether or not there is a server [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) pod_manifest_path: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) kubelet: Box<KubeletFlags>,
 }
