@@ -2,9 +2,10 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -29,6 +30,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HEADERS: usize = 3;
 
 /// The gateway could not listen.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +117,10 @@ fn connection(
 > {
     // Without it, the last packet of a response may wait 40 ms for an acknowledgement.
     let _ = stream.set_nodelay(true);
+    let edge = Arc::new(Edge::new(proxy, peer));
     let service = service_fn(move |request: Request<Incoming>| {
-        let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(answer(&proxy, peer, request).await) }
+        let edge = Arc::clone(&edge);
+        async move { Ok::<_, Infallible>(edge.answer(request).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())
@@ -125,22 +128,58 @@ fn connection(
         .serve_connection(TokioIo::new(stream), service)
 }
 
-async fn answer(proxy: &Proxy, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
-    let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
-    add_forwarded(&mut request, peer);
-    proxy.send_from_outside(request).await.unwrap_or_else(|error| respond::error(&error))
+/// What the requests of one connection have in common: made once, because there may be a million of them.
+struct Edge {
+    proxy: Proxy,
+    peer: Option<HeaderValue>,
 }
 
-/// Tells the guest who asked, for which host and over what (the de-facto `X-Forwarded-*` headers). The gateway is the
-/// edge, so that what a client claims is replaced.
-fn add_forwarded(request: &mut Request<Body>, peer: SocketAddr) {
-    let host = request.headers().get(HOST).cloned();
-    let headers = request.headers_mut();
-    if let Ok(peer) = HeaderValue::from_str(&peer.ip().to_string()) {
-        headers.insert(X_FORWARDED_FOR, peer);
+impl Edge {
+    fn new(proxy: Proxy, peer: SocketAddr) -> Self {
+        Self { proxy, peer: HeaderValue::from_str(&peer.ip().to_string()).ok() }
     }
-    if let Some(host) = host {
-        headers.insert(X_FORWARDED_HOST, host);
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let mut request = request.map(|body| body.map_err(BoxError::from).boxed_unsync());
+        self.add_forwarded(request.headers_mut());
+        self.proxy.send_from_outside(request).await.unwrap_or_else(|error| respond::error(&error))
     }
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+
+    /// Tells the guest who asked, for which host and over what (the de-facto `X-Forwarded-*` headers). The gateway is
+    /// the edge, so that what a client claims is replaced.
+    fn add_forwarded(&self, headers: &mut HeaderMap) {
+        let host = headers.get(HOST).cloned();
+        // All at once: the map of a small request would grow with each of them.
+        headers.reserve(FORWARDED_HEADERS);
+        if let Some(peer) = &self.peer {
+            headers.insert(X_FORWARDED_FOR, peer.clone());
+        }
+        if let Some(host) = host {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::LocalPods;
+    use crate::http::tests::Nowhere;
+
+    #[test]
+    fn a_guest_is_told_who_asked_whatever_the_client_claims() {
+        let proxy = Proxy::new(LocalPods::on_node("here"), Arc::new(Nowhere));
+        let edge = Edge::new(proxy, "192.0.2.7:4711".parse().expect("an address"));
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static("web.example"));
+        headers.insert(X_FORWARDED_FOR, HeaderValue::from_static("10.0.0.1"));
+        headers.append(X_FORWARDED_FOR, HeaderValue::from_static("10.0.0.2"));
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https"));
+        edge.add_forwarded(&mut headers);
+        let all = |name: &HeaderName| headers.get_all(name).into_iter().cloned().collect::<Vec<_>>();
+        assert_eq!(all(&X_FORWARDED_FOR), ["192.0.2.7"]);
+        assert_eq!(all(&X_FORWARDED_HOST), ["web.example"]);
+        assert_eq!(all(&X_FORWARDED_PROTO), ["http"]);
+    }
 }

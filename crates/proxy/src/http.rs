@@ -268,7 +268,7 @@ fn no_endpoint(service: &ServiceRoute, port: &PortRoute) -> SendError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use futures::FutureExt as _;
     use http::Method;
     use http_body_util::BodyExt as _;
@@ -279,7 +279,7 @@ mod tests {
     use crate::respond;
     use crate::table::tests::{service, slice};
 
-    struct Nowhere;
+    pub(crate) struct Nowhere;
 
     impl Remote for Nowhere {
         fn send(
