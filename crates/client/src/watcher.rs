@@ -122,7 +122,7 @@ impl<K: Kind> Watcher<K> {
     async fn follow(&self, progress: &mut Progress<K>) -> Result<(), Error> {
         if progress.phase == Phase::Listing(Listing::Paged) {
             let list = self.api.list(&self.scope).await?;
-            self.cache.replace(list.items, list.revision);
+            self.cache.replace(list.items.into_iter().map(slim), list.revision);
             progress.phase = Phase::Following;
         }
         let mut lines = Lines::new(self.api.watch(&self.scope, self.query(progress.phase)).await?);
@@ -164,12 +164,7 @@ impl<K: Kind> Progress<K> {
             }
             Type::Added | Type::Modified | Type::Deleted => {
                 match serde_json::from_str::<K>(frame.object.get()) {
-                    Ok(mut object) => {
-                        // No component reads it, and it is most of a pod (client-go, `TransformStripManagedFields`).
-                        // An update without it keeps what the server has.
-                        object.metadata_mut().managed_fields = None;
-                        self.change(frame.kind, object, cache);
-                    }
+                    Ok(object) => self.change(frame.kind, slim(object), cache),
                     // One object that we cannot read must not keep us from all the others.
                     Err(error) => warn!(kind = K::KIND, %error, "skipped an object that cannot be decoded"),
                 }
@@ -198,6 +193,16 @@ impl<K: Kind> Progress<K> {
             Phase::Listing(_) => {}
         }
     }
+}
+
+/// Returns an object as caches hold it: without its managed fields, and in no more room than it needs.
+fn slim<K: Kind>(mut object: K) -> K {
+    // No component reads them, and they are most of a pod (client-go, `TransformStripManagedFields`). An update without
+    // them keeps what the server has.
+    object.metadata_mut().managed_fields = None;
+    // A decoder does not know how long a list will be and makes room for four, which for containers and their statuses
+    // is several KiB. A clone has the room it needs, and lies together instead of among what was decoded in between.
+    object.clone()
 }
 
 fn status_in(object: &RawValue) -> Status {

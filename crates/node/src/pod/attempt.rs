@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::backoff::elapsed;
 use super::container::Ended;
 use super::isolation::{self, Handler};
 use super::phase::{ContainerEvent, Input, Note, StartFailure};
+use super::worker::{Newest, Reports};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
@@ -39,14 +40,19 @@ const GRACE_AFTER_HOOK: Duration = Duration::from_secs(2);
 /// How long the answer to a hook's request may take.
 const HTTP_HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What is kept of a container that runs and has no hooks: the whole would be kept for as long as it runs.
+static WITHOUT_HOOKS: LazyLock<Arc<Container>> = LazyLock::new(Arc::default);
+
 /// Everything that one attempt needs.
 pub struct Attempt {
     /// The node.
-    pub context: Context,
+    pub context: Arc<Context>,
     /// The pod as it is now.
-    pub pod: Arc<Pod>,
-    /// The container.
-    pub container: Container,
+    pub newest: Newest,
+    /// The container's name.
+    pub name: String,
+    /// The container, as it was granted.
+    pub container: Arc<Container>,
     /// Which attempt.
     pub number: u32,
     /// The pod's address.
@@ -54,7 +60,7 @@ pub struct Attempt {
     /// Moves from `None` to earlier and earlier deadlines.
     pub stop: watch::Receiver<Option<Timestamp>>,
     /// Takes what happens.
-    pub events: mpsc::Sender<Input>,
+    pub events: Reports,
 }
 
 impl Attempt {
@@ -85,16 +91,20 @@ impl Attempt {
     }
 
     fn name(&self) -> String {
-        self.container.name.clone()
+        self.name.clone()
+    }
+
+    fn pod(&self) -> Arc<Pod> {
+        self.newest.get()
     }
 
     async fn report(&self, event: ContainerEvent) {
         // A worker that is gone needs no report.
-        let _ = self.events.send(Input::Runtime(event)).await;
+        let _ = self.events.send(Box::new(Input::Runtime(event))).await;
     }
 
     fn note(&self, note: Note) {
-        self.context.record(&self.pod, &Note { container: Some(self.name()), ..note });
+        self.context.record(&self.pod(), &Note { container: Some(self.name()), ..note });
     }
 
     fn stdin_mode(&self) -> StdinMode {
@@ -107,13 +117,13 @@ impl Attempt {
 
     async fn start(&self, stdin: Option<mpsc::Receiver<Bytes>>, attached: &Arc<Attached>) -> Result<Started, Failure> {
         let record = |note: Note| self.note(note);
-        let image = self.context.images.ensure(&self.pod, &self.container, &record).await.map_err(Failure::Start)?;
+        let pod = self.pod();
+        let image = self.context.images.ensure(&pod, &self.container, &record).await.map_err(Failure::Start)?;
         let env = self.environment().await?;
-        let pod_dir = volumes::pod_dir(&self.context.data_dir, &self.pod);
+        let pod_dir = volumes::pod_dir(&self.context.data_dir, &pod);
         let (mounts, held) = self.mounts(&pod_dir, &env).await?;
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
-        let grants =
-            Grants::of(&self.pod, &self.container.name).map_err(|problem| Failure::config(problem.to_string()))?;
+        let grants = Grants::of(&pod, &self.name).map_err(|problem| Failure::config(problem.to_string()))?;
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
         // The entry point is the module's own; without a command `argv[0]` is the container's name.
         let program: Vec<String> =
@@ -121,16 +131,16 @@ impl Attempt {
         let command = command.and(program.first().cloned());
         let args = program.into_iter().chain(self.container.args.iter().flatten().map(expand)).collect();
         let process = self.process(&pod_dir).await?;
-        let network = self.context.networks.of(&self.pod, self.ip).map_err(Failure::config)?;
-        let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&self.pod, &self.container);
+        let network = self.context.networks.of(&pod, self.ip).map_err(Failure::config)?;
+        let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&pod, &self.container);
         let image_id = image.id.clone();
-        let log = self.context.logs.writer(&pod_dir.join(&self.container.name), self.number);
+        let log = self.context.logs.writer(&pod_dir.join(&self.name), self.number);
         let guest = self.context.runtime.start(ContainerSpec {
             image,
             pod: PodRef {
-                namespace: spec::namespace(&self.pod).to_owned(),
-                name: spec::name(&self.pod).to_owned(),
-                uid: spec::uid(&self.pod).to_owned(),
+                namespace: spec::namespace(&pod).to_owned(),
+                name: spec::name(&pod).to_owned(),
+                uid: spec::uid(&pod).to_owned(),
             },
             name: self.name(),
             args,
@@ -158,21 +168,23 @@ impl Attempt {
 
     /// Returns what the pod's own process may have, if its class wants one.
     async fn process(&self, pod_dir: &Path) -> Result<Option<process::Limits>, Failure> {
-        let Some(class) = self.pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()) else {
+        let pod = self.pod();
+        let Some(class) = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref()) else {
             return Ok(None);
         };
         let found = self.context.fetcher.runtime_class(class).await;
         let found = found.map_err(|error| Failure::config(format!("failed to get RuntimeClass {class:?}: {error}")))?;
         let found = found.ok_or_else(|| Failure::config(format!("RuntimeClass.node.k8s.io {class:?} not found")))?;
         let handler = Handler::parse(&found.handler).map_err(Failure::config)?;
-        let limits = || isolation::limits(&self.pod, pod_dir, &self.context.host_paths);
+        let limits = || isolation::limits(&pod, pod_dir, &self.context.host_paths);
         Ok((handler == Handler::WasmProcess).then(limits))
     }
 
     async fn mounts(&self, pod_dir: &Path, env: &Env) -> Result<(Vec<Mount>, Vec<Found>), Failure> {
         let host_paths = &self.context.host_paths;
-        let mounts = volumes::mounts(&self.pod, &self.container, pod_dir, env, host_paths).map_err(Failure::config)?;
-        let (pod_dir, container) = (pod_dir.to_owned(), self.container.clone());
+        let mounts =
+            volumes::mounts(&self.pod(), &self.container, pod_dir, env, host_paths).map_err(Failure::config)?;
+        let (pod_dir, container) = (pod_dir.to_owned(), Arc::clone(&self.container));
         // What the container wrote in its last life may be much to remove, and files may be large. Else it is a handful of
         // directories, not worth a thread; and so a start without a past stays at its place in a simulated cluster.
         let is_much = !mounts.files.is_empty() || volumes::root::roots(&pod_dir).join(&container.name).exists();
@@ -183,7 +195,7 @@ impl Attempt {
         };
         let made = if is_much { tokio::task::spawn_blocking(making).await } else { Ok(making()) };
         let failed = |error: &dyn std::error::Error| {
-            let message = format!("failed to make the root of container \"{}\": {error}", self.container.name);
+            let message = format!("failed to make the root of container \"{}\": {error}", self.name);
             Failure::Start(StartFailure::Other { reason: "CreateContainerError", message })
         };
         made.map_err(|error| failed(&error))?.map_err(|error| failed(&error))
@@ -191,17 +203,17 @@ impl Attempt {
 
     async fn environment(&self) -> Result<Env, Failure> {
         let needs = env::needs(&self.container);
-        let fetched = self.context.fetcher.for_env(&self.pod, needs).await;
+        let pod = self.pod();
+        let fetched = self.context.fetcher.for_env(&pod, needs).await;
         let mut sources =
             fetched.map_err(|error| Failure::config(format!("failed to read its environment: {error}")))?;
         sources.pod_ip = Some(self.ip);
         sources.host_ip = self.context.host_ip;
         sources.allocatable = self.context.allocatable.clone();
-        let made = env::environment(&self.pod, &self.container, &sources);
+        let made = env::environment(&pod, &self.container, &sources);
         let mut env = made.map_err(|error| Failure::config(error.to_string()))?;
-        let hostname = self.pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-        env.entry("HOSTNAME".to_owned())
-            .or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&self.pod).to_owned()));
+        let hostname = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
+        env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&pod).to_owned()));
         Ok(env)
     }
 
@@ -209,9 +221,13 @@ impl Attempt {
     async fn attend(&mut self, started: Started, attached: Arc<Attached>) -> ContainerEvent {
         let Started { guest, image_id, _held } = started;
         let started_at = self.context.clock.now();
-        let live =
-            self.context.live.register(spec::uid(&self.pod), &self.name(), Arc::clone(&guest), Arc::clone(&attached));
+        let pod = self.pod();
+        let live = self.context.live.register(spec::uid(&pod), &self.name, Arc::clone(&guest), Arc::clone(&attached));
         let registration = guest.backend().map(|backend| self.context.local.register(self.ip, self.ports(), backend));
+        drop(pod);
+        if self.container.lifecycle.is_none() {
+            self.container = Arc::clone(&WITHOUT_HOOKS);
+        }
         let exit = match self.post_start(&*guest).await {
             // The container counts as started once its hook is through (`kuberuntime_container.go`, `startContainer`).
             Hook::Done => {
@@ -219,7 +235,7 @@ impl Attempt {
                 self.wait(&*guest, registration.as_ref()).await
             }
             Hook::Failed => {
-                guest.stop(spec::grace(&self.pod)).await;
+                guest.stop(spec::grace(&self.pod())).await;
                 guest.ended().await
             }
             Hook::Cut => self.wait(&*guest, registration.as_ref()).await,
@@ -255,7 +271,7 @@ impl Attempt {
             _ = stop.wait_for(Option::is_some) => {}
         }
         let before = async {
-            self.pre_stop().await;
+            Box::pin(self.pre_stop()).await;
             let grace = self.grace_left();
             if registration.is_some() && grace > ENDPOINT_LINGER * 4 {
                 tokio::time::sleep(ENDPOINT_LINGER).await;
@@ -292,7 +308,7 @@ impl Attempt {
             biased;
             _ = guest.ended() => return Hook::Cut,
             _ = stop.wait_for(Option::is_some) => return Hook::Cut,
-            done = self.run_hook(hook) => done,
+            done = Box::pin(self.run_hook(hook)) => done,
         };
         let Err(problem) = done else { return Hook::Done };
         self.note(Note::warning("FailedPostStartHook", format!("PostStartHook failed: {problem}")));
@@ -332,7 +348,7 @@ impl Attempt {
         let probe = Probe { http_get: hook.http_get.clone(), exec: hook.exec.clone(), ..Probe::default() };
         let check = probes::Check::of(&probe, &self.container)?;
         let subject = probes::Subject {
-            uid: spec::uid(&self.pod).to_owned(),
+            uid: spec::uid(&self.pod()).to_owned(),
             container: self.name(),
             ip: self.ip,
             pods: self.context.local.clone(),
@@ -348,7 +364,7 @@ impl Attempt {
     }
 
     fn ports(&self) -> Ports {
-        if spec::is_ephemeral(&self.pod, &self.container.name) {
+        if spec::is_ephemeral(&self.pod(), &self.name) {
             // What looks at a pod must not answer for it.
             return Ports::These(Vec::new());
         }

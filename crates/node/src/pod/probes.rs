@@ -291,7 +291,7 @@ pub struct Prober {
     /// The owner of the runners.
     pub tasks: Tasks,
     /// Takes verdicts.
-    pub verdicts: tokio::sync::mpsc::Sender<Input>,
+    pub verdicts: super::worker::Reports,
     /// Takes `Unhealthy` events.
     pub record: Arc<dyn Fn(Note) + Send + Sync>,
 }
@@ -375,7 +375,7 @@ async fn keep_asking(
         }
         let Some(verdict) = threshold.take(answer.is_ok()) else { continue };
         let input = Input::Probe { container: container.clone(), attempt, kind, verdict };
-        if prober.verdicts.send(input).await.is_err() {
+        if prober.verdicts.send(Box::new(input)).await.is_err() {
             return;
         }
     }

@@ -57,7 +57,9 @@ pub fn status_of(phase: &Phase, host_ip: Option<IpAddr>, previous: Option<&PodSt
     let (reason, message) = reason_of(phase);
     let statuses = |is_meant: fn(Role) -> bool| -> Option<Vec<ContainerStatus>> {
         let meant = life.containers.iter().filter(|container| is_meant(container.role));
-        let statuses: Vec<_> = meant.map(|container| container_status(container, phase, now)).collect();
+        let mut statuses: Vec<_> = meant.map(|container| container_status(container, phase, now)).collect();
+        // Room for four is taken at once, of some 700 bytes each, and a status is kept for as long as its pod.
+        statuses.shrink_to_fit();
         (!statuses.is_empty()).then_some(statuses)
     };
     PodStatus {

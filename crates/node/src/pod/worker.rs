@@ -116,13 +116,28 @@ pub struct View {
     pub is_stopped: bool,
 }
 
+/// The newest object of a pod, for those who need it now and then: whoever held one object would keep it in memory beside
+/// all that came after it.
+#[derive(Debug, Clone)]
+pub struct Newest(Arc<watch::Sender<View>>);
+
+impl Newest {
+    /// Returns the object.
+    pub fn get(&self) -> Arc<Pod> {
+        self.0.borrow().pod.clone().unwrap_or_default()
+    }
+}
+
+/// Where containers and probes report. Boxed, because a channel has room for 32 at once from its beginning.
+pub type Reports = mpsc::Sender<Box<Input>>;
+
 /// Drives one pod.
 pub struct Worker {
-    context: Context,
+    context: Arc<Context>,
     mailbox: Arc<Mailbox>,
     view: Arc<watch::Sender<View>>,
-    events: mpsc::Receiver<Input>,
-    sender: mpsc::Sender<Input>,
+    events: mpsc::Receiver<Box<Input>>,
+    sender: Reports,
     guests: BTreeMap<String, (u32, watch::Sender<Option<Timestamp>>)>,
     probes: probes::Running,
     undo: Undo,
@@ -133,7 +148,7 @@ pub struct Worker {
 impl Worker {
     /// Returns a worker that has not begun. `address` is one that was taken for the pod before.
     pub fn new(
-        context: Context,
+        context: Arc<Context>,
         mailbox: Arc<Mailbox>,
         view: Arc<watch::Sender<View>>,
         address: Option<IpAddr>,
@@ -156,7 +171,8 @@ impl Worker {
     /// with; `shown` is what the API server says, if it can be asked.
     pub async fn run(mut self, pod: Arc<Pod>, shown: Option<Arc<Pod>>) {
         let (mut phase, mut effects) = Phase::begin(pod, self.context.clock.now());
-        if let Err(rejection) = admit(&self.context, &phase).await {
+        // On the heap, like all that is rare: a task is as large as its largest moment for as long as it lives.
+        if let Err(rejection) = Box::pin(admit(&self.context, &phase)).await {
             let kill = Kill::Rejected { reason: rejection.reason, message: rejection.message };
             (phase, effects) = phase.step(Input::Kill { grace: Duration::ZERO, kill }, self.context.clock.now());
         }
@@ -210,7 +226,7 @@ impl Worker {
         tokio::select! {
             biased;
             order = self.mailbox.next() => order,
-            Some(input) = self.events.recv() => Order::Input(input),
+            Some(input) = self.events.recv() => Order::Input(*input),
             () = timer => Order::Input(Input::Timer),
         }
     }
@@ -318,7 +334,7 @@ impl Worker {
                 Ok(()) => Input::Prepared { ip },
                 Err(message) => Input::PrepareFailed { reason: "FailedMount", message },
             };
-            let _ = sender.send(input).await;
+            let _ = sender.send(Box::new(input)).await;
         };
         self.context.tasks.spawn("prepare pod", preparing);
     }
@@ -326,7 +342,7 @@ impl Worker {
     fn tell(&self, input: Input) {
         let sender = self.sender.clone();
         self.context.tasks.spawn("tell pod", async move {
-            let _ = sender.send(input).await;
+            let _ = sender.send(Box::new(input)).await;
         });
     }
 
@@ -337,8 +353,9 @@ impl Worker {
         self.guests.insert(name.to_owned(), (attempt, stop));
         let attempt = Attempt {
             context: self.context.clone(),
-            pod: Arc::clone(&life.pod),
-            container,
+            newest: Newest(Arc::clone(&self.view)),
+            name: name.to_owned(),
+            container: Arc::new(container),
             number: attempt,
             ip,
             stop: stopping,
