@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::{self, Handle};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use wkube_base::Tasks;
 use wkube_proxy::{Body, BoxError};
 use wkube_wasm_runtime::{Network, Outbound};
@@ -111,8 +111,18 @@ where
 {
     let tasks = Tasks::new();
     let elsewhere = tasks.on(threads.clone());
-    let (node, connection) = channel::client().handshake(TokioIo::new(requests)).await.map_err(io::Error::other)?;
-    elsewhere.spawn("requests", async move { drop(connection.await) });
+    let (joined, joining) = oneshot::channel();
+    elsewhere.spawn("requests", async move {
+        // There, not here: hyper starts what drives a connection where this is called.
+        match channel::client().handshake(TokioIo::new(requests)).await {
+            Ok((node, connection)) => {
+                drop(joined.send(Ok(node)));
+                drop(connection.await);
+            }
+            Err(error) => drop(joined.send(Err(io::Error::other(error)))),
+        }
+    });
+    let node = joining.await.map_err(io::Error::other)??;
     let network = NodeNetwork::open(node.clone(), elsewhere);
     let worker = Arc::new(Worker {
         launch,
