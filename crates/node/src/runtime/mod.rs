@@ -169,7 +169,7 @@ pub struct Share {
 }
 
 /// What a container may use, as its spec says it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amounts {
     /// `resources.limits.memory`, in bytes.
     pub memory_bytes: Option<u64>,

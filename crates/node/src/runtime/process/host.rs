@@ -36,7 +36,7 @@ use super::sockets::{Ports, SOCKET};
 use super::wire::{Command, Decoder, Frame, Made, PAYLOAD_MAX, Setup, Start, Stop};
 use super::{Limits, channel, outbound};
 use crate::logs::entry::Stream;
-use crate::runtime::{ContainerSpec, Exec, Exit, Guest, Output, StartError};
+use crate::runtime::{Amounts, ContainerSpec, Exec, Exit, Guest, Output, StartError};
 
 /// What the process itself may have besides its guests: the pools of the engine, which are reserved and hardly used, stacks,
 /// what is on its way.
@@ -391,6 +391,11 @@ impl Guest for Remote {
 
     fn usage(&self) -> Usage {
         *self.usage.lock()
+    }
+
+    fn resize(&self, to: &Amounts) {
+        let (worker, path, to) = (Arc::clone(&self.worker), format!("guests/{}/resize", self.made.id), *to);
+        self.worker.tasks.spawn("resize", async move { drop(worker.call(&path, &to).await) });
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {

@@ -22,7 +22,7 @@ use super::host::Worker;
 use super::wire::Start;
 use super::worker::{self, Launch, Ways};
 use crate::logs::entry::Stream;
-use crate::runtime::{Exec, Exit, Guest, Output, StartError};
+use crate::runtime::{Amounts, Exec, Exit, Guest, Output, Share, StartError};
 use crate::stdio::{QueueReader, QueueWriter, queue};
 
 /// Starts guests that do what their first argument says.
@@ -111,6 +111,11 @@ impl Guest for Actor {
 
     fn usage(&self) -> Usage {
         Usage { cpu_nanos: 5, memory_bytes: 6 }
+    }
+
+    fn resize(&self, to: &Amounts) {
+        let (code, message) = (0, format!("resized to {to:?}"));
+        self.exit.send_replace(Some(Exit { code, is_out_of_memory: false, message }));
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
@@ -207,7 +212,7 @@ impl World {
             mounts: Vec::new(),
             memory_bytes: Some(7),
             cpu_millis: None,
-            share: crate::runtime::Share::default(),
+            share: Share::default(),
             ports: vec![80],
             has_network: false,
             has_stdin: stdin.is_some(),
@@ -270,6 +275,15 @@ async fn a_guest_is_asked_to_stop_with_the_grace_that_it_has() {
     guest.stop(Duration::from_secs(9)).await;
     let exit = guest.ended().await;
     assert_eq!((exit.code, exit.message.as_str()), (143, "9s"));
+}
+
+#[tokio::test]
+async fn a_guest_is_given_other_amounts() {
+    let world = World::new().await;
+    let (guest, _output) = world.start("wait", None).await.unwrap();
+    let amounts = Amounts { memory_bytes: Some(7), cpu_millis: Some(500), share: Share::default() };
+    guest.resize(&amounts);
+    assert_eq!(guest.ended().await.message, format!("resized to {amounts:?}"));
 }
 
 #[tokio::test]

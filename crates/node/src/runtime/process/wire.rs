@@ -5,6 +5,7 @@
 //!            POST /guests              Start -> Made          a container is ready to run
 //!            POST /guests/ID/commands  Command -> Made        so is a command beside it
 //!            POST /guests/ID/run       frames -> frames       it runs: input there, output, usage and exit back
+//!            POST /guests/ID/resize    Amounts -> 204         it may use other amounts from now on
 //!            POST /guests/ID/stop      Stop -> 204            it shall end within the grace period
 //!            anything with `wkube-guest: ID`                  a request that the guest answers
 //!  stdout  a socket: HTTP/2; the worker calls

@@ -174,6 +174,7 @@ impl Worker {
             ["guests"] => self.make(request).await,
             ["guests", id, "commands"] => self.make_command(id, request).await,
             ["guests", id, "run"] => self.run(id, request),
+            ["guests", id, "resize"] => self.resize(id, request).await,
             ["guests", id, "stop"] => self.stop(id, request).await,
             _ => Err(Refusal::new(StatusCode::NOT_FOUND, "no such call")),
         };
@@ -236,6 +237,12 @@ impl Worker {
         let frames = stream::unfold(told, |mut told| async { Some((told.recv().await?, told)) });
         let body = frames.map(|frame: Frame| Ok::<_, BoxError>(BodyFrame::data(frame.encode())));
         Ok(Response::new(StreamBody::new(body).boxed_unsync()))
+    }
+
+    async fn resize(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let guest = self.find(id)?;
+        guest.resize(&document(request).await?);
+        Ok(Refusal::new(StatusCode::NO_CONTENT, "").response())
     }
 
     async fn stop(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
