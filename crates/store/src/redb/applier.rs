@@ -10,6 +10,7 @@ use std::{io, mem};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::time::Instant;
+use tracing::debug_span;
 
 use super::log::{Failure, Log};
 use super::wal::{Frame, Sizes};
@@ -219,6 +220,7 @@ impl Shared {
         state.is_busy = true;
         state.waiting_since = (!state.waiting.is_empty()).then(Instant::now);
         let applied = MutexGuard::unlocked(state, || {
+            let _span = debug_span!("apply", frames = taken.len(), newest, obsolete = obsolete.len()).entered();
             let began = Instant::now();
             let applied = log.apply(taken.iter().map(|(frame, _)| &*frame.payload), newest, &obsolete);
             // Nobody but the state has it when nothing is under way.

@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{Builder, JoinHandle};
 
+use tracing::debug_span;
+
 use super::disk::Disk;
 use super::log::{Failure, Log, Marks, Record};
 use crate::Revision;
@@ -88,7 +90,10 @@ impl Copying {
     ) -> io::Result<Self> {
         let _ = self.thread.join();
         let (since, until, stopped) = (self.until, history.revision(), Arc::clone(&self.stop));
-        let catch_up = move || fill(&log, records(&history, since).into_values(), &stopped).map(|()| log);
+        let catch_up = move || {
+            let _span = debug_span!("rewrite", since = since.0, revision = history.revision().0).entered();
+            fill(&log, records(&history, since).into_values(), &stopped).map(|()| log)
+        };
         let (outcome, thread) = run(catch_up, done)?;
         Ok(Self { until, rounds: self.rounds + 1, obsolete: self.obsolete, stop: self.stop, outcome, thread })
     }
@@ -135,6 +140,7 @@ pub(super) fn close_elsewhere(log: Option<Arc<Log>>) {
 }
 
 fn copy(disk: &dyn Disk, wal: u64, history: &History, stop: &AtomicBool) -> Result<Log, Failure> {
+    let _span = debug_span!("rewrite", revision = history.revision().0).entered();
     let log = Log::create(disk.replacement().map_err(Failure::Broken)?, history.compacted(), wal)?;
     fill(&log, records(history, Revision(0)).into_values(), stop)?;
     Ok(log)

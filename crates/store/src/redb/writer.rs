@@ -209,7 +209,7 @@ impl Writer {
                 outcome.answers.push(Answer::Commit(reply, result.map(|()| next.revision())));
             }
             Request::Compact { revision, reply } => {
-                let result = next.compact(revision).map(|obsolete| self.forget(obsolete));
+                let result = compact(next, revision).map(|obsolete| self.forget(obsolete));
                 outcome.answers.push(Answer::Compact(reply, result));
             }
             Request::Wake => {}
@@ -225,7 +225,7 @@ impl Writer {
     /// Forgets what is old enough.
     fn retain(&mut self, next: &mut History) {
         if let Some(revision) = self.retention.due(self.opened.elapsed(), next)
-            && let Ok(obsolete) = next.compact(revision)
+            && let Ok(obsolete) = compact(next, revision)
         {
             self.forget(obsolete);
         }
@@ -468,6 +468,7 @@ impl Writer {
     /// Puts a copy in the file's place.
     fn swap(&mut self, copying: Copying, copied: Result<Log, Failure>) {
         let before = self.disk.size();
+        let _span = debug_span!("swap", before, revision = self.hub.snapshot().revision().0).entered();
         let finished = match copied {
             Ok(log) => copying.finish(&log, &self.hub.snapshot(), self.number).map(|obsolete| (log, obsolete)),
             Err(failure) => Err(failure),
@@ -511,6 +512,11 @@ impl Writer {
             copying.abandon(&*self.disk);
         }
     }
+}
+
+fn compact(history: &mut History, revision: Revision) -> Result<Vec<Location>, Error> {
+    let _span = debug_span!("compact", revision = revision.0).entered();
+    history.compact(revision)
 }
 
 impl Request {
