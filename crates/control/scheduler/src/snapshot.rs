@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use wkube_api::quantity::Quantity;
 use wkube_client::Kind as _;
 
 use crate::pod::PodInfo;
@@ -58,8 +59,9 @@ impl NodeInfo {
     fn set_node(&mut self, node: Arc<Node>) {
         let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
         self.allocatable = allocatable.map(Resources::read).unwrap_or_default();
-        let pods = allocatable.and_then(|amounts| amounts.get("pods")?.0.parse().ok());
-        self.pods_max = pods.unwrap_or(0);
+        // A quantity like the others: 4,000 pods are written as `4k`.
+        let pods = allocatable.and_then(|amounts| amounts.get("pods")?.0.parse::<Quantity>().ok());
+        self.pods_max = pods.and_then(|pods| pods.value().try_into().ok()).unwrap_or(0);
         self.node = node;
     }
 
@@ -260,6 +262,12 @@ mod tests {
 
     fn name(name: &str) -> NodeName {
         NodeName(name.to_owned())
+    }
+
+    #[test]
+    fn a_node_says_how_many_pods_it_takes_as_a_quantity() {
+        let snapshot = node("n1").allocatable("pods", "4k").in_snapshot();
+        assert_eq!(snapshot.node("n1").map(|node| node.pods_max), Some(4_000));
     }
 
     #[test]
