@@ -76,6 +76,8 @@ fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn Node
         // What does not exist may be asked for: 404 is how a node learns that a pod is gone. (A pod that is bound to no
         // node yet cannot be told from that, and may become anybody's.)
         ("get", "") => owner().is_none_or(|owner| owner == node),
+        // Mirrors of static pods; that it makes no others is for the plugin `NodeRestriction` to see.
+        ("create", "") => true,
         ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
         // Traffic to pods of other nodes goes through here. On a pod network every node reaches every pod, too.
         (_, "proxy") | ("create", "portforward") => true,
@@ -162,14 +164,13 @@ mod tests {
     #[test]
     fn a_node_touches_the_pods_that_are_bound_to_it() {
         check(
-            &["patch /pods/status d/n1", "delete /pods d/n1", "get /pods d/n1", "get /pods d/gone"],
+            &["patch /pods/status d/n1", "delete /pods d/n1", "get /pods d/n1", "get /pods d/gone", "create /pods d/"],
             &[
                 "patch /pods/status d/n2",
                 "patch /pods/status d/gone",
                 "delete /pods d/n2",
                 "get /pods d/n2",
                 "patch /pods d/n1",
-                "create /pods d/",
                 "create /pods/binding d/n1",
                 "create /pods/exec d/n1",
             ],
