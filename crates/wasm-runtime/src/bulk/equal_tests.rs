@@ -33,8 +33,9 @@ fn module() -> Vec<u8> {
         )
     };
     let functions: String = INSTRUCTIONS.iter().map(function).collect();
-    let segment =
-        |bytes: u32| -> String { (0..bytes).filter_map(|at| char::from_digit((at * 31 + at / 255) % 36, 36)).collect() };
+    let segment = |bytes: u32| -> String {
+        (0..bytes).filter_map(|at| char::from_digit((at * 31 + at / 255) % 36, 36)).collect()
+    };
     let text = format!(
         r#"(module (memory (export "0") {}) (memory (export "1") {})
              (data "{long}") (data "{}") (data "{long}")
