@@ -76,11 +76,10 @@ fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn Node
         // What does not exist may be asked for: 404 is how a node learns that a pod is gone. (A pod that is bound to no
         // node yet cannot be told from that, and may become anybody's.)
         ("get", "") => owner().is_none_or(|owner| owner == node),
-        // Mirrors of static pods; that it makes no others is for the plugin `NodeRestriction` to see.
-        ("create", "") => true,
         ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
-        // Traffic to pods of other nodes goes through here. On a pod network every node reaches every pod, too.
-        (_, "proxy") | ("create", "portforward") => true,
+        // Mirrors of static pods, and that a node makes no others is for the plugin `NodeRestriction` to see. Traffic to
+        // pods of other nodes goes through here; on a pod network every node reaches every pod, too.
+        ("create", "" | "portforward") | (_, "proxy") => true,
         _ => false,
     }
 }
