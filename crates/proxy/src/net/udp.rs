@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -17,6 +18,11 @@ use crate::table::Protocol;
 
 /// How many datagrams wait at a port; more are lost, as those that a socket's receive buffer has no room for.
 const QUEUE_MAX: usize = 64;
+/// How many bytes wait at a port (Linux's `net.core.rmem_default`), and at all ports of a pod, whose guest may bind thousands.
+const PORT_BYTES_MAX: usize = 212_992;
+const POD_BYTES_MAX: usize = 4 << 20;
+/// What a datagram costs besides its bytes.
+const DATAGRAM_COST: usize = 128;
 /// What one datagram carries over IPv4.
 const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// To how many Services one port talks at the same time. The one that was first talked to is forgotten first.
@@ -25,14 +31,59 @@ const FLOWS_MAX: usize = 64;
 /// The UDP ports of one pod.
 pub(super) struct Sockets {
     ports: PortSpace,
-    bound: BTreeMap<(u16, IpAddr), mpsc::Sender<(Bytes, SocketAddr)>>,
+    bound: BTreeMap<(u16, IpAddr), Queue>,
+    waiting: Arc<Waiting>,
+}
+
+/// The end of a port's queue at which datagrams come in.
+struct Queue {
+    sender: mpsc::Sender<Datagram>,
+    waiting: Arc<Waiting>,
+}
+
+/// A datagram that waits, and its part of what may wait at its port and in its pod.
+struct Datagram {
+    bytes: Bytes,
+    from: SocketAddr,
+    _held: [Held; 2],
+}
+
+/// How many bytes wait somewhere, of how many.
+struct Waiting {
+    bytes: AtomicUsize,
+    max: usize,
+}
+
+/// A part of what may wait. Given back when it is dropped.
+struct Held {
+    of: Arc<Waiting>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn at_most(max: usize) -> Arc<Self> {
+        Arc::new(Self { bytes: AtomicUsize::new(0), max })
+    }
+
+    /// Takes room for a datagram; `None` if there is none.
+    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
+        let held = Held { of: Arc::clone(self), bytes };
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        (before + bytes <= self.max).then_some(held)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A UDP port that was taken.
 pub struct UdpPort {
     pod: Arc<Inner>,
     local: SocketAddr,
-    queue: Mutex<mpsc::Receiver<(Bytes, SocketAddr)>>,
+    queue: Mutex<mpsc::Receiver<Datagram>>,
     flows: Mutex<Flows>,
 }
 
@@ -61,16 +112,18 @@ impl Flows {
 
 impl Sockets {
     pub(super) fn new(pod: IpAddr) -> Self {
-        Self { ports: PortSpace::new(pod), bound: BTreeMap::new() }
+        Self { ports: PortSpace::new(pod), bound: BTreeMap::new(), waiting: Waiting::at_most(POD_BYTES_MAX) }
     }
 
     /// Hands a datagram to whoever is bound to its address.
     pub(super) fn deliver(&self, from: SocketAddr, to: SocketAddr, datagram: &Bytes) {
         let on_port = self.bound.range((to.port(), IpAddr::from([0, 0, 0, 0]))..);
         let mut on_port = on_port.take_while(|((port, _), _)| *port == to.port());
-        if let Some((_, queue)) = on_port.find(|((_, bound), _)| hears(*bound, to.ip())) {
-            // Lost if there is no room.
-            let _ = queue.try_send((datagram.clone(), from));
+        let Some((_, queue)) = on_port.find(|((_, bound), _)| hears(*bound, to.ip())) else { return };
+        let cost = datagram.len() + DATAGRAM_COST;
+        // Lost if there is no room.
+        if let (Some(at_port), Some(in_pod)) = (queue.waiting.hold(cost), self.waiting.hold(cost)) {
+            let _ = queue.sender.try_send(Datagram { bytes: datagram.clone(), from, _held: [at_port, in_pod] });
         }
     }
 }
@@ -80,7 +133,8 @@ impl UdpPort {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         let mut sockets = pod.udp.lock();
         let local = sockets.ports.take(local)?;
-        sockets.bound.insert((local.port(), local.ip()), sender);
+        let waiting = Waiting::at_most(PORT_BYTES_MAX);
+        sockets.bound.insert((local.port(), local.ip()), Queue { sender, waiting });
         drop(sockets);
         Ok(Self { pod: Arc::clone(pod), local, queue: Mutex::new(queue), flows: Mutex::default() })
     }
@@ -131,9 +185,9 @@ impl UdpPort {
     /// Returns the next datagram and who sent it.
     pub fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Result<(Bytes, SocketAddr), NetError>> {
         let next = ready!(self.queue.lock().poll_recv(context));
-        let (datagram, from) = next.ok_or(NetError::Unreachable)?;
+        let Datagram { bytes, from, _held } = next.ok_or(NetError::Unreachable)?;
         let from = self.flows.lock().service_of(from).unwrap_or(from);
-        Poll::Ready(Ok((datagram, from)))
+        Poll::Ready(Ok((bytes, from)))
     }
 }
 
@@ -161,6 +215,36 @@ mod tests {
         assert_eq!(flows.service_of(at("10.42.0.2:5353")), Some(at("10.43.0.7:53")));
         flows.remember(at("10.43.0.7:53"), at("10.42.0.3:5353"));
         assert_eq!(flows.service_of(at("10.42.0.2:5353")), None, "the service moved on");
+    }
+
+    /// Fills `ports` ports of a pod with datagrams of this size; returns how many bytes wait there.
+    fn flooded(ports: u16, size: usize) -> usize {
+        let mut sockets = Sockets::new([10, 42, 0, 2].into());
+        let mut ends = Vec::new();
+        for port in 1..=ports {
+            let (sender, end) = mpsc::channel(QUEUE_MAX);
+            let waiting = Waiting::at_most(PORT_BYTES_MAX);
+            sockets.bound.insert((port, [0, 0, 0, 0].into()), Queue { sender, waiting });
+            ends.push(end);
+        }
+        let datagram = Bytes::from(vec![0; size]);
+        for port in 1..=ports {
+            for _ in 0..2 * QUEUE_MAX {
+                sockets.deliver(at("10.42.0.3:9"), SocketAddr::new([10, 42, 0, 2].into(), port), &datagram);
+            }
+        }
+        let waiting: usize =
+            ends.iter_mut().flat_map(|end| std::iter::from_fn(|| end.try_recv().ok())).map(|one| one.bytes.len()).sum();
+        assert_eq!(sockets.waiting.bytes.load(Ordering::Relaxed), 0, "everything was given back");
+        waiting
+    }
+
+    #[test]
+    fn what_waits_is_bounded_at_each_port_and_in_the_pod() {
+        assert_eq!(flooded(1, 100), QUEUE_MAX * 100, "small ones by their number");
+        assert_eq!(flooded(1, DATAGRAM_BYTES_MAX), 3 * DATAGRAM_BYTES_MAX, "large ones by their bytes");
+        let many = flooded(1000, DATAGRAM_BYTES_MAX);
+        assert!((POD_BYTES_MAX / 2..=POD_BYTES_MAX).contains(&many), "{many}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::code::Code;
 use super::{NetError, Network};
 
 /// Sockets, connections and look-ups under way of one instance. A process on Linux has 1,024 file descriptors unless it
-/// asks for more; each of ours holds at most 32 KiB of buffers.
+/// asks for more. What their buffers may hold is bounded by the network: 64 KiB each way of a connection, and 4 MiB for all
+/// datagrams that wait in a pod.
 pub(crate) const SOCKETS_MAX: usize = 1_024;
 
 /// Held by everything that counts as a socket, down to the last byte that still has to leave. Shared by both directions
