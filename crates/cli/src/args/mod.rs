@@ -64,11 +64,11 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start a whole cluster in this process and apply manifests
-    Up(Up),
+    Up(Box<Up>),
     /// Start a control plane
     Server(Server),
     /// Start a node that joins a control plane
-    Node(Node),
+    Node(Box<Node>),
     /// Look after the file in which a control plane keeps its objects
     Store(StoreCommand),
     /// Manage the tokens with which nodes join
