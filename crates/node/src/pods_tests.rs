@@ -230,7 +230,7 @@ impl Runtime for FakeRuntime {
 }
 
 fn exit(code: i32) -> Exit {
-    Exit { code, is_out_of_memory: false, message: String::new() }
+    Exit::of(code)
 }
 
 impl FakeGuest {

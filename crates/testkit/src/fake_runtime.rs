@@ -302,7 +302,7 @@ impl Guest for FakeGuest {
                     biased;
                     // The sender lives in the ledger as long as the test.
                     _ = end.changed() => {}
-                    () = over => return Exit { code, is_out_of_memory: false, message: String::new() },
+                    () = over => return Exit::of(code),
                 }
             }
         }

@@ -245,15 +245,10 @@ impl Attempt {
         drop(guest);
         // Also if the runtime keeps the console for a while.
         attached.end();
-        let reason = match exit.code {
-            _ if exit.is_out_of_memory => "OOMKilled",
-            0 => "Completed",
-            _ => "Error",
-        };
         let finished_at = self.context.clock.now();
         let ended = Ended {
             code: exit.code,
-            reason: reason.to_owned(),
+            reason: exit.reason().to_owned(),
             message: exit.message,
             started_at: Some(started_at),
             finished_at,

@@ -34,7 +34,7 @@ impl Role {
 pub struct Ended {
     /// The exit code as a shell shows it.
     pub code: i32,
-    /// Kubernetes' word: `Completed`, `Error`, `OOMKilled`, `StartError`, `ContainerStatusUnknown`.
+    /// Kubernetes' word: `Completed`, `Error`, `OOMKilled`, `Trap`, `StartError`, `ContainerStatusUnknown`.
     pub reason: String,
     /// What a person should read; may be empty.
     pub message: String,

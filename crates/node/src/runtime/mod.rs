@@ -268,11 +268,58 @@ pub trait Guest: Send + Sync {
 pub struct Exit {
     /// The exit code as a shell shows it.
     pub code: i32,
-    /// Whether it wanted more memory than it may have.
-    pub is_out_of_memory: bool,
+    /// Why it ended.
+    pub cause: Cause,
     /// What a person should read; may be empty.
     pub message: String,
 }
 
+/// Why a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// It returned, or was told to.
+    Exited,
+    /// It did what no guest can do: `unreachable`, memory out of bounds, a division by zero.
+    Trapped,
+    /// It wanted more memory than it may have.
+    OutOfMemory,
+}
+
+impl Exit {
+    /// The end of a container that says no more than its code.
+    pub fn of(code: i32) -> Self {
+        Self { code, cause: Cause::Exited, message: String::new() }
+    }
+
+    /// Returns what the API calls it (`containerStatuses.state.terminated.reason`). `Trap` is ours: native programs have
+    /// signals there, which are all `Error`.
+    pub fn reason(&self) -> &'static str {
+        match (self.cause, self.code) {
+            (Cause::OutOfMemory, _) => "OOMKilled",
+            (Cause::Trapped, _) => "Trap",
+            (Cause::Exited, 0) => "Completed",
+            (Cause::Exited, _) => "Error",
+        }
+    }
+}
+
 /// Where a container's events go.
 pub type Events = mpsc::Sender<ContainerEvent>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_called_what_a_person_understands() {
+        for (code, cause, reason) in [
+            (0, Cause::Exited, "Completed"),
+            (1, Cause::Exited, "Error"),
+            (143, Cause::Exited, "Error"),
+            (134, Cause::Trapped, "Trap"),
+            (137, Cause::OutOfMemory, "OOMKilled"),
+        ] {
+            assert_eq!(Exit { cause, ..Exit::of(code) }.reason(), reason, "{code}");
+        }
+    }
+}

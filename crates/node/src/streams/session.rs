@@ -113,7 +113,7 @@ pub(super) async fn attend_command(
         let exit = tokio::select! {
             biased;
             exit = command.ended() => exit,
-            () = interrupted.happened() => Exit { code: INTERRUPTED, is_out_of_memory: false, message: String::new() },
+            () = interrupted.happened() => Exit::of(INTERRUPTED),
         };
         outcome(exit)
     };

@@ -335,11 +335,11 @@ async fn listen(
 fn exit_of(status: Option<ExitStatus>) -> Exit {
     let Some(status) = status else { return killed("the connection to the pod's own process broke".to_owned()) };
     let code = status.signal().map_or_else(|| status.code().unwrap_or(137), |signal| 128 + signal);
-    Exit { code, is_out_of_memory: false, message: format!("the pod's own process ended ({status})") }
+    Exit { message: format!("the pod's own process ended ({status})"), ..Exit::of(code) }
 }
 
 fn killed(message: String) -> Exit {
-    Exit { code: 137, is_out_of_memory: false, message }
+    Exit { message, ..Exit::of(137) }
 }
 
 /// A guest in a worker.

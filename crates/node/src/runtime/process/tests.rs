@@ -22,7 +22,7 @@ use super::host::Worker;
 use super::wire::Start;
 use super::worker::{self, Launch, Ways};
 use crate::logs::entry::Stream;
-use crate::runtime::{Amounts, Exec, Exit, Guest, Output, Share, StartError};
+use crate::runtime::{Amounts, Cause, Exec, Exit, Guest, Output, Share, StartError};
 use crate::stdio::{QueueReader, QueueWriter, queue};
 
 /// Starts guests that do what their first argument says.
@@ -69,7 +69,10 @@ impl Actor {
     ) -> Arc<dyn Guest> {
         let tasks = Tasks::new();
         let exit = watch::Sender::new(None);
-        let end = |code| Exit { code, is_out_of_memory: code == 137, message: "the end".to_owned() };
+        let end = |code| {
+            let cause = if code == 137 { Cause::OutOfMemory } else { Cause::Exited };
+            Exit { code, cause, message: "the end".to_owned() }
+        };
         match what {
             "echo" => {
                 let (mut stdin, exit) = (stdin.expect("echo has input"), exit.clone());
@@ -101,7 +104,7 @@ impl Guest for Actor {
     fn stop(&self, grace: Duration) -> BoxFuture<'static, ()> {
         self.stops.lock().push(grace);
         let code = if grace.is_zero() { 137 } else { 143 };
-        self.exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: format!("{grace:?}") }));
+        self.exit.send_replace(Some(Exit { message: format!("{grace:?}"), ..Exit::of(code) }));
         std::future::ready(()).boxed()
     }
 
@@ -115,7 +118,7 @@ impl Guest for Actor {
 
     fn resize(&self, to: &Amounts) {
         let (code, message) = (0, format!("resized to {to:?}"));
-        self.exit.send_replace(Some(Exit { code, is_out_of_memory: false, message }));
+        self.exit.send_replace(Some(Exit { message, ..Exit::of(code) }));
     }
 
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {

@@ -165,9 +165,10 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::Cause;
 
     fn every_kind() -> Vec<Frame> {
-        let exit = Exit { code: 134, is_out_of_memory: true, message: "wasm trap".to_owned() };
+        let exit = Exit { code: 134, cause: Cause::Trapped, message: "wasm trap".to_owned() };
         vec![
             Frame::Stdin(Bytes::from_static(b"in")),
             Frame::Stdout(Bytes::from(vec![0; PAYLOAD_MAX])),

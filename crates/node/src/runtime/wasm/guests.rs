@@ -21,7 +21,7 @@ use super::shared::Held;
 use super::{chain, judge, tools};
 use crate::grants::Grants;
 use crate::logs::entry::Stream;
-use crate::runtime::{self, Amounts, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
+use crate::runtime::{self, Amounts, Cause, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
 
 /// What everything that runs in one container sees, and the code that it runs.
 pub(super) struct Sandbox {
@@ -236,7 +236,12 @@ fn used(cpu: Duration, memory_bytes: u64) -> Usage {
 }
 
 fn exit_of(exit: GuestExit) -> Exit {
-    Exit { code: exit.code, is_out_of_memory: exit.reason == ExitReason::OutOfMemory, message: exit.message }
+    let cause = match exit.reason {
+        ExitReason::OutOfMemory => Cause::OutOfMemory,
+        ExitReason::Trapped => Cause::Trapped,
+        _ => Cause::Exited,
+    };
+    Exit { code: exit.code, cause, message: exit.message }
 }
 
 /// An HTTP handler: it has no end of its own.
@@ -250,8 +255,7 @@ impl Guest for Handler {
     fn ended(&self) -> BoxFuture<'static, Exit> {
         let mut exit = self.exit.subscribe();
         let ended = async move {
-            let gone = || Exit { code: 137, is_out_of_memory: false, message: String::new() };
-            exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_else(gone)
+            exit.wait_for(Option::is_some).await.ok().and_then(|exit| exit.clone()).unwrap_or_else(|| Exit::of(137))
         };
         ended.boxed()
     }
@@ -265,7 +269,7 @@ impl Guest for Handler {
             } else {
                 guest.drain(grace).await;
             }
-            exit.send_replace(Some(Exit { code, is_out_of_memory: false, message: String::new() }));
+            exit.send_replace(Some(Exit::of(code)));
         };
         stopping.boxed()
     }
