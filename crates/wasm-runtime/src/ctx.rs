@@ -10,6 +10,7 @@ use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+use wasmtime_wasi_tls::{WasiTlsCtx, WasiTlsCtxView, WasiTlsView};
 
 use crate::error::{Error, from_wasmtime};
 use crate::guest::{Access, Allowance, GuestSpec, Mount, Output, StdStream};
@@ -20,6 +21,7 @@ use crate::memory::MemoryMeter;
 use crate::net::p1::Fds;
 use crate::net::sockets::Sockets;
 use crate::output::GuestStream;
+use crate::tls;
 use crate::turns::next_slice;
 
 /// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.
@@ -39,6 +41,7 @@ pub(crate) struct Ctx {
     pub(crate) table: ResourceTable,
     wasi: Wasi,
     http: WasiHttpCtx,
+    tls: WasiTlsCtx,
     egress: Egress,
     pub(crate) memory: MemoryMeter,
     pub(crate) stop: CancellationToken,
@@ -122,6 +125,7 @@ impl Guest {
                 table,
                 wasi,
                 http: WasiHttpCtx::new(),
+                tls: tls::context(self.spec.tls.clone()),
                 egress: Egress::new(self.spec.outbound.clone()),
                 memory,
                 stop: self.stop.clone(),
@@ -227,6 +231,12 @@ impl WasiView for Ctx {
             Wasi::Module(wasi) => wasi.ctx(),
             Wasi::Component(ctx) => WasiCtxView { ctx, table: &mut self.table },
         }
+    }
+}
+
+impl WasiTlsView for Ctx {
+    fn tls(&mut self) -> WasiTlsCtxView<'_> {
+        WasiTlsCtxView { ctx: &mut self.tls, table: &mut self.table }
     }
 }
 

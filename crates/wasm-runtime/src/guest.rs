@@ -13,6 +13,7 @@ use crate::cpu::Cpu;
 use crate::keyvalue::Bucket;
 use crate::memory::Budget;
 use crate::net::Network;
+use crate::tls::TlsTrust;
 use crate::turns::WEIGHT_OF_PROCESSOR;
 
 /// An error of any kind, as bodies and host ports carry it.
@@ -46,6 +47,8 @@ pub struct GuestSpec {
     /// says otherwise; a host that has names for the ports adds `LISTEN_FDNAMES` (joined by colons) to `env`. Components
     /// open their own sockets: for them it is ignored.
     pub listen: Vec<u16>,
+    /// Whom it trusts as a client by `wasi:tls`, if not whom the machine trusts.
+    pub tls: Option<TlsTrust>,
     /// `wasi:config` values.
     pub config: BTreeMap<String, String>,
     /// `wasi:keyvalue` buckets by the names that the guest opens them by.

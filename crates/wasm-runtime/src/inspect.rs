@@ -114,7 +114,7 @@ pub enum Refusal {
 /// What a person should know about the offer; the exact list is [`INTERFACES`].
 const OFFERED: &str = "WASI preview 1; WASI 0.2 and 0.3 (cli, clocks, filesystem, http, io, random, sockets); \
                        wasi:config/store@0.2.0-rc.1; wasi:keyvalue (store, atomics, batch) in 0.2.0-draft and \
-                       0.2.0-draft2; wasi:logging/logging@0.1.0-draft; wkube:lifecycle/stop@0.1.0";
+                       0.2.0-draft2; wasi:logging/logging@0.1.0-draft; wasi:tls/types@0.2.0-draft; wkube:lifecycle/stop@0.1.0";
 
 /// Component interfaces that the linker offers: package, versions by prefix, interfaces. A test instantiates each.
 pub(crate) const INTERFACES: &[(&str, &str, &[&str])] = &[
@@ -136,6 +136,7 @@ pub(crate) const INTERFACES: &[(&str, &str, &[&str])] = &[
     ("wasi:keyvalue", "0.2.0-draft", KEYVALUE),
     ("wasi:keyvalue", "0.2.0-draft2", KEYVALUE),
     ("wasi:logging", "0.1.0-draft", &["logging"]),
+    ("wasi:tls", "0.2.0-draft", &["types"]),
     ("wkube:lifecycle", "0.1.", &["stop"]),
 ];
 const KEYVALUE: &[&str] = &["store", "atomics", "batch"];

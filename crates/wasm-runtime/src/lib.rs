@@ -41,6 +41,7 @@ mod order;
 mod output;
 mod settings;
 mod ticker;
+mod tls;
 mod turns;
 mod worlds;
 
@@ -58,3 +59,4 @@ pub use self::http::{HandleError, HttpGuest};
 pub use self::inspect::{Inspection, Kind, Refusal, inspect, wat_to_wasm};
 pub use self::keyvalue::{Bucket, BucketError, Buckets};
 pub use self::net::{Connection, Incoming, NetError, Network, Stream, TcpPort, UdpPort};
+pub use self::tls::TlsTrust;

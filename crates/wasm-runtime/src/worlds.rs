@@ -4,7 +4,7 @@ use wasmtime::{Engine, Linker, component};
 use wasmtime_wasi::I32Exit;
 
 use crate::ctx::Ctx;
-use crate::{keyvalue, lifecycle, logging, net, settings};
+use crate::{keyvalue, lifecycle, logging, net, settings, tls};
 
 /// Links core modules: WASI preview 1 and the stop notification.
 pub(crate) fn modules(engine: &Engine) -> wasmtime::Result<Linker<Ctx>> {
@@ -21,7 +21,8 @@ pub(crate) fn modules(engine: &Engine) -> wasmtime::Result<Linker<Ctx>> {
     Ok(linker)
 }
 
-/// Links components: WASI 0.2 and 0.3 with `wasi:http`, `wasi:config`, `wasi:keyvalue`, `wasi:logging`, and the stop notification.
+/// Links components: WASI 0.2 and 0.3 with `wasi:http`, `wasi:config`, `wasi:keyvalue`, `wasi:logging`,
+/// `wasi:tls`, and the stop notification.
 pub(crate) fn components(engine: &Engine) -> wasmtime::Result<component::Linker<Ctx>> {
     let mut linker = component::Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -33,6 +34,7 @@ pub(crate) fn components(engine: &Engine) -> wasmtime::Result<component::Linker<
     settings::add_to_components(&mut linker)?;
     keyvalue::add_to_components(&mut linker)?;
     logging::add_to_components(&mut linker)?;
+    tls::add_to_components(&mut linker)?;
     lifecycle::add_to_components(&mut linker)?;
     Ok(linker)
 }

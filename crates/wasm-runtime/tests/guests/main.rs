@@ -14,3 +14,4 @@ mod reuse;
 mod sockets;
 mod streams;
 mod support;
+mod tls;
