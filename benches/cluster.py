@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+PODS = "/api/v1/namespaces/default/pods"
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "hello-http.default.localhost"
 
