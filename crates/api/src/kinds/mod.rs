@@ -25,6 +25,7 @@ mod pod;
 mod pod_spec;
 mod print;
 mod rbac;
+pub mod references;
 mod replica_set;
 mod rules;
 mod service;

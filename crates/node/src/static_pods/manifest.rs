@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use wkube_api::kinds::references;
 use wkube_api::{Object, decode, kinds};
 
 use super::{HASH, SOURCE};
@@ -34,7 +35,9 @@ fn pod_of(mut document: Value, node: &str) -> Result<Pod, String> {
     if !problems.is_empty() {
         return Err(decode::strict_text(&problems));
     }
-    if let Some((field, what)) = REFERENCES.iter().find(|(field, _)| mentions(&document["spec"], field)) {
+    let spec = &document["spec"];
+    let account = spec["serviceAccountName"].as_str().map(|_| ("serviceAccountName", "service accounts"));
+    if let Some((field, what)) = account.or_else(|| references::first(spec)) {
         return Err(format!("a static pod cannot refer to {what}, as {field:?} does: it runs without the API"));
     }
     let written = document.to_string();
@@ -72,32 +75,6 @@ fn adopt(pod: &mut Object, node: &str, written: &str) {
     tolerations.push(json!({ "operator": "Exists", "effect": "NoExecute" }));
     pod.set(&["spec", "tolerations"], tolerations);
     pod.remove(&["status"]);
-}
-
-/// Fields that refer to objects of the API (`pkg/api/pod/util.go`, `HasAPIObjectReference`).
-const REFERENCES: [(&str, &str); 12] = [
-    ("serviceAccountName", "service accounts"),
-    ("serviceAccountToken", "service accounts"),
-    ("secret", "secrets"),
-    ("secretRef", "secrets"),
-    ("secretKeyRef", "secrets"),
-    ("imagePullSecrets", "secrets"),
-    ("configMap", "configmaps"),
-    ("configMapRef", "configmaps"),
-    ("configMapKeyRef", "configmaps"),
-    ("persistentVolumeClaim", "persistentvolumeclaims"),
-    ("resourceClaims", "resourceclaims"),
-    ("ephemeralContainers", "ephemeral containers"),
-];
-
-fn mentions(value: &Value, field: &str) -> bool {
-    match value {
-        Value::Array(list) => list.iter().any(|item| mentions(item, field)),
-        Value::Object(map) => {
-            map.iter().any(|(key, inner)| (key == field && !inner.is_null()) || mentions(inner, field))
-        }
-        _ => false,
-    }
 }
 
 #[cfg(test)]

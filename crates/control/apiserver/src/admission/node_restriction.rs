@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use wkube_api::kinds::references;
 use wkube_api::{Object, ObjectKey, Status};
 
 use super::amounts::items;
@@ -110,30 +111,9 @@ fn check_mirror_pod(pod: &Object, node: &str) -> Result<(), String> {
     if !pod.str_at(&["spec", "serviceAccountName"]).is_empty() {
         return Err(format!("node {node:?} can not create pods that reference a service account"));
     }
-    let words = [
-        ("secret", "secrets"),
-        ("secretRef", "secrets"),
-        ("secretKeyRef", "secrets"),
-        ("imagePullSecrets", "secrets"),
-        ("configMap", "configmaps"),
-        ("configMapRef", "configmaps"),
-        ("configMapKeyRef", "configmaps"),
-        ("persistentVolumeClaim", "persistentvolumeclaims"),
-        ("resourceClaims", "resourceclaims"),
-    ];
-    match words.iter().find(|(field, _)| mentions(spec, field)) {
+    match references::first(spec) {
         Some((_, what)) => Err(format!("node {node:?} can not create pods that reference {what}")),
         None => Ok(()),
-    }
-}
-
-fn mentions(value: &Value, field: &str) -> bool {
-    match value {
-        Value::Array(list) => list.iter().any(|item| mentions(item, field)),
-        Value::Object(map) => {
-            map.iter().any(|(key, inner)| (key == field && !inner.is_null()) || mentions(inner, field))
-        }
-        _ => false,
     }
 }
 
