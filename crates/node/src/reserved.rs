@@ -1,6 +1,5 @@
 //! What of a machine is kept from pods: `--kube-reserved`, `--system-reserved`, and what evictions defend. Pure.
 
-use std::fmt;
 use std::str::FromStr;
 
 use wkube_api::quantity::Quantity;
@@ -91,16 +90,9 @@ impl Reservations {
 }
 
 /// Why a reservation cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Invalid(String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 impl FromStr for Reserved {
     type Err = Invalid;

@@ -1,6 +1,5 @@
 //! Below what a node is under pressure: `memory.available<100Mi,nodefs.available<10%`. Pure.
 
-use std::fmt;
 use std::str::FromStr;
 
 use wkube_api::quantity::Quantity;
@@ -82,16 +81,9 @@ impl Thresholds {
 }
 
 /// Why a list of thresholds cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct Invalid(String);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Invalid {}
 
 impl FromStr for Thresholds {
     type Err = Invalid;
