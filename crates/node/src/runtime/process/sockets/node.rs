@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::{StreamExt as _, stream};
 use http::{HeaderValue, Request, Response};
@@ -43,17 +43,19 @@ type Table = Option<BTreeMap<u64, Port>>;
 #[derive(Clone)]
 enum Port {
     Tcp(Tcp),
-    Udp(Arc<dyn UdpPort>),
+    Udp(Open<dyn UdpPort>),
 }
 
 #[derive(Clone)]
 struct Tcp {
-    port: Arc<dyn TcpPort>,
-    incoming: Arc<Mutex<Listening>>,
+    port: Open<dyn TcpPort>,
+    /// Who comes to the port, while it listens.
+    incoming: Open<dyn Incoming>,
 }
 
-/// Who comes to a port, while it listens. Closing takes it from under whoever waits for the next.
-type Listening = Option<Box<dyn Incoming>>;
+/// What is there until it is closed. Closing takes it from under whoever waits at it, so that the next order finds it gone:
+/// a shared owner might still be at work on another thread.
+struct Open<T: ?Sized>(Arc<Mutex<Option<Box<T>>>>);
 
 impl Ports {
     /// Returns those of a worker whose pod is on `network`.
@@ -109,16 +111,16 @@ impl Ports {
         let answer = match order {
             Order::BindTcp { port, local } => self.take(port, |network| {
                 let taken = network.bind_tcp(local)?;
-                Ok((taken.local(), Port::Tcp(Tcp { port: taken.into(), incoming: Arc::default() })))
+                Ok((taken.local(), Port::Tcp(Tcp { port: Open::new(Some(taken)), incoming: Open::new(None) })))
             }),
             Order::BindUdp { port, local } => self.take(port, |network| {
                 let taken = network.bind_udp(local)?;
-                Ok((taken.local(), Port::Udp(taken.into())))
+                Ok((taken.local(), Port::Udp(Open::new(Some(taken)))))
             }),
             Order::Listen { port, backlog } => self.listen(port, backlog),
             Order::Hush { port } => {
                 if let Ok(tcp) = self.find_tcp(port) {
-                    tcp.incoming.lock().take();
+                    tcp.incoming.close();
                 }
                 return None;
             }
@@ -166,15 +168,15 @@ impl Ports {
 
     fn listen(&self, number: u64, backlog: usize) -> Result<SocketAddr, NetError> {
         let Tcp { port, incoming } = self.find_tcp(number)?;
-        let listening = port.listen(backlog)?;
-        *incoming.lock() = Some(listening);
-        Ok(port.local())
+        let (listening, local) = port.with(|port| Ok((port.listen(backlog)?, port.local())))?;
+        *incoming.0.lock() = Some(listening);
+        Ok(local)
     }
 
     async fn connect(&self, number: u64, to: SocketAddr, body: RequestBody) -> Result<Response<Body>, NetError> {
         let slot = self.slot()?;
         // Only what comes of it holds the port while it waits.
-        let connecting = self.find_tcp(number)?.port.connect(to);
+        let connecting = self.find_tcp(number)?.port.with(|port| Ok(port.connect(to)))?;
         Ok(self.carry(connecting.await?, body, slot))
     }
 
@@ -182,11 +184,8 @@ impl Ports {
         // Not refused: the place of a connection that has just ended is about to be free.
         let slot = Arc::clone(&self.connections).acquire_owned().await.map_err(|_| NetError::Reset)?;
         let Tcp { incoming, .. } = self.find_tcp(number)?;
-        let next = |context: &mut Context<'_>| match &mut *incoming.lock() {
-            Some(incoming) => incoming.poll_accept(context),
-            None => Poll::Ready(Err(NetError::Reset)),
-        };
-        Ok(self.carry(poll_fn(next).await?, body, slot))
+        let accepted = poll_fn(|context| incoming.poll(|incoming| incoming.poll_accept(context))).await;
+        Ok(self.carry(accepted.ok_or(NetError::Reset)??, body, slot))
     }
 
     /// Joins the two bodies of a call with a connection.
@@ -213,7 +212,7 @@ impl Ports {
         let Port::Udp(port) = self.find(number)? else { return Err(NetError::Unsupported) };
         // One refusal is enough to be told: a sender that does not listen has no use for the second.
         let (refusals, refused) = mpsc::channel(1);
-        let (sending, slot) = (Arc::downgrade(&port), self.slot()?);
+        let (sending, slot) = (port.clone(), self.slot()?);
         self.tasks.spawn("datagrams", async move {
             let nonsense = send(body, &sending, &refusals).await.err();
             if let Some(error) = nonsense {
@@ -221,7 +220,7 @@ impl Ports {
             }
             drop(slot);
         });
-        let receiving = Receiving { port: Arc::downgrade(&port), refused };
+        let receiving = Receiving { port, refused };
         let packets = stream::unfold(receiving, |mut from| async { Some((poll_fn(|cx| from.poll(cx)).await?, from)) });
         Ok(Response::new(body_of(packets.map(|packet| packet.encode()))))
     }
@@ -239,9 +238,39 @@ impl Ports {
 
 impl Port {
     fn close(self) {
-        if let Self::Tcp(tcp) = self {
-            tcp.incoming.lock().take();
+        match self {
+            Self::Tcp(tcp) => {
+                tcp.incoming.close();
+                tcp.port.close();
+            }
+            Self::Udp(port) => port.close(),
         }
+    }
+}
+
+impl<T: ?Sized> Open<T> {
+    fn new(inner: Option<Box<T>>) -> Self {
+        Self(Arc::new(Mutex::new(inner)))
+    }
+
+    /// Waits for whoever is at it just now, no longer than one poll.
+    fn close(&self) {
+        self.0.lock().take();
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut T) -> Result<R, NetError>) -> Result<R, NetError> {
+        act(self.0.lock().as_deref_mut().ok_or(NetError::Reset)?)
+    }
+
+    /// Ready with nothing once it is closed.
+    fn poll<R>(&self, poll: impl FnOnce(&mut T) -> Poll<R>) -> Poll<Option<R>> {
+        self.0.lock().as_deref_mut().map_or(Poll::Ready(None), |inner| poll(inner).map(Some))
+    }
+}
+
+impl<T: ?Sized> Clone for Open<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -293,7 +322,7 @@ impl Drop for OrderTaker {
 /// Sends what comes from a worker, until the port is closed.
 async fn send(
     mut body: RequestBody,
-    port: &Weak<dyn UdpPort>,
+    port: &Open<dyn UdpPort>,
     refusals: &mpsc::Sender<(Refusal, SocketAddr)>,
 ) -> Result<(), Nonsense> {
     let mut packets = Packets::default();
@@ -303,8 +332,9 @@ async fn send(
             let Packet::Datagram(datagram, to) = packet else {
                 return Err(Nonsense("a refusal of a worker".to_owned()));
             };
-            let Some(port) = port.upgrade() else { return Ok(()) };
-            if let Err(error) = poll_fn(|context| port.poll_send(context, &datagram, to)).await {
+            let sent = poll_fn(|context| port.poll(|port| port.poll_send(context, &datagram, to))).await;
+            let Some(sent) = sent else { return Ok(()) };
+            if let Err(error) = sent {
                 // Told already if there is no room.
                 let _ = refusals.try_send((Refusal(error), to));
             }
@@ -315,7 +345,7 @@ async fn send(
 
 /// What goes to a worker over a UDP port.
 struct Receiving {
-    port: Weak<dyn UdpPort>,
+    port: Open<dyn UdpPort>,
     refused: mpsc::Receiver<(Refusal, SocketAddr)>,
 }
 
@@ -325,7 +355,7 @@ impl Receiving {
         if let Poll::Ready(refused) = self.refused.poll_recv(context) {
             return Poll::Ready(refused.map(|(refusal, to)| Packet::Refused(refusal, to)));
         }
-        let Some(port) = self.port.upgrade() else { return Poll::Ready(None) };
-        port.poll_receive(context).map(|received| received.ok().map(|(bytes, from)| Packet::Datagram(bytes, from)))
+        let received = ready!(self.port.poll(|port| port.poll_receive(context)));
+        Poll::Ready(received.and_then(Result::ok).map(|(bytes, from)| Packet::Datagram(bytes, from)))
     }
 }
