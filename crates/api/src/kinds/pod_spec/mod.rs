@@ -4,6 +4,7 @@ mod affinity;
 mod container;
 mod defaults;
 mod env;
+mod ephemeral;
 mod extras;
 mod probes;
 mod resources;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::container::{self, Place};
-use super::{affinity, extras, security, spread, volumes};
+use super::{affinity, ephemeral, extras, security, spread, volumes};
 use crate::kinds::doc::{at, flag, has, list, number, strings, text};
 use crate::kinds::rules::NOT_NEGATIVE;
 use crate::meta;
@@ -71,6 +71,7 @@ pub(crate) fn validate_pod_spec(spec: Option<&Value>, path: &str, owner: Owner) 
     let spec = spec.unwrap_or(&Value::Null);
     let (volume_names, mut errors) = volumes::validate(list(spec, "volumes"), &format!("{path}.volumes"));
     errors.extend(validate_containers(spec, path, &volume_names));
+    errors.extend(ephemeral::validate(spec, path));
     errors.extend(validate_policies(spec, path, owner));
     errors.extend(validate_numbers(spec, path));
     errors.extend(validate_names(spec, path));

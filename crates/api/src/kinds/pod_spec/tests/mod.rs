@@ -337,3 +337,27 @@ fn an_ephemeral_volume_is_a_claim() {
     let expected = "spec.volumes[0].ephemeral.volumeClaimTemplate.spec.resources[storage]: Required value";
     check(&spec, &[expected]);
 }
+
+#[test]
+fn an_ephemeral_container_has_a_target_and_nothing_that_is_for_the_start_of_a_pod() {
+    let mut spec = with(json!({}));
+    let mut debugger = json!({"name": "look", "image": "i:1", "targetContainerName": "c", "resources": {}});
+    for (field, value) in [("imagePullPolicy", "Always"), ("terminationMessagePath", "/dev/termination-log")] {
+        debugger[field] = value.into();
+    }
+    debugger["terminationMessagePolicy"] = "File".into();
+    spec["ephemeralContainers"] = json!([debugger]);
+    check(&spec, &[]);
+    debugger["targetContainerName"] = "nope".into();
+    debugger["ports"] = json!([{"containerPort": 80, "protocol": "TCP"}]);
+    debugger["volumeMounts"] = json!([{"name": "v", "mountPath": "/v", "subPath": "part"}]);
+    spec["ephemeralContainers"] = json!([debugger]);
+    check(
+        &spec,
+        &[
+            "spec.ephemeralContainers[0].targetContainerName: Not found: \"nope\"",
+            "spec.ephemeralContainers[0].ports: Forbidden: cannot be set for an Ephemeral Container",
+            "spec.ephemeralContainers[0].volumeMounts[0].subPath: Forbidden: cannot be set for an Ephemeral Container",
+        ],
+    );
+}
