@@ -1,14 +1,15 @@
 //! `tar`: as much of it as `kubectl cp` and a person copying a folder use. Writes ustar with GNU's long names; reads
 //! those and POSIX's extended headers (`pax(1)`).
 
+use std::ffi::{CString, c_char, c_int};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::io_of::{complain, Input};
-use crate::small::why;
 use crate::Outcome;
+use crate::io_of::{Input, complain};
+use crate::small::why;
 
 const BLOCK: usize = 512;
 /// A name in an extended header; more is not a name.
@@ -75,17 +76,21 @@ impl Asked {
 fn create(asked: &Asked, out: &mut impl Write) -> io::Result<u8> {
     let mut archive: Box<dyn Write + '_> =
         if asked.file == "-" { Box::new(out) } else { Box::new(File::create(&asked.file)?) };
-    let mut code = 0;
+    let (mut code, mut added) = (0, 0);
     for path in &asked.paths {
+        added += 1;
         if let Err(error) = add(&mut archive, &asked.dir.join(path), path.trim_start_matches('/')) {
             if error.kind() == io::ErrorKind::BrokenPipe {
                 return Err(error);
             }
             complain(format_args!("tar: {path}: {}", why(&error)));
-            code = 2;
+            (code, added) = (2, added - 1);
         }
     }
-    archive.write_all(&[0; 2 * BLOCK])?;
+    // With nothing in it there is no end either: `kubectl cp` takes an archive that ends for success.
+    if added > 0 || code == 0 {
+        archive.write_all(&[0; 2 * BLOCK])?;
+    }
     archive.flush()?;
     Ok(code)
 }
@@ -182,10 +187,12 @@ struct Entry {
     name: String,
     kind: u8,
     size: u64,
+    /// Where a link leads.
+    link: String,
 }
 
 fn next(archive: &mut impl Read) -> io::Result<Option<Entry>> {
-    let mut long_name = None;
+    let (mut long_name, mut long_link) = (None, None);
     loop {
         let mut block = [0; BLOCK];
         match archive.read_exact(&mut block) {
@@ -203,7 +210,8 @@ fn next(archive: &mut impl Read) -> io::Result<Option<Entry>> {
         let (kind, size) = (block[156], octal(&block[124..136])?);
         if !matches!(kind, b'L' | b'K' | b'x' | b'g') {
             let name = long_name.unwrap_or_else(|| joined(&block));
-            return Ok(Some(Entry { name, kind, size }));
+            let link = long_link.unwrap_or_else(|| text(&block[157..257]));
+            return Ok(Some(Entry { name, kind, size, link }));
         }
         if size > EXTENDED_MAX {
             return Err(io::Error::other("an extended header is too long"));
@@ -213,7 +221,11 @@ fn next(archive: &mut impl Read) -> io::Result<Option<Entry>> {
         io::copy(&mut archive.take(padding(size)), &mut io::sink())?;
         match kind {
             b'L' => long_name = Some(text(&data)),
-            b'x' => long_name = pax_path(&data).or(long_name),
+            b'K' => long_link = Some(text(&data)),
+            b'x' => {
+                long_name = extended(&data, b"path=").or(long_name);
+                long_link = extended(&data, b"linkpath=").or(long_link);
+            }
             _ => {}
         }
     }
@@ -223,11 +235,7 @@ fn joined(block: &[u8; BLOCK]) -> String {
     let (name, prefix) = (text(&block[0..100]), text(&block[345..500]));
     // GNU's own headers have other things in the place of the prefix.
     let is_posix = &block[257..263] == b"ustar\0";
-    if is_posix && !prefix.is_empty() {
-        format!("{prefix}/{name}")
-    } else {
-        name
-    }
+    if is_posix && !prefix.is_empty() { format!("{prefix}/{name}") } else { name }
 }
 
 fn text(field: &[u8]) -> String {
@@ -244,13 +252,13 @@ fn octal(field: &[u8]) -> io::Result<u64> {
     }
 }
 
-/// Finds `path` among the records `LENGTH KEY=VALUE\n`.
-fn pax_path(mut data: &[u8]) -> Option<String> {
+/// Finds what begins with `key` among the records `LENGTH KEY=VALUE\n`.
+fn extended(mut data: &[u8], key: &[u8]) -> Option<String> {
     while let Some(space) = data.iter().position(|byte| *byte == b' ') {
         let length: usize = std::str::from_utf8(&data[..space]).ok()?.parse().ok()?;
         let record = data.get(space + 1..length.checked_sub(1)?)?;
-        if let Some(path) = record.strip_prefix(b"path=") {
-            return Some(String::from_utf8_lossy(path).into_owned());
+        if let Some(value) = record.strip_prefix(key) {
+            return Some(String::from_utf8_lossy(value).into_owned());
         }
         data = data.get(length..)?;
     }
@@ -271,6 +279,12 @@ fn skip(archive: &mut impl Read, size: u64) -> io::Result<()> {
 }
 
 fn extract(asked: &Asked) -> Outcome {
+    if !asked.dir.as_os_str().is_empty() {
+        let found = fs::metadata(&asked.dir).map_err(|error| format!("{}: {}", asked.dir.display(), why(&error)))?;
+        if !found.is_dir() {
+            return Err(format!("{}: Not a directory", asked.dir.display()));
+        }
+    }
     let mut archive = asked.open()?;
     let mut code = 0;
     while let Some(entry) = next(&mut archive).map_err(|error| error.to_string())? {
@@ -297,9 +311,35 @@ fn unpack(asked: &Asked, entry: &Entry, body: &mut impl Read) -> io::Result<()> 
             if let Some(parent) = path.parent() {
                 make_dirs(parent)?;
             }
+            // Not into what a link leads to.
+            replace_link(&path)?;
             io::copy(body, &mut File::create(&path)?).map(drop)
         }
-        _ => Err(io::Error::other("only files and folders are extracted here")),
+        b'2' => {
+            replace_link(&path)?;
+            make_link(&entry.link, &path)
+        }
+        _ => Err(io::Error::other("only files, folders and symbolic links are extracted here")),
+    }
+}
+
+/// Makes a symbolic link. What the standard library has for this is not stable.
+fn make_link(target: &str, path: &Path) -> io::Result<()> {
+    extern "C" {
+        fn symlink(target: *const c_char, path: *const c_char) -> c_int;
+    }
+    let (target, path) = (CString::new(target)?, CString::new(path.to_string_lossy().as_bytes())?);
+    // SAFETY: both are strings of C that live longer than the call, which keeps neither.
+    match unsafe { symlink(target.as_ptr(), path.as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn replace_link(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => fs::remove_file(path),
+        _ => Ok(()),
     }
 }
 
