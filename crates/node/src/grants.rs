@@ -45,6 +45,9 @@ pub struct Problem {
     problem: String,
 }
 
+/// The annotation for the image that `kubectl exec` looks for programs in that the container's own does not have.
+pub const EXEC_IMAGE: &str = "wkube.dev/exec-image";
+
 const DOMAIN: &str = "wkube.dev/";
 const HTTP: &str = "http-";
 const KEYVALUE: &str = "keyvalue";
@@ -87,6 +90,13 @@ impl Grants {
         }
         Ok(())
     }
+}
+
+/// Returns the image that the pod names for commands beside `container`.
+pub fn exec_image<'a>(pod: &'a Pod, container: &str) -> Option<&'a str> {
+    let annotations = pod.metadata.annotations.as_ref()?;
+    let named = annotations.get(&format!("{container}.{EXEC_IMAGE}")).or_else(|| annotations.get(EXEC_IMAGE));
+    named.map(|name| name.trim()).filter(|name| !name.is_empty())
 }
 
 fn switch(value: &str) -> Result<bool, String> {
@@ -174,6 +184,21 @@ mod tests {
         ]);
         let expected = Grants { http_reuse: Some(false), http_queue: Some(0), ..Grants::default() };
         assert_eq!(grants.unwrap(), expected);
+    }
+
+    #[test]
+    fn the_image_for_commands_is_the_containers_or_else_the_pods() {
+        let find = |annotations: &[(&str, &str)]| {
+            let mut pod = Pod::default();
+            let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            pod.metadata.annotations = Some(annotations.iter().map(owned).collect());
+            exec_image(&pod, "web").map(str::to_owned)
+        };
+        let (of_pod, of_other) = ((EXEC_IMAGE, " tools:v1 "), ("other.wkube.dev/exec-image", "x"));
+        assert_eq!(find(&[of_other]), None);
+        assert_eq!(find(&[of_pod, of_other]).as_deref(), Some("tools:v1"));
+        assert_eq!(find(&[of_pod, ("web.wkube.dev/exec-image", "mine:v1")]).as_deref(), Some("mine:v1"));
+        assert_eq!(find(&[(EXEC_IMAGE, "")]), None);
     }
 
     #[test]

@@ -314,7 +314,7 @@ impl Pods {
     }
 
     /// Returns what the workers share.
-    pub fn context(&self) -> &Context {
+    pub fn context(&self) -> &Arc<Context> {
         &self.0.context
     }
 

@@ -130,6 +130,16 @@ pub enum StartFailure {
     Cancelled,
 }
 
+impl StartFailure {
+    /// Returns what a person should read.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Pull { message, .. } | Self::Other { message, .. } => message,
+            Self::Cancelled => "the pod is being stopped",
+        }
+    }
+}
+
 /// The kinds of probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ProbeKind {

@@ -83,7 +83,7 @@ impl Live {
     /// If it could not be started.
     pub async fn run(&self, uid: &str, container: &str, args: Vec<String>) -> Result<(Exit, String), String> {
         let (output, mut printed) = queue();
-        let started = self.exec(uid, container, Exec { args, stdin: None, output: Arc::new(output) }).await;
+        let started = self.exec(uid, container, Exec::new(args, Arc::new(output))).await;
         let beside = started.ok_or_else(|| format!("container not found (\"{container}\")"))?;
         let beside = beside.map_err(|error| error.to_string())?;
         let mut said = Vec::new();

@@ -181,12 +181,35 @@ pub struct Amounts {
 
 /// A command to run beside a container: with its files, environment and network, and within its limits.
 pub struct Exec {
-    /// `argv`; the first names the program, which is the container's own unless the runtime offers another by this name.
+    /// `argv`; the first names the program, which is the container's own unless there is another by this name: one that
+    /// the runtime offers, or another module of the image.
     pub args: Vec<String>,
+    /// Where else to look for what is none of these; asked for only then.
+    pub image: Option<BoxFuture<'static, Result<Image, StartError>>>,
+    /// The other program, once the runtime has found it.
+    pub program: Option<Program>,
     /// What it reads, until the sender is dropped; `None` is nothing.
     pub stdin: Option<mpsc::Receiver<Bytes>>,
     /// Where its output goes; dropped when it has ended.
     pub output: Arc<dyn Output>,
+}
+
+impl Exec {
+    /// Returns a command that hears nothing.
+    pub fn new(args: Vec<String>, output: Arc<dyn Output>) -> Self {
+        Self { args, image: None, program: None, stdin: None, output }
+    }
+}
+
+/// A program that is not the one of the container in which it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The digest of its module, by which compiled code is kept.
+    pub module: String,
+    /// What its image adds to the environment, where the container does not say otherwise.
+    pub env: Vec<(String, String)>,
+    /// Folders of its image, where the container has none.
+    pub mounts: Vec<Mount>,
 }
 
 /// A port: takes what a guest prints.

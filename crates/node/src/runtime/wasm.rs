@@ -15,6 +15,7 @@ use wkube_wasm_runtime::{Artifact, Engine, Error};
 pub(super) use self::compiled::Compiled;
 use self::guests::ToServices;
 use self::places::Places;
+use self::programs::WithPrograms;
 use super::process::Workers;
 use super::{ContainerSpec, Guest, Image, Pull, PullError, Runtime, StartError, StoredImage};
 
@@ -24,6 +25,7 @@ mod compiled;
 mod guests;
 mod places;
 mod program;
+mod programs;
 mod shared;
 mod stored;
 mod tools;
@@ -99,16 +101,18 @@ impl WasmRuntime {
         let artifact = self.artifact(&module).await?;
         let namespace = spec.pod.namespace.clone();
         let outbound = Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace });
-        match &spec.process {
-            None => self.0.compiled.start(artifact, outbound, spec).await,
+        let (image, own) = (spec.image.id.as_str().into(), spec.args.first().map_or("", String::as_str).into());
+        let guest = match &spec.process {
+            None => self.0.compiled.start(artifact, outbound, spec).await?,
             Some(limits) => {
                 // A pod's own process can compile nothing: what it may be asked to run has to be there.
                 tools::compile(self.0.compiled.engine()).await.map_err(|error| judge(&error))?;
                 let mut limits = limits.clone();
                 limits.readable.push(self.0.places.store().roots());
-                self.0.workers.start(module.digest.as_str(), &limits, outbound, spec).await
+                self.0.workers.start(module.digest.as_str(), &limits, outbound, spec).await?
             }
-        }
+        };
+        Ok(Arc::new(WithPrograms { guest, runtime: self.clone(), image, own }))
     }
 
     /// Completes what the pod says with what its image says, and chooses the module to run.

@@ -1,5 +1,6 @@
 //! The adapter against the real engine, with a scripted registry behind the client.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -35,21 +36,32 @@ const PRINTS: &str = r#"(module
 /// Runs for ever.
 const LOOPS: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
 
-/// A registry that has one image, `job:v1`.
-fn registry(wat: &[u8]) -> Client {
-    let wasm = Bytes::from(wat_to_wasm(wat).unwrap().into_owned());
+/// The name of an image, and its modules with their titles.
+type Pushed<'a> = (&'a str, &'a [(&'a str, &'a [u8])]);
+
+/// A registry that has these images, each as `NAME:v1`.
+fn registry(images: &[Pushed<'_>]) -> Client {
     let digest = |bytes: &[u8]| Digest::of(bytes).as_str().to_owned();
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": { "mediaType": "application/vnd.wasm.config.v0+json", "digest": digest(b"{}"), "size": 2 },
-        "layers": [{ "mediaType": "application/wasm", "digest": digest(&wasm), "size": wasm.len() }],
-    });
-    let blob = format!("/v2/job/blobs/{}", digest(&wasm));
-    let manifest = Bytes::from(manifest.to_string());
+    let mut documents = BTreeMap::new();
+    for (name, modules) in images {
+        let mut layers = Vec::new();
+        for (title, wat) in *modules {
+            let wasm = Bytes::from(wat_to_wasm(wat).unwrap().into_owned());
+            layers.push(json!({
+                "mediaType": "application/wasm", "digest": digest(&wasm), "size": wasm.len(),
+                "annotations": { "org.opencontainers.image.title": title },
+            }));
+            documents.insert(format!("/v2/{name}/blobs/{}", digest(&wasm)), wasm);
+        }
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(b"{}"), "size": 2 },
+            "layers": layers,
+        });
+        documents.insert(format!("/v2/{name}/manifests/v1"), Bytes::from(manifest.to_string()));
+    }
     Client::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let path = request.uri().path();
-        let body =
-            if path == "/v2/job/manifests/v1" { Some(manifest.clone()) } else { (path == blob).then(|| wasm.clone()) };
+        let body = documents.get(request.uri().path()).cloned();
         let status = if body.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
         let mut response = Response::new(Full::from(body.unwrap_or_default()));
         *response.status_mut() = status;
@@ -64,10 +76,14 @@ struct World {
 }
 
 impl World {
+    /// Returns one whose only image is `job:v1`.
     fn new(wat: impl AsRef<[u8]>) -> Self {
-        let wat = wat.as_ref();
+        Self::with(&[("job", &[("job.wasm", wat.as_ref())])])
+    }
+
+    fn with(images: &[Pushed<'_>]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let client = registry(wat);
+        let client = registry(images);
         let engine = Engine::new(EngineOptions::new(dir.path().join("compiled"))).unwrap();
         let proxy = Proxy::new(LocalPods::on_node("n1"), Arc::new(ThroughApi::new(client.clone())));
         let runtime =
@@ -193,7 +209,7 @@ async fn exec(guest: &dyn Guest, args: &[&str], input: &'static str) -> Result<(
     let (stdin, pieces) = mpsc::channel(1);
     let (output, mut printed) = queue();
     let args = args.iter().map(ToString::to_string).collect();
-    let process = guest.exec(Exec { args, stdin: Some(pieces), output: Arc::new(output) }).await?;
+    let process = guest.exec(Exec { stdin: Some(pieces), ..Exec::new(args, Arc::new(output)) }).await?;
     // A command that reads nothing may have ended by now.
     let _ = stdin.send(Bytes::from_static(input.as_bytes())).await;
     drop(stdin);
@@ -225,7 +241,7 @@ async fn a_command_dies_with_the_last_hold_on_it() {
     let world = World::new(LOOPS);
     let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
     let (output, mut printed) = queue();
-    let process = guest.exec(Exec { args: vec!["c".into()], stdin: None, output: Arc::new(output) }).await.unwrap();
+    let process = guest.exec(Exec::new(vec!["c".into()], Arc::new(output))).await.unwrap();
     let ended = process.ended();
     drop(process);
     assert_eq!(tokio::time::timeout(Duration::from_secs(10), ended).await.expect("it is killed").code, 137);
@@ -249,6 +265,60 @@ async fn an_image_that_only_serves_says_so_instead_of_running_a_command() {
     let wanted = "container c of pod p serves wasi:http and has no wasi:cli/run to run; its image exports \
                   wasi:http/incoming-handler@0.2.";
     assert!(message.starts_with(wanted), "{message}");
+}
+
+/// A command beside a container that looks for its program in `image`, too.
+async fn exec_with(world: &World, guest: &dyn Guest, name: &str, image: &'static str) -> Result<i32, StartError> {
+    let (output, _printed) = queue();
+    let runtime = world.runtime.clone();
+    let pulling = async move {
+        let pulled = runtime.pull_image(Pull { image: image.into(), ..Pull::default() }).await;
+        pulled.map_err(|error| StartError::Failed(error.to_string()))
+    };
+    let exec = Exec { image: Some(pulling.boxed()), ..Exec::new(vec![name.into()], Arc::new(output)) };
+    Ok(guest.exec(exec).await?.ended().await.code)
+}
+
+/// Ends with this code.
+fn exits(code: u8) -> String {
+    let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+    format!(
+        r#"(module {import} (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const {code}))))"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_means_is_looked_for_in_the_image_and_then_in_the_one_for_commands() {
+    let (own, other, more) = (exits(1), exits(2), exits(3));
+    let own: &[_] = &[("app.wasm", own.as_bytes()), ("check.wasm", other.as_bytes())];
+    let world = World::with(&[("job", own), ("more", &[("more.wasm", more.as_bytes())])]);
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    let alone = async |word: &str| exec(&*guest, &[word], "").await.unwrap().0.code;
+    assert_eq!([alone("app.wasm").await, alone("check.wasm").await, alone("else").await], [1, 2, 1]);
+    let beside = async |word: &str| exec_with(&world, &*guest, word, "more:v1").await.unwrap();
+    assert_eq!([beside("app.wasm").await, beside("check.wasm").await, beside("else").await], [1, 2, 3]);
+    assert_eq!(beside("c").await, 1, "its own program has also the name that it was started by");
+    assert_eq!(beside("true").await, 0, "the node's own tools come first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_image_for_commands_is_asked_for_only_if_it_is_needed() {
+    let world = World::new(exits(1));
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    for (word, code) in [("true", 0), ("job.wasm", 1)] {
+        assert_eq!(exec_with(&world, &*guest, word, "gone:v1").await.unwrap(), code);
+    }
+    let Err(StartError::Failed(message)) = exec_with(&world, &*guest, "else", "gone:v1").await else { panic!() };
+    assert!(message.contains("gone:v1"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_only_serves_runs_commands_of_another_image() {
+    let more = exits(3);
+    let serves: &[u8] = include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm");
+    let world = World::with(&[("job", &[("job.wasm", serves)]), ("more", &[("more.wasm", more.as_bytes())])]);
+    let guest = world.start(world.pull("job:v1").await.unwrap()).await.unwrap();
+    assert_eq!(exec_with(&world, &*guest, "else", "more:v1").await.unwrap(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,9 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use k8s_openapi::api::core::v1::Pod;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::mpsc;
 use wkube_api::Status;
 use wkube_api::remote_command::RAW;
@@ -30,9 +32,12 @@ use wkube_api::remote_command::RAW;
 use self::frames::{FrameReader, frames_to_body};
 use self::params::Params;
 use self::session::{Client, attend_attached, attend_command};
+use crate::context::Context;
+use crate::grants;
+use crate::pod::phase::Note;
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
-use crate::runtime::{Exec, StartError};
+use crate::runtime::{Exec, Image, StartError};
 use crate::stdio::queue;
 
 /// Pieces of input that may wait for a command; a piece is at most 64 KiB.
@@ -87,9 +92,12 @@ async fn exec(
     }
     let (stdin, pieces) = mpsc::channel(STDIN_PIECES_MAX);
     let (output, printed) = queue();
-    let command =
-        Exec { args: shell_with_prompt(&params), stdin: params.stdin.then_some(pieces), output: Arc::new(output) };
     let context = pods.context();
+    let command = Exec {
+        stdin: params.stdin.then_some(pieces),
+        image: exec_image(context, &known.pod, &container),
+        ..Exec::new(shell_with_prompt(&params), Arc::new(output))
+    };
     let started = context.live.exec(spec::uid(&known.pod), &container, command).await;
     let command = started.ok_or_else(|| container_not_found(&container))?.map_err(|error| match error {
         StartError::Unrunnable(why) => Status::bad_request(why),
@@ -118,6 +126,25 @@ async fn attach(
     let speaker = params.stdin.then_some(attached);
     context.tasks.spawn("attach", attend_attached(printed, speaker, client));
     Ok(stream(body))
+}
+
+/// Returns the image that the pod offers for such commands, to be fetched if one is not among what the container has.
+fn exec_image(
+    context: &Arc<Context>,
+    pod: &Arc<Pod>,
+    container: &str,
+) -> Option<BoxFuture<'static, Result<Image, StartError>>> {
+    let name = grants::exec_image(pod, container)?.to_owned();
+    let (context, pod, container) = (Arc::clone(context), Arc::clone(pod), container.to_owned());
+    let fetching =
+        async move {
+            let wanted = Container { image: Some(name.clone()), name: container.clone(), ..Container::default() };
+            let record = |note: Note| context.record(&pod, &Note { container: Some(container.clone()), ..note });
+            context.images.ensure(&pod, &wanted, &record).await.map_err(|failure| {
+                StartError::Failed(format!("annotation {}: {}", grants::EXEC_IMAGE, failure.message()))
+            })
+        };
+    Some(fetching.boxed())
 }
 
 /// A guest cannot see that it has a terminal, so the shell that is asked for without anything else is told.

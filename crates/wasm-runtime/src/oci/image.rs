@@ -79,16 +79,24 @@ impl Image {
         self.modules.iter().map(|module| &module.digest).chain(&self.parts)
     }
 
+    /// Returns the module that a word names: by its title, or in a container image by its path, as [`Self::module`] does.
+    pub fn named(&self, program: &str) -> Option<&Module> {
+        if program.is_empty() {
+            return None;
+        }
+        let at = |path: &str| self.modules.iter().find(|module| module.path.as_deref() == Some(path));
+        if self.root.is_none() { at(program) } else { self.candidates(program).iter().find_map(|path| at(path)) }
+    }
+
     /// Returns the module that a command line begins with. An image without files has one that needs no name, so the
     /// word is looked for among its titles only; in a container image it is a path, or a name that `PATH` finds.
     ///
     /// # Errors
     /// The [`Problem`] says what there is to run instead.
     pub fn module(&self, program: &str) -> Result<&Module, Problem> {
-        let at = |path: &str| self.modules.iter().find(|module| module.path.as_deref() == Some(path));
         if self.root.is_none() {
             let first = self.modules.first().ok_or_else(|| Problem::NoModule("none".to_owned()))?;
-            return Ok(at(program).unwrap_or(first));
+            return Ok(self.named(program).unwrap_or(first));
         }
         let found = || names(self.modules.iter().filter_map(|module| module.path.clone()));
         if program.is_empty() {
@@ -96,7 +104,7 @@ impl Image {
         }
         // runwasi's `path#function`: the function that a program starts with is not a matter of its image.
         let program = program.strip_suffix("#_start").unwrap_or(program);
-        self.candidates(program).iter().find_map(|path| at(path)).ok_or_else(|| Problem::Missing {
+        self.named(program).ok_or_else(|| Problem::Missing {
             entrypoint: program.to_owned(),
             found: format!(", or is no WebAssembly; there is {}", found()),
         })

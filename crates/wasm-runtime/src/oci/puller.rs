@@ -272,7 +272,7 @@ impl Pull<'_> {
         for layer in layers {
             self.blob("module", layer, MODULE_BYTES_MAX as u64).await?;
             documents.add(layer);
-            let path = layer.title().filter(|_| layers.len() > 1).map(str::to_owned);
+            let path = layer.title().map(str::to_owned);
             modules.push(Module { path, digest: layer.digest.clone(), size: layer.size });
         }
         Ok(modules)

@@ -401,8 +401,9 @@ impl Guest for Remote {
     fn exec(&self, exec: Exec) -> BoxFuture<'static, Result<Arc<dyn Guest>, StartError>> {
         let (worker, id) = (Arc::clone(&self.worker), self.made.id);
         let running = async move {
-            let Exec { args, stdin, output } = exec;
-            let command = Command { args, has_stdin: stdin.is_some() };
+            // The image is for who finds the program, in this process.
+            let Exec { args, program, stdin, output, image: _ } = exec;
+            let command = Command { args, program, has_stdin: stdin.is_some() };
             let made = worker.make(&format!("guests/{id}/commands"), &command).await?;
             Ok(Arc::new(worker.run(made, stdin, output).await?) as Arc<dyn Guest>)
         };

@@ -294,7 +294,7 @@ async fn a_command_runs_beside_its_container() {
     let world = World::new().await;
     let (guest, _output) = world.start("wait", None).await.unwrap();
     let (writer, reader) = queue();
-    let exec = Exec { args: vec!["print".to_owned()], stdin: None, output: Arc::new(writer) };
+    let exec = Exec::new(vec!["print".to_owned()], Arc::new(writer));
     let command = guest.exec(exec).await.unwrap();
     assert_eq!(command.ended().await.code, 3);
     assert_eq!(all(reader).await.1, b"err");

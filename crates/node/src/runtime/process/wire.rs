@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use wkube_api::stats::Usage;
 
 use crate::grants::Grants;
-use crate::runtime::{Exit, Mount, PodRef, Share};
+use crate::runtime::{Exit, Mount, PodRef, Program, Share};
 
 /// Names the guest that a request is for.
 pub(super) const GUEST: &str = "wkube-guest";
@@ -71,6 +71,7 @@ pub(super) struct Start {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Command {
     pub(super) args: Vec<String>,
+    pub(super) program: Option<Program>,
     pub(super) has_stdin: bool,
 }
 

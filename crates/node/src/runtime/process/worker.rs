@@ -193,10 +193,10 @@ impl Worker {
 
     async fn make_command(&self, id: &str, request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
         let guest = self.find(id)?;
-        let Command { args, has_stdin } = document(request).await?;
+        let Command { args, program, has_stdin } = document(request).await?;
         let (stdin, reads) = pipe(has_stdin);
         let (writer, output) = queue();
-        let exec = Exec { args, stdin: reads, output: Arc::new(writer.clone()) };
+        let exec = Exec { program, stdin: reads, ..Exec::new(args, Arc::new(writer.clone())) };
         let command = guest.exec(exec).await.map_err(|error| judged(&error))?;
         Ok(self.keep(command, Ends { stdin, writer, output }))
     }

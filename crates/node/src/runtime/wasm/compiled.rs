@@ -36,8 +36,7 @@ impl Compiled {
     /// # Errors
     /// If there is none.
     pub(in crate::runtime) async fn find(&self, module: &str) -> Result<Artifact, StartError> {
-        let nothing = || async { Err("it has not been compiled on this node".into()) };
-        self.engine.load(module, nothing).await.map_err(|error| judge(&error))
+        load_compiled(&self.engine, module).await
     }
 
     /// Starts a container.
@@ -70,4 +69,10 @@ impl Compiled {
         }
         Ok(opened)
     }
+}
+
+/// Returns the code that was compiled for the module of this digest, and compiles nothing.
+pub(super) async fn load_compiled(engine: &Engine, module: &str) -> Result<Artifact, StartError> {
+    let nothing = || async { Err("it has not been compiled on this node".into()) };
+    engine.load(module, nothing).await.map_err(|error| judge(&error))
 }

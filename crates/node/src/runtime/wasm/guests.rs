@@ -17,11 +17,14 @@ use wkube_wasm_runtime::{
     Kind, Limits, Mount, Network, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream,
 };
 
+use super::compiled::load_compiled;
 use super::shared::Held;
 use super::{chain, judge, tools};
-use crate::grants::Grants;
+use crate::grants::{EXEC_IMAGE, Grants};
 use crate::logs::entry::Stream;
-use crate::runtime::{self, Amounts, Cause, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Share, StartError};
+use crate::runtime::{
+    self, Amounts, Cause, ContainerSpec, Exec, Exit, Guest, Output, PodRef, Program, Share, StartError,
+};
 
 /// What everything that runs in one container sees, and the code that it runs.
 pub(super) struct Sandbox {
@@ -90,21 +93,38 @@ impl Sandbox {
         }
     }
 
-    /// Runs a command inside the limits of the container: a tool of the node, or else the image's own.
+    /// Runs a command inside the limits of the container.
     async fn exec(self: Arc<Self>, exec: Exec, allowance: Allowance) -> Result<Arc<dyn Guest>, StartError> {
-        let is_tool = exec.args.first().is_some_and(|program| tools::is_tool(program));
-        let artifact = if is_tool {
-            tools::load(&self.engine).await.map_err(|error| judge(&error))?
-        } else if self.artifact.has_command() || self.function(&exec)?.is_some() {
-            self.artifact.clone()
-        } else {
-            return Err(StartError::Unrunnable(self.has_no_command()));
-        };
-        let export = if is_tool { None } else { self.function(&exec)? };
-        let guest = GuestSpec { export, ..self.guest_spec(exec.args, exec.stdin, exec.output) };
-        let running = artifact.start(GuestSpec { allowance: Some(allowance), ..guest });
+        let Exec { args, program, stdin, output, image: _ } = exec;
+        let (artifact, export) = self.program(args.first().map_or("", String::as_str), program.as_ref()).await?;
+        let mut guest = self.guest_spec(args, stdin, output);
+        if let Some(program) = program {
+            add(program, &mut guest);
+        }
+        let running = artifact.start(GuestSpec { export, allowance: Some(allowance), ..guest });
         let running = running.map_err(|error| judge(&error))?;
         Ok(Arc::new(Command { running, sandbox: self }))
+    }
+
+    /// Returns what a command line begins with, and which of its functions if it is one: a tool of the node, a function of
+    /// the container's program, the other program that was found, or else the container's own.
+    async fn program(&self, word: &str, other: Option<&Program>) -> Result<(Artifact, Option<String>), StartError> {
+        if tools::is_tool(word) {
+            return Ok((tools::load(&self.engine).await.map_err(|error| judge(&error))?, None));
+        }
+        let own = self.artifact.function(word);
+        if let Some(program) = other
+            && !matches!(own, Ok(Some(_)))
+        {
+            let other = load_compiled(&self.engine, &program.module).await?;
+            let function = other.function(word).map_err(|error| judge(&error))?;
+            return Ok((other, function));
+        }
+        let function = own.map_err(|error| judge(&error))?;
+        if function.is_none() && !self.artifact.has_command() {
+            return Err(StartError::Unrunnable(self.has_no_command()));
+        }
+        Ok((self.artifact.clone(), function))
     }
 
     fn guest_spec(
@@ -113,15 +133,10 @@ impl Sandbox {
         stdin: Option<mpsc::Receiver<Bytes>>,
         output: Arc<dyn Output>,
     ) -> GuestSpec {
-        let mount = |mount: &runtime::Mount| Mount {
-            host: mount.host.clone(),
-            guest: mount.guest.clone(),
-            access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
-        };
         GuestSpec {
             args,
             env: self.env.clone(),
-            mounts: self.mounts.iter().map(mount).collect(),
+            mounts: self.mounts.iter().map(mounted).collect(),
             limits: self.limits,
             stdin,
             output: Some(Arc::new(ToOutput(output))),
@@ -132,12 +147,6 @@ impl Sandbox {
             network: self.network.clone(),
             ..GuestSpec::default()
         }
-    }
-
-    /// Returns the exported function that a command line names.
-    fn function(&self, exec: &Exec) -> Result<Option<String>, StartError> {
-        let Some(program) = exec.args.first() else { return Ok(None) };
-        self.artifact.function(program).map_err(|error| judge(&error))
     }
 
     /// Gives what runs other limits.
@@ -154,9 +163,32 @@ impl Sandbox {
         let exports = self.artifact.inspection().exports.join(", ");
         format!(
             "container {container} of pod {pod} serves wasi:http and has no wasi:cli/run to run; its image exports \
-             {exports}; what can be run here are the node's own tools: {}",
+             {exports}; what can be run here are the node's own tools ({}), and what the image has that the annotation \
+             {EXEC_IMAGE} of the pod names",
             tools::NAMES.join(", ")
         )
+    }
+}
+
+fn mounted(mount: &runtime::Mount) -> Mount {
+    Mount {
+        host: mount.host.clone(),
+        guest: mount.guest.clone(),
+        access: if mount.is_read_only { Access::ReadOnly } else { Access::ReadWrite },
+    }
+}
+
+/// Adds what another program brings along to what its container has.
+fn add(program: Program, guest: &mut GuestSpec) {
+    for (name, value) in program.env {
+        if !guest.env.iter().any(|(own, _)| *own == name) {
+            guest.env.push((name, value));
+        }
+    }
+    for mount in &program.mounts {
+        if !guest.mounts.iter().any(|own| own.guest == mount.guest) {
+            guest.mounts.push(mounted(mount));
+        }
     }
 }
 

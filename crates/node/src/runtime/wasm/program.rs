@@ -62,6 +62,17 @@ pub(super) fn show_files(image: &Path, modules: &BTreeSet<String>, mounts: &mut 
     Ok(())
 }
 
+/// Returns the folders of an image as they are shown to a program that is not the container's own: to be read, where the
+/// container has nothing in their place.
+///
+/// # Errors
+/// If the files cannot be read.
+pub(super) fn folders(image: &Path) -> io::Result<Vec<Mount>> {
+    let mut mounts = Vec::new();
+    show_files(image, &BTreeSet::new(), &mut mounts)?;
+    Ok(mounts)
+}
+
 fn below_root(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
