@@ -13,6 +13,11 @@ use wkube_base::Latest;
 
 use crate::kind::{Kind, Revision};
 
+mod slot;
+
+pub(crate) use self::slot::Room;
+use self::slot::Slot;
+
 /// One difference between what the cache showed before and what it shows now.
 #[derive(Debug, Clone)]
 pub enum Change<K> {
@@ -76,7 +81,7 @@ impl<K> fmt::Debug for Lister<K> {
 impl<K: Kind> Lister<K> {
     /// Returns a lister of objects that never change, for tests of code that reads listers.
     pub fn fixed(objects: impl IntoIterator<Item = K>) -> Self {
-        let cache = Cache::new();
+        let cache = Cache::new(Room::Whole);
         cache.replace(objects, Revision(1));
         Self { cache }
     }
@@ -87,12 +92,12 @@ impl<K: Kind> Lister<K> {
 
     /// Returns the object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
-        self.cache.state.read().objects.get(key).cloned()
+        self.cache.state.read().objects.get(key).map(Slot::get)
     }
 
     /// Returns every object, in key order.
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.cache.state.read().objects.values().cloned().collect()
+        self.cache.state.read().objects.values().map(Slot::get).collect()
     }
 
     /// Returns how many objects there are.
@@ -110,7 +115,7 @@ impl<K: Kind> Lister<K> {
         let state = self.cache.state.read();
         let from = state.objects.range(ObjectKey::new(namespace, "")..);
         let inside = from.take_while(|(key, _)| key.namespace == namespace);
-        inside.filter(|(_, object)| accept(object)).map(|(_, object)| Arc::clone(object)).collect()
+        inside.map(|(_, slot)| slot.get()).filter(|object| accept(object)).collect()
     }
 
     /// Returns the objects that name `uid` as their controlling owner, in key order.
@@ -126,7 +131,7 @@ impl<K: Kind> Lister<K> {
             return Vec::new();
         };
         let keys = index.keys.get(value).into_iter().flatten();
-        keys.filter_map(|key| state.objects.get(key)).cloned().collect()
+        keys.filter_map(|key| state.objects.get(key)).map(Slot::get).collect()
     }
 
     /// Returns how far into the history this cache has seen.
@@ -174,6 +179,7 @@ fn owner_uid<K: Kind>(object: &K) -> Vec<String> {
 
 /// The objects of one watch. The informer's task writes; listers read.
 pub(crate) struct Cache<K> {
+    room: Room,
     state: RwLock<State<K>>,
     /// Held over a whole update, so that handlers see changes in order and none is missed while one registers.
     handlers: Mutex<Vec<Handler<K>>>,
@@ -183,7 +189,7 @@ pub(crate) struct Cache<K> {
 }
 
 struct State<K> {
-    objects: BTreeMap<ObjectKey, Arc<K>>,
+    objects: BTreeMap<ObjectKey, Slot<K>>,
     indexes: BTreeMap<&'static str, Index<K>>,
     revision: Revision,
 }
@@ -194,10 +200,11 @@ struct Index<K> {
 }
 
 impl<K: Kind> Cache<K> {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(room: Room) -> Arc<Self> {
         let owner = Index { by: owner_uid::<K>, keys: BTreeMap::new() };
         let indexes = BTreeMap::from([(OWNER_INDEX, owner)]);
         Arc::new(Self {
+            room,
             state: RwLock::new(State { objects: BTreeMap::new(), indexes, revision: Revision(0) }),
             handlers: Mutex::new(Vec::new()),
             reached: Latest::default(),
@@ -212,8 +219,8 @@ impl<K: Kind> Cache<K> {
             return;
         }
         let mut index = Index { by, keys: BTreeMap::new() };
-        for (key, object) in &state.objects {
-            index.insert(key, object);
+        for (key, slot) in &state.objects {
+            index.insert(key, &slot.get());
         }
         state.indexes.insert(name, index);
     }
@@ -226,7 +233,7 @@ impl<K: Kind> Cache<K> {
     /// Takes in one new state of an object.
     pub(crate) fn apply(&self, object: K) {
         let revision = object.revision();
-        self.update(revision, |state| vec![state.insert(Arc::new(object))]);
+        self.update(revision, |state| vec![state.insert(Arc::new(object), self.room)]);
     }
 
     /// Takes in that an object is gone as of its revision.
@@ -247,9 +254,9 @@ impl<K: Kind> Cache<K> {
             let gone: Vec<ObjectKey> = state.objects.keys().filter(|key| !listed.contains_key(key)).cloned().collect();
             let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| state.remove(key)).collect();
             for object in listed.into_values() {
-                let known = state.objects.get(&object.key());
+                let known = state.objects.get(&object.key()).map(Slot::get);
                 if !known.is_some_and(|known| known.uid() == object.uid() && known.revision() == object.revision()) {
-                    changes.push(state.insert(object));
+                    changes.push(state.insert(object, self.room));
                 }
             }
             // A restored server may have an older history; the list is the truth then.
@@ -278,9 +285,9 @@ impl<K: Kind> Cache<K> {
 }
 
 impl<K: Kind> State<K> {
-    fn insert(&mut self, now: Arc<K>) -> Change<K> {
+    fn insert(&mut self, now: Arc<K>, room: Room) -> Change<K> {
         let key = now.key();
-        let before = self.objects.insert(key.clone(), Arc::clone(&now));
+        let before = self.objects.insert(key.clone(), Slot::new(&now, room)).map(|slot| slot.get());
         for index in self.indexes.values_mut() {
             if let Some(before) = &before {
                 index.remove(&key, before);
@@ -291,7 +298,7 @@ impl<K: Kind> State<K> {
     }
 
     fn remove(&mut self, key: &ObjectKey) -> Option<Change<K>> {
-        let before = self.objects.remove(key)?;
+        let before = self.objects.remove(key)?.get();
         for index in self.indexes.values_mut() {
             index.remove(key, &before);
         }

@@ -48,7 +48,7 @@ fn objects_are_found_by_their_owner() {
 
 #[test]
 fn an_index_declared_late_covers_what_is_there_and_what_comes() {
-    let cache = Cache::new();
+    let cache = Cache::new(Room::Whole);
     let lister = Lister::new(Arc::clone(&cache));
     cache.apply(pod("a", "x", 1, "n1"));
     cache.declare_index("node", by_node);
@@ -61,7 +61,7 @@ fn an_index_declared_late_covers_what_is_there_and_what_comes() {
 
 #[test]
 fn a_handler_sees_what_is_there_and_then_every_change() {
-    let cache = Cache::new();
+    let cache = Cache::new(Room::Whole);
     cache.apply(pod("a", "x", 1, "n1"));
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
@@ -76,7 +76,7 @@ fn a_handler_sees_what_is_there_and_then_every_change() {
 
 #[test]
 fn a_namesake_after_a_relist_is_a_change() {
-    let cache = Cache::new();
+    let cache = Cache::new(Room::Whole);
     cache.replace([pod("a", "x", 1, "n1")], Revision(1));
     let changes = Arc::new(Mutex::new(0));
     let count = Arc::clone(&changes);
@@ -91,7 +91,7 @@ fn a_namesake_after_a_relist_is_a_change() {
 
 #[test]
 fn the_history_may_go_back_only_with_a_list() {
-    let cache = Cache::<Pod>::new();
+    let cache = Cache::<Pod>::new(Room::Whole);
     cache.replace([], Revision(50));
     cache.advance(Revision(40));
     assert_eq!(cache.revision(), Revision(50));
@@ -101,7 +101,7 @@ fn the_history_may_go_back_only_with_a_list() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_for_a_revision_ends_when_it_is_reached() {
-    let cache = Cache::<Pod>::new();
+    let cache = Cache::<Pod>::new(Room::Whole);
     let lister = Lister::new(Arc::clone(&cache));
     let waiting = lister.caught_up(Revision(7));
     let advancing = async {
@@ -119,7 +119,7 @@ async fn waiting_for_a_revision_ends_when_it_is_reached() {
 fn contents_indexes_and_changes_agree_with_a_plain_map() {
     for seed in 0..200 {
         let rng = Rng::seeded(seed);
-        let cache = Cache::new();
+        let cache = Cache::new([Room::Whole, Room::Packed][rng.below(2)]);
         cache.declare_index("node", by_node);
         let lister = Lister::new(Arc::clone(&cache));
         let followed = Arc::new(Mutex::new(BTreeMap::new()));
