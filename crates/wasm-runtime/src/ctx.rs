@@ -159,6 +159,9 @@ impl Guest {
         if let Some(stdin) = &self.stdin {
             builder.stdin(stdin.clone());
         }
+        if let Some(dir) = &self.spec.working_dir {
+            builder.initial_cwd(dir);
+        }
         builder
     }
 

@@ -30,6 +30,9 @@ pub struct GuestSpec {
     pub env: Vec<(String, String)>,
     /// Directories of the host that the guest sees.
     pub mounts: Vec<Mount>,
+    /// The absolute path that components are told to begin in (`initial-cwd` of `wasi:cli/environment`); preview 1 has no
+    /// such thing.
+    pub working_dir: Option<String>,
     /// What the guest may use.
     pub limits: Limits,
     /// Whose memory and processor time it uses up, instead of its own by `limits`.

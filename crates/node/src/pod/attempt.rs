@@ -148,6 +148,7 @@ impl Attempt {
             grants,
             env: env.into_iter().collect(),
             mounts,
+            working_dir: self.container.working_dir.clone().filter(|dir| !dir.is_empty()),
             memory_bytes,
             cpu_millis,
             process,

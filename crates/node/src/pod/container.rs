@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{self, ContainerStateTerminated, ContainerStatus, ResourceRequirements};
 
 use super::backoff::CrashLoop;
-use super::spec::{Place, RestartPolicy};
+use super::restart::{RestartPolicy, Restarts};
+use super::spec::Place;
 
 /// What a container is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +113,7 @@ pub struct Container {
     /// What it is for.
     pub role: Role,
     /// When it starts again.
-    pub policy: RestartPolicy,
+    pub restarts_after: Restarts,
     /// Where it is.
     pub state: State,
     /// How it ended the time before.
@@ -140,24 +141,16 @@ pub struct Container {
 impl Container {
     /// Returns a container that has never run.
     pub fn new(spec: &v1::Container, place: Place, pod_policy: RestartPolicy) -> Self {
-        let own = spec.restart_policy.as_deref();
-        let role = match (place, own) {
+        let role = match (place, spec.restart_policy.as_deref()) {
             (Place::Init, Some("Always")) => Role::Sidecar,
             (Place::Init, _) => Role::Init,
             (Place::Main, _) => Role::App,
             (Place::Ephemeral, _) => Role::Ephemeral,
         };
-        let policy = own.map_or(pod_policy, |own| RestartPolicy::parse(Some(own)));
-        let policy = match (role, policy) {
-            // An init container that succeeded is done, whatever the pod's policy.
-            (Role::Init, RestartPolicy::Always) => RestartPolicy::OnFailure,
-            (Role::Ephemeral, _) => RestartPolicy::Never,
-            (_, policy) => policy,
-        };
         Self {
             name: spec.name.clone(),
             role,
-            policy,
+            restarts_after: Restarts::of(spec, role, pod_policy),
             state: State::Pending,
             last: None,
             restarts: 0,
@@ -200,7 +193,7 @@ impl Container {
 
     fn settle_old(&mut self, ended: Ended) {
         self.has_run = true;
-        if self.policy.restarts(ended.code) {
+        if self.restarts_after.after(ended.code) {
             self.last = Some(ended);
         } else {
             self.state = State::Exited(ended);

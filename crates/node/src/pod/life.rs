@@ -307,7 +307,7 @@ impl Container {
             effects.push(self.record(Note::warning("Failed", format!("Error: {}", ended.message))));
         }
         self.has_run = true;
-        if !keeps_running || !(self.policy.restarts(ended.code) || self.is_replaced) {
+        if !keeps_running || !(self.restarts_after.after(ended.code) || self.is_replaced) {
             self.state = State::Exited(ended);
             return;
         }

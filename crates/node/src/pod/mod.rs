@@ -14,6 +14,7 @@ pub mod probes;
 pub mod qos;
 pub mod remembered;
 pub mod resize;
+pub mod restart;
 pub mod setup;
 pub mod spec;
 pub mod status;

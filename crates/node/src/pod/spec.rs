@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, EphemeralContainer, Pod, PodSpec};
 use wkube_api::quantity::Quantity;
 
 use super::backoff::later;
+use super::restart::RestartPolicy;
 
 /// Kubernetes' default grace period.
 const GRACE_DEFAULT: Duration = Duration::from_secs(30);
@@ -21,37 +22,6 @@ pub enum Place {
     Main,
     /// `ephemeralContainers`.
     Ephemeral,
-}
-
-/// What `spec.restartPolicy` says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RestartPolicy {
-    /// Start again, however it ended.
-    Always,
-    /// Start again unless it ended with 0.
-    OnFailure,
-    /// Leave it.
-    Never,
-}
-
-impl RestartPolicy {
-    /// Reads the field; absent or unknown is `Always`, the API's default.
-    pub fn parse(text: Option<&str>) -> Self {
-        match text {
-            Some("OnFailure") => Self::OnFailure,
-            Some("Never") => Self::Never,
-            _ => Self::Always,
-        }
-    }
-
-    /// Whether a container that ended with `code` runs again.
-    pub fn restarts(self, code: i32) -> bool {
-        match self {
-            Self::Always => true,
-            Self::OnFailure => code != 0,
-            Self::Never => false,
-        }
-    }
 }
 
 /// Returns the pod's uid, empty for a pod that no API server has seen.

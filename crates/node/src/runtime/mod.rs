@@ -137,6 +137,8 @@ pub struct ContainerSpec {
     pub env: Vec<(String, String)>,
     /// Directories.
     pub mounts: Vec<Mount>,
+    /// `workingDir`; `None` is the image's.
+    pub working_dir: Option<String>,
     /// `resources.limits.memory`, in bytes.
     pub memory_bytes: Option<u64>,
     /// `resources.limits.cpu`, in thousandths of a processor.

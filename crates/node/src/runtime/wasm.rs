@@ -138,6 +138,16 @@ impl WasmRuntime {
             // A path in an image says which module, not which of its functions.
             spec.command = None;
         }
+        let wanted = spec.working_dir.take().unwrap_or_else(|| image.process.working_dir.clone());
+        if !wanted.is_empty() {
+            let entered = program::enter(&wanted, &spec.mounts);
+            let dir = entered.map_err(|problem| StartError::Failed(format!("workingDir \"{wanted}\": {problem}")))?;
+            // What is left of it for preview 1: Go's programs begin there, and so do the node's tools.
+            if !spec.env.iter().any(|(name, _)| name == "PWD") {
+                spec.env.push(("PWD".to_owned(), dir.clone()));
+            }
+            spec.working_dir = Some(dir);
+        }
         Ok((module, spec))
     }
 }

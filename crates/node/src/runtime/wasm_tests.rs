@@ -106,6 +106,7 @@ impl World {
             grants: Grants::default(),
             env: Vec::new(),
             mounts: Vec::new(),
+            working_dir: None,
             process: None,
             network: None,
             ports: Vec::new(),
@@ -344,6 +345,26 @@ async fn the_nodes_tools_see_the_volumes_of_a_container_that_has_no_command() {
     assert_eq!(check(&["tar", "tf", "/data/a.tar"]).await, "0 sub/\nsub/file\n");
     assert_eq!(check(&["tar", "xmf", "/data/a.tar", "-C", "/data/sub"]).await, "0 ");
     assert_eq!(std::fs::read(data.join("sub/sub/file")).unwrap(), b"content");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_and_its_commands_begin_in_its_working_directory() {
+    let world = World::new(include_bytes!("../../../wasm-runtime/testdata/http-p2.wasm"));
+    let root = world.dir.path().join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mounts = vec![Mount { host: root.clone(), guest: "/".into(), is_read_only: false }];
+    let spec = ContainerSpec {
+        mounts,
+        working_dir: Some("/srv/app".into()),
+        ..world.spec(world.pull("job:v1").await.unwrap())
+    };
+    let guest = world.runtime.start(spec).await.unwrap();
+    let script = "pwd; echo $PWD; echo here >file; cd /; pwd; cat srv/app/file";
+    let (_, text) = exec(&*guest, &["sh", "-c", script], "").await.unwrap();
+    assert_eq!(text, "/srv/app\n/srv/app\n/\nhere\n");
+    let relative = ContainerSpec { working_dir: Some("app".into()), ..world.spec(world.pull("job:v1").await.unwrap()) };
+    let Err(error) = world.runtime.start(relative).await else { panic!("it is no place") };
+    assert_eq!(error.to_string(), "workingDir \"app\": it is not an absolute path");
 }
 
 /// What scripts print, and how they end.

@@ -15,6 +15,10 @@ mod text;
 type Outcome = Result<u8, String>;
 
 fn main() -> ExitCode {
+    // Where the container begins: preview 1 has no other way to say it.
+    if let Some(dir) = std::env::var_os("PWD") {
+        let _ = std::env::set_current_dir(dir);
+    }
     let args: Vec<String> = std::env::args().collect();
     let name = base_name(args.first().map_or("", String::as_str));
     let rest = args.get(1..).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{env, probes, resources};
+use super::{env, probes, resources, restart};
 use crate::kinds::doc::{list, number, text};
 use crate::kinds::rules::{PORT_RANGE, PROTOCOLS, one_of};
 use crate::meta;
@@ -49,6 +49,7 @@ pub(super) fn validate(container: &Value, path: &str, place: Place, volumes: &BT
     errors.extend(validate_mounts(list(container, "volumeMounts"), &format!("{path}.volumeMounts"), volumes));
     errors.extend(resources::validate(container.get("resources"), &format!("{path}.resources")));
     errors.extend(probes::validate(container, path, place));
+    errors.extend(restart::validate(container, path, place));
     errors
 }
 

@@ -8,7 +8,7 @@ use crate::kinds::doc::{list, text};
 use crate::status::FieldError;
 
 /// What is for containers that were there when the pod started (`allowedEphemeralContainerFields` names the others).
-const FORBIDDEN: [&str; 8] = [
+const FORBIDDEN: [&str; 9] = [
     "lifecycle",
     "livenessProbe",
     "ports",
@@ -16,6 +16,7 @@ const FORBIDDEN: [&str; 8] = [
     "resizePolicy",
     "resources",
     "restartPolicy",
+    "restartPolicyRules",
     "startupProbe",
 ];
 const DETAIL: &str = "cannot be set for an Ephemeral Container";

@@ -8,6 +8,7 @@ mod ephemeral;
 mod extras;
 mod probes;
 mod resources;
+mod restart;
 mod security;
 mod spread;
 mod validate;

@@ -26,7 +26,8 @@ pub(super) fn validate(container: &Value, path: &str, place: Place) -> Vec<Field
                     "may not be set for init containers without restartPolicy=Always",
                 ));
             }
-            Place::Ephemeral => errors.push(FieldError::forbidden(path, "cannot be set for an Ephemeral Container")),
+            // See `ephemeral`.
+            Place::Ephemeral => {}
             Place::Main | Place::Init if field == "lifecycle" => {
                 for hook in ["postStart", "preStop"] {
                     if let Some(hook_value) = at(&container[field], hook) {
@@ -36,9 +37,6 @@ pub(super) fn validate(container: &Value, path: &str, place: Place) -> Vec<Field
             }
             Place::Main | Place::Init => errors.extend(validate_probe(&container[field], &path, field)),
         }
-    }
-    if place == Place::Init {
-        errors.extend(one_of(container, path, "restartPolicy", &["Always"]));
     }
     errors
 }

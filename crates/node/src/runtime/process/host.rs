@@ -129,6 +129,7 @@ fn taken_apart(module: &str, spec: ContainerSpec) -> (Start, Option<mpsc::Receiv
         grants: spec.grants,
         env: spec.env,
         mounts,
+        working_dir: spec.working_dir,
         memory_bytes: spec.memory_bytes,
         cpu_millis: spec.cpu_millis,
         share: spec.share,

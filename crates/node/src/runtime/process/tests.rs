@@ -213,6 +213,7 @@ impl World {
             grants: crate::grants::Grants::default(),
             env: vec![("A".to_owned(), "b".to_owned())],
             mounts: Vec::new(),
+            working_dir: None,
             memory_bytes: Some(7),
             cpu_millis: None,
             share: Share::default(),

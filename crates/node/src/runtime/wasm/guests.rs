@@ -35,6 +35,7 @@ pub(super) struct Sandbox {
     container: String,
     env: Vec<(String, String)>,
     mounts: Vec<runtime::Mount>,
+    working_dir: Option<String>,
     limits: Limits,
     buckets: BTreeMap<String, Bucket>,
     network: Option<Arc<dyn Network>>,
@@ -60,6 +61,7 @@ impl Sandbox {
             grants,
             env,
             mounts,
+            working_dir,
             memory_bytes,
             cpu_millis,
             share: Share { cpu_shares, memory_promised, .. },
@@ -77,9 +79,20 @@ impl Sandbox {
         let allowance = Some(held.part(&limits));
         let container = name;
         let listen = if listens(&artifact) { ports } else { Vec::new() };
-        let sandbox =
-            Self { engine, artifact, outbound, pod, container, env, mounts, limits, buckets, network, pod_share: held };
-        let sandbox = Arc::new(sandbox);
+        let sandbox = Arc::new(Self {
+            engine,
+            artifact,
+            outbound,
+            pod,
+            container,
+            env,
+            mounts,
+            working_dir,
+            limits,
+            buckets,
+            network,
+            pod_share: held,
+        });
         let guest = GuestSpec { export, allowance, listen, ..sandbox.guest_spec(args, stdin, output) };
         match sandbox.artifact.kind() {
             Kind::HttpHandler if guest.export.is_none() => {
@@ -137,6 +150,7 @@ impl Sandbox {
             args,
             env: self.env.clone(),
             mounts: self.mounts.iter().map(mounted).collect(),
+            working_dir: self.working_dir.clone(),
             limits: self.limits,
             stdin,
             output: Some(Arc::new(ToOutput(output))),

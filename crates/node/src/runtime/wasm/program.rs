@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use wkube_wasm_runtime::oci::manifest::Process;
 
 use crate::runtime::Mount;
+use crate::volumes::beneath::{self, Missing};
 
 /// Returns `argv`. The pod's `command` replaces the image's entry point and its arguments, the pod's `args` replace only
 /// the latter. `args` begins with the container's name where the pod has no command; a module of its own needs no more.
@@ -73,6 +74,37 @@ pub(super) fn folders(image: &Path) -> io::Result<Vec<Mount>> {
     Ok(mounts)
 }
 
+/// Makes the directory that a container begins in, as container runtimes do, and returns its path without dots.
+///
+/// # Errors
+/// If it is not absolute, or cannot be made where it is.
+pub(super) fn enter(dir: &str, mounts: &[Mount]) -> Result<String, String> {
+    if !dir.starts_with('/') {
+        return Err("it is not an absolute path".to_owned());
+    }
+    let dir = Path::new(dir).components().fold(PathBuf::from("/"), |mut so_far, part| {
+        match part {
+            Component::Normal(name) => so_far.push(name),
+            Component::ParentDir => drop(so_far.pop()),
+            _ => {}
+        }
+        so_far
+    });
+    let below =
+        |mount: &Mount| dir.strip_prefix(Path::new("/").join(below_root(&mount.guest))).ok().map(Path::to_owned);
+    let nearest = mounts.iter().filter_map(|mount| Some((mount, below(mount)?)));
+    let nearest = nearest.min_by_key(|(_, rest)| rest.components().count());
+    // A guest that sees no files has no use for it.
+    if let Some((mount, rest)) = nearest {
+        let missing = if mount.is_read_only { Missing::Fails } else { Missing::IsMade };
+        let found = beneath::open(&mount.host, &rest, missing).map_err(|error| error.to_string())?;
+        if !found.is_dir().map_err(|error| error.to_string())? {
+            return Err("it is not a directory".to_owned());
+        }
+    }
+    Ok(dir.to_string_lossy().into_owned())
+}
+
 fn below_root(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
@@ -120,6 +152,39 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let made = env(&process, vec![pair("A", "pod"), pair("C", "pod")]);
         assert_eq!(made, [pair("B", "image"), pair("A", "pod"), pair("C", "pod")]);
+    }
+
+    #[test]
+    fn a_container_begins_where_it_says_if_that_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["root/app", "data", "config"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(dir.path().join("config/file"), "").unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("data/out")).unwrap();
+        let mount = |host: &str, guest: &str, is_read_only| Mount {
+            host: dir.path().join(host),
+            guest: guest.to_owned(),
+            is_read_only,
+        };
+        let mounts = [mount("root", "/", false), mount("data", "/data", false), mount("config", "/config", true)];
+        let enter = |wanted: &str| enter(wanted, &mounts);
+        assert_eq!(enter("/"), Ok("/".to_owned()));
+        assert_eq!(enter("/app/../new//./deep/"), Ok("/new/deep".to_owned()));
+        assert!(dir.path().join("root/new/deep").is_dir());
+        assert_eq!(enter("/data/a"), Ok("/data/a".to_owned()));
+        assert!(dir.path().join("data/a").is_dir(), "in the volume, not under it");
+        assert_eq!(enter("/config"), Ok("/config".to_owned()));
+        for (wanted, problem) in [
+            ("app", "not an absolute path"),
+            ("/config/file", "not a directory"),
+            ("/config/new", "No such file"),
+            ("/data/out/there", "cross-device"),
+        ] {
+            let refused = enter(wanted).unwrap_err();
+            assert!(refused.contains(problem), "{wanted}: {refused}");
+        }
+        assert_eq!(super::enter("/nowhere", &[]), Ok("/nowhere".to_owned()));
     }
 
     #[test]

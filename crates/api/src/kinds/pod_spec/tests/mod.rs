@@ -361,3 +361,24 @@ fn an_ephemeral_container_has_a_target_and_nothing_that_is_for_the_start_of_a_po
         ],
     );
 }
+
+#[test]
+fn a_container_may_say_itself_when_it_starts_again() {
+    let rule = json!({"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}});
+    check_container(json!({"restartPolicy": "Never", "restartPolicyRules": [rule.clone()]}), &[]);
+    check_container(
+        json!({"restartPolicyRules": [rule]}),
+        &[".restartPolicy: Required value: must specify restartPolicy when restart rules are used"],
+    );
+    check_container(
+        json!({"restartPolicy": "Sometimes", "restartPolicyRules": [
+            {"action": "Ignore", "exitCodes": {"operator": "Is", "values": vec![1; 256]}}, {"action": "Restart"}]}),
+        &[
+            ".restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"Never\", \"OnFailure\"",
+            ".restartPolicyRules[0].action: Unsupported value: \"Ignore\": supported values: \"Restart\"",
+            ".restartPolicyRules[0].exitCodes.operator: Unsupported value: \"Is\": supported values: \"In\", \"NotIn\"",
+            ".restartPolicyRules[0].exitCodes.values: Too many: 256: must have at most 255 items",
+            ".restartPolicyRules[1].exitCodes: Required value: must be specified",
+        ],
+    );
+}
