@@ -257,7 +257,7 @@ impl Builder {
             tasks.spawn("static pods", static_pods::follow(pods.clone(), directory));
         }
         let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
-        let mine = informers.lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
+        let mine = informers.packed_lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
         tasks.spawn("pods", pods.clone().follow(mine));
         let client = self.client.named("kubelet");
         let owner = registration.owner();

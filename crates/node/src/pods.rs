@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::pod::phase::{Kill, Note};
 use crate::pod::remembered::take_up;
 use crate::pod::spec;
-use crate::pod::worker::{Mailbox, View, Worker};
+use crate::pod::view::{Brief, View};
+use crate::pod::worker::{Mailbox, Worker};
 use crate::static_pods::mirror::{is_static, mirrored};
 use crate::volumes;
 
@@ -125,8 +126,8 @@ impl Pods {
             workers.iter().filter(unlisted).map(|(_, handle)| handle.clone()).collect()
         };
         for handle in unlisted {
-            let pod = handle.view.borrow().pod.clone();
-            handle.mailbox.gone(pod.as_ref().map_or(Duration::ZERO, |pod| spec::grace(pod)));
+            let known = handle.view.borrow().known();
+            handle.mailbox.gone(known.map_or(Duration::ZERO, |(pod, _)| spec::grace(&pod)));
         }
     }
 
@@ -248,7 +249,8 @@ impl Pods {
     /// Cleans up after a worker. What belongs to a pod that only sleeps while the agent restarts stays.
     async fn ended(&self, uid: &str) {
         let handle = self.0.workers.lock().remove(uid);
-        let pod = handle.as_ref().and_then(|handle| handle.view.borrow().pod.clone()).unwrap_or_default();
+        let known = handle.as_ref().and_then(|handle| handle.view.borrow().known());
+        let pod = known.map(|(pod, _)| pod).unwrap_or_default();
         let was_deleted = handle.as_ref().is_some_and(|handle| handle.mailbox.is_gone());
         let is_fixed = handle.is_some_and(|handle| handle.fixed.is_some());
         if was_deleted {
@@ -300,17 +302,28 @@ impl Pods {
 
     /// Returns the pod of this name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Known> {
-        self.all().into_iter().find(|known| spec::namespace(&known.pod) == namespace && spec::name(&known.pod) == name)
+        self.those(|brief| brief.namespace == namespace && brief.name == name).into_iter().next()
     }
 
-    /// Returns every pod.
+    /// Returns every pod. Pods at rest are unpacked for this: not for what happens every second.
     pub fn all(&self) -> Vec<Known> {
-        let workers = self.0.workers.lock();
-        let known = workers.values().filter_map(|handle| {
-            let view = handle.view.borrow();
-            Some(Known { pod: view.pod.clone()?, status: view.status.clone()? })
+        self.those(|_| true)
+    }
+
+    /// Returns the pods that `accept` takes; only those are unpacked.
+    pub fn those(&self, accept: impl Fn(&Brief) -> bool) -> Vec<Known> {
+        let views: Vec<_> = self.0.workers.lock().values().map(|handle| handle.view.clone()).collect();
+        let known = views.iter().filter_map(|view| {
+            let view = view.borrow();
+            let (pod, status) = accept(view.brief()).then(|| view.known())??;
+            Some(Known { pod, status })
         });
         known.collect()
+    }
+
+    /// Returns the uid of every pod.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.0.workers.lock().keys().cloned().collect()
     }
 
     /// Returns what the workers share.

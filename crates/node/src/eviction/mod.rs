@@ -18,7 +18,7 @@ pub mod thresholds;
 pub mod vitals;
 pub mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -202,7 +202,7 @@ impl Evictor {
     }
 
     fn evict_over_limits(&self) {
-        for known in self.pods.all().iter().filter(|known| !is_over(known)) {
+        for known in self.pods.those(|pod| pod.has_disk_limits).iter().filter(|known| !is_over(known)) {
             let usage = self.pods.context().vitals.disk_of(spec::uid(&known.pod));
             let Some(found) = usage.and_then(|usage| local::violation(&known.pod, &usage)) else { continue };
             if evict(&self.pods, known, found.message) {
@@ -217,11 +217,11 @@ impl Evictor {
             self.measured_all_at = Some(Instant::now());
         }
         let context = self.pods.context().clone();
-        let known = self.pods.all();
-        context.vitals.retain(&known.iter().map(|known| spec::uid(&known.pod).to_owned()).collect::<BTreeSet<_>>());
+        context.vitals.retain(&self.pods.uids());
+        let known = self.pods.those(|pod| is_for_all || pod.has_disk_limits);
         let dirs: Vec<_> = known
             .iter()
-            .filter(|known| !is_over(known) && (is_for_all || local::has_limits(&known.pod)))
+            .filter(|known| !is_over(known))
             .map(|known| Dirs::of(known, &volumes::pod_dir(&context.data_dir, &known.pod)))
             .collect();
         let measuring = tokio::task::spawn_blocking(move || {

@@ -1,5 +1,6 @@
 //! Evictions with workers, a fake runtime and a scripted API server, in paused time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;

@@ -18,6 +18,7 @@ pub mod restart;
 pub mod setup;
 pub mod spec;
 pub mod status;
+pub mod view;
 pub mod worker;
 
 pub use container::{Container, Ended, Role, State};

@@ -132,6 +132,16 @@ impl Phase {
         }
     }
 
+    /// Returns the facts, for whoever keeps them elsewhere for a while.
+    pub(super) fn life_mut(&mut self) -> &mut Life {
+        match self {
+            Self::Setup(setup) => &mut setup.life,
+            Self::Running(running) => &mut running.life,
+            Self::Stopping(stopping) => &mut stopping.life,
+            Self::Stopped(stopped) => &mut stopped.life,
+        }
+    }
+
     /// Returns when to feed `Timer`; `None` if nothing changes by itself.
     pub fn wake_at(&self) -> Option<Timestamp> {
         match self {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
@@ -15,6 +15,7 @@ use super::backoff::elapsed;
 use super::phase::{Effect, Ending, Input, Kill, Phase, Stopped};
 use super::setup::Undo;
 use super::status::{is_overruled, status_of};
+use super::view::{Newest, Rest, View};
 use super::{probes, qos, spec};
 use crate::admission::{NODE_AFFINITY, Rejection};
 use crate::checkpoint::Kind as Kept;
@@ -24,6 +25,10 @@ use crate::volumes::{self, payload};
 
 /// How many reports of containers and probes may wait; senders wait for room.
 const EVENTS_MAX: usize = 64;
+
+/// How long nothing happens to a pod before it is packed. Longer than between two steps of a start, and than the API
+/// server takes to show a status that was written.
+const REST_AFTER: Duration = Duration::from_secs(2);
 
 /// What others say to a worker: one slot each, so that nothing piles up. The newest object wins; kills are merged, never
 /// dropped.
@@ -105,29 +110,6 @@ impl Mailbox {
     }
 }
 
-/// What others may know of a worker.
-#[derive(Debug, Default)]
-pub struct View {
-    /// The newest object that the worker has taken in.
-    pub pod: Option<Arc<Pod>>,
-    /// The newest status.
-    pub status: Option<PodStatus>,
-    /// Whether nothing runs and never will.
-    pub is_stopped: bool,
-}
-
-/// The newest object of a pod, for those who need it now and then: whoever held one object would keep it in memory beside
-/// all that came after it.
-#[derive(Debug, Clone)]
-pub struct Newest(Arc<watch::Sender<View>>);
-
-impl Newest {
-    /// Returns the object.
-    pub fn get(&self) -> Arc<Pod> {
-        self.0.borrow().pod.clone().unwrap_or_default()
-    }
-}
-
 /// Where containers and probes report. Boxed, because a channel has room for 32 at once from its beginning.
 pub type Reports = mpsc::Sender<Box<Input>>;
 
@@ -176,18 +158,18 @@ impl Worker {
             let kill = Kill::Rejected { reason: rejection.reason, message: rejection.message };
             (phase, effects) = phase.step(Input::Kill { grace: Duration::ZERO, kill }, self.context.clock.now());
         }
-        self.perform(&phase, effects).await;
+        Box::pin(self.perform(&phase, effects)).await;
         if let Some(shown) = shown {
             self.insist(&shown);
         }
         while !self.is_over(&phase) {
-            let order = self.next(&phase).await;
+            let order = self.next(&mut phase).await;
             let Order::Input(input) = order else {
                 self.refresh(&phase);
                 continue;
             };
             let is_news_of_object = matches!(input, Input::Desired(_));
-            phase = self.advance(phase, input).await;
+            phase = Box::pin(self.advance(phase, input)).await;
             if is_news_of_object {
                 self.keep();
                 self.insist(&phase.life().pod);
@@ -215,8 +197,29 @@ impl Worker {
         }
     }
 
-    async fn next(&mut self, phase: &Phase) -> Order {
+    /// Waits for something to do. A pod to which nothing happens for a while rests until then.
+    async fn next(&mut self, phase: &mut Phase) -> Order {
         let wake_at = phase.wake_at().map(|at| tokio::time::Instant::now() + elapsed(self.context.clock.now(), at));
+        tokio::select! {
+            biased;
+            order = self.order(wake_at) => return order,
+            () = tokio::time::sleep(REST_AFTER) => {}
+        }
+        let wants_refresh = volumes::follows_objects(&phase.life().pod);
+        let rest = Rest::begin(phase.life_mut(), &self.view);
+        let order = loop {
+            let order = self.order(wake_at).await;
+            if wants_refresh || !matches!(order, Order::Refresh) {
+                break order;
+            }
+        };
+        if let Some(rest) = rest {
+            rest.end(phase.life_mut(), &self.view);
+        }
+        order
+    }
+
+    async fn order(&mut self, wake_at: Option<tokio::time::Instant>) -> Order {
         let timer = async {
             match wake_at {
                 Some(at) => tokio::time::sleep_until(at).await,
@@ -254,7 +257,7 @@ impl Worker {
                     self.undo.run().await;
                 }
                 Effect::Publish(_) => {
-                    let status = self.view.borrow().status.clone();
+                    let status = self.view.borrow().status().cloned();
                     if let Some(status) = status {
                         self.context.statuses.publish(pod, status);
                     }
@@ -280,7 +283,7 @@ impl Worker {
 
     /// Publishes the status again if the object says otherwise.
     fn insist(&self, pod: &Arc<Pod>) {
-        let status = self.view.borrow().status.clone();
+        let status = self.view.borrow().status().cloned();
         if let Some(status) = status.filter(|status| is_overruled(pod, status)) {
             self.context.statuses.publish(pod, status);
         }
@@ -288,23 +291,22 @@ impl Worker {
 
     /// Keeps the pod with its newest status on disk, for the next life of this agent.
     fn keep(&self) {
-        let view = self.view.borrow();
-        if let (Some(pod), Some(status)) = (&view.pod, &view.status) {
-            let pod = Pod { status: Some(status.clone()), ..Pod::clone(pod) };
+        if let Some((pod, status)) = self.view.borrow().known() {
+            let pod = Pod { status: Some(status), ..Pod::clone(&pod) };
             self.context.kept.keep(Kept::Pods, spec::uid(&pod), &pod);
         }
     }
 
     fn show(&self, phase: &Phase) {
         let now = self.context.clock.now();
-        let is_running = |view: &View| view.status.as_ref().is_some_and(|now| now.phase.as_deref() == Some("Running"));
+        let is_running = |view: &View| view.status().is_some_and(|now| now.phase.as_deref() == Some("Running"));
         self.view.send_modify(|view| {
             let was_running = is_running(view);
-            view.status = Some(status_of(phase, self.context.host_ip, view.status.as_ref(), now));
+            let status = status_of(phase, self.context.host_ip, view.status(), now);
+            view.show(&phase.life().pod, status);
             if is_running(view) && !was_running {
                 kubelet::started(elapsed(phase.life().started_at, now));
             }
-            view.pod = Some(Arc::clone(&phase.life().pod));
             view.is_stopped = matches!(phase, Phase::Stopped(_));
         });
     }
@@ -353,7 +355,7 @@ impl Worker {
         self.guests.insert(name.to_owned(), (attempt, stop));
         let attempt = Attempt {
             context: self.context.clone(),
-            newest: Newest(Arc::clone(&self.view)),
+            newest: Newest::of(&self.view),
             name: name.to_owned(),
             container: Arc::new(container),
             number: attempt,

@@ -59,11 +59,8 @@ impl Pods {
             }
             return;
         };
-        let (pod, status) = {
-            let view = handle.view.borrow();
-            (view.pod.clone(), view.status.clone())
-        };
-        let (Some(pod), Some(status), false) = (pod, status, handle.mailbox.is_gone()) else { return };
+        let known = handle.view.borrow().known();
+        let (Some((pod, status)), false) = (known, handle.mailbox.is_gone()) else { return };
         if is_gone || !is_mirror_of(mirror, &pod) || is_overruled(mirror, &status) {
             self.0.context.statuses.publish(&pod, status);
         }

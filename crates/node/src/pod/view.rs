@@ -1,0 +1,225 @@
+//! What others may know of a pod's worker: the object and its status, whole while things happen to the pod and packed
+//! into text while nothing does. Of the memory of a pod at rest, these would be the most.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::life::Life;
+use super::spec;
+use crate::eviction::local;
+
+/// What others may know of a worker.
+#[derive(Debug, Default)]
+pub struct View {
+    seen: Seen,
+    /// What is asked of every pod again and again, always at hand.
+    brief: Brief,
+    /// Whether nothing runs and never will.
+    pub is_stopped: bool,
+}
+
+#[derive(Debug, Default)]
+enum Seen {
+    /// The worker has not begun.
+    #[default]
+    Nothing,
+    Whole {
+        pod: Arc<Pod>,
+        /// On the heap, so that a view at rest has no room for it.
+        status: Box<PodStatus>,
+    },
+    Packed(Arc<Packed>),
+}
+
+/// The least that has to be known of a pod.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brief {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether what it has on disk is limited.
+    pub has_disk_limits: bool,
+}
+
+impl View {
+    /// Returns the newest object that the worker has taken in, and the newest status.
+    pub fn known(&self) -> Option<(Arc<Pod>, PodStatus)> {
+        match &self.seen {
+            Seen::Nothing => None,
+            Seen::Whole { pod, status } => Some((Arc::clone(pod), PodStatus::clone(status))),
+            Seen::Packed(packed) => {
+                let Content { pod, status, .. } = packed.open();
+                Some((Arc::new(pod), status))
+            }
+        }
+    }
+
+    /// Returns what is always at hand; empty before the worker has begun.
+    pub fn brief(&self) -> &Brief {
+        &self.brief
+    }
+
+    /// Whether the pod rests.
+    #[cfg(test)]
+    pub(crate) fn is_packed(&self) -> bool {
+        matches!(self.seen, Seen::Packed(_))
+    }
+
+    /// Returns the newest status, as long as the worker is awake.
+    pub(super) fn status(&self) -> Option<&PodStatus> {
+        match &self.seen {
+            Seen::Whole { status, .. } => Some(status),
+            Seen::Nothing | Seen::Packed(_) => None,
+        }
+    }
+
+    pub(super) fn show(&mut self, pod: &Arc<Pod>, status: PodStatus) {
+        if !matches!(&self.seen, Seen::Whole { pod: before, .. } if Arc::ptr_eq(before, pod)) {
+            self.brief = Brief {
+                namespace: spec::namespace(pod).to_owned(),
+                name: spec::name(pod).to_owned(),
+                has_disk_limits: local::has_limits(pod),
+            };
+        }
+        self.seen = Seen::Whole { pod: Arc::clone(pod), status: Box::new(status) };
+    }
+}
+
+/// A pod's object, its status and what its containers were granted, as text.
+#[derive(Debug)]
+struct Packed(Box<[u8]>);
+
+#[derive(Debug, Deserialize)]
+struct Content {
+    pod: Pod,
+    status: PodStatus,
+    granted: Vec<ResourceRequirements>,
+}
+
+#[derive(Serialize)]
+struct ContentRef<'a> {
+    pod: &'a Pod,
+    status: &'a PodStatus,
+    granted: Vec<&'a ResourceRequirements>,
+}
+
+impl Packed {
+    fn open(&self) -> Content {
+        serde_json::from_slice(&self.0).expect("a pod reads back what it wrote")
+    }
+}
+
+/// A pod at rest: what its life and its view had is packed until it wakes.
+#[must_use = "a life that was laid to rest is not whole until it wakes"]
+pub(super) struct Rest(Arc<Packed>);
+
+impl Rest {
+    /// Packs what the life and the view of a pod have; `None` if there is nothing yet, or it is no text.
+    pub(super) fn begin(life: &mut Life, view: &watch::Sender<View>) -> Option<Self> {
+        let text = {
+            let view = view.borrow();
+            let granted = life.containers.iter().map(|container| &container.resources).collect();
+            serde_json::to_vec(&ContentRef { pod: &life.pod, status: view.status()?, granted }).ok()?
+        };
+        let packed = Arc::new(Packed(text.into()));
+        view.send_if_modified(|view| {
+            view.seen = Seen::Packed(Arc::clone(&packed));
+            // Nobody waits for this.
+            false
+        });
+        life.pod = Arc::clone(&NOBODY);
+        for container in &mut life.containers {
+            container.resources = ResourceRequirements::default();
+        }
+        Some(Self(packed))
+    }
+
+    /// Gives them back.
+    pub(super) fn end(self, life: &mut Life, view: &watch::Sender<View>) {
+        let Content { pod, status, granted } = self.0.open();
+        life.pod = Arc::new(pod);
+        for (container, granted) in life.containers.iter_mut().zip(granted) {
+            container.resources = granted;
+        }
+        view.send_if_modified(|view| {
+            view.seen = Seen::Whole { pod: Arc::clone(&life.pod), status: Box::new(status) };
+            false
+        });
+    }
+}
+
+/// What stands in the place of a pod that is packed.
+static NOBODY: std::sync::LazyLock<Arc<Pod>> = std::sync::LazyLock::new(Arc::default);
+
+/// The newest object of a pod, for those who need it now and then: whoever held one object would keep it in memory beside
+/// all that came after it.
+#[derive(Debug, Clone)]
+pub struct Newest(Arc<watch::Sender<View>>);
+
+impl Newest {
+    /// Returns the newest object of whose view this is.
+    pub fn of(view: &Arc<watch::Sender<View>>) -> Self {
+        Self(Arc::clone(view))
+    }
+
+    /// Returns the object.
+    pub fn get(&self) -> Arc<Pod> {
+        self.0.borrow().known().map(|(pod, _)| pod).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Arc<Pod> {
+        let pod = json!({
+            "metadata": { "name": "a", "namespace": "b", "uid": "u", "labels": { "x": "y" } },
+            "spec": { "containers": [{ "name": "main", "resources": { "limits": { "memory": "16Mi" } } }] },
+            "status": { "phase": "Running" },
+        });
+        Arc::new(serde_json::from_value(pod).unwrap())
+    }
+
+    fn status() -> PodStatus {
+        PodStatus { phase: Some("Running".to_owned()), ..PodStatus::default() }
+    }
+
+    #[test]
+    fn who_wakes_is_as_before_and_others_have_seen_it_all_the_time() {
+        let view = Arc::new(watch::Sender::new(View::default()));
+        let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
+        view.send_modify(|view| view.show(&life.pod, status()));
+        life.containers[0]
+            .resources
+            .limits
+            .get_or_insert_default()
+            .insert("cpu".to_owned(), Quantity("500m".to_owned()));
+        let before = life.clone();
+        let rest = Rest::begin(&mut life, &view).unwrap();
+        assert_ne!(life, before, "what is packed is not there twice");
+        assert_eq!(view.borrow().known(), Some((pod(), status())));
+        assert_eq!(*view.borrow().brief(), Brief { namespace: "b".into(), name: "a".into(), has_disk_limits: false });
+        assert_eq!(Newest::of(&view).get(), pod());
+        rest.end(&mut life, &view);
+        assert_eq!(life, before);
+        assert_eq!(view.borrow().status(), Some(&status()));
+    }
+
+    #[test]
+    fn who_has_shown_nothing_does_not_rest() {
+        let view = watch::Sender::new(View::default());
+        let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
+        assert!(Rest::begin(&mut life, &view).is_none());
+        assert_eq!(life.pod, pod());
+        assert_eq!(view.borrow().known(), None);
+    }
+}
