@@ -20,6 +20,9 @@ use crate::pod::spec;
 /// The annotation by which a pod is granted a part of what is outside of the cluster.
 pub const OUTSIDE: &str = "wkube.dev/outside";
 
+/// So few that have left need not be looked for.
+const SWEPT_MIN: usize = 16;
+
 /// The networks of a node's pods. Clones share them.
 #[derive(Clone)]
 pub struct Networks(Arc<Inner>);
@@ -27,8 +30,26 @@ pub struct Networks(Arc<Inner>);
 struct Inner {
     proxy: Option<Proxy>,
     tasks: Tasks,
-    /// By the pod's uid. A network is gone when the last guest and the last of its sockets are.
-    pods: Mutex<BTreeMap<String, Presence>>,
+    pods: Mutex<Present>,
+}
+
+/// By the pod's uid. A network is gone when the last guest and the last of its sockets are.
+#[derive(Default)]
+struct Present {
+    pods: BTreeMap<String, Presence>,
+    /// How many there may be before those that have left are looked for. Twice as many as there were the last time, so
+    /// that a node of many pods does not look at all of them whenever one starts.
+    swept_at: usize,
+}
+
+impl Present {
+    fn enter(&mut self, uid: &str, presence: Presence) {
+        if self.pods.len() >= self.swept_at {
+            self.pods.retain(|_, pod| pod.get().is_some());
+            self.swept_at = self.pods.len() * 2 + SWEPT_MIN;
+        }
+        self.pods.insert(uid.to_owned(), presence);
+    }
 }
 
 impl Networks {
@@ -43,15 +64,14 @@ impl Networks {
     /// Says what is wrong with the pod's annotation.
     pub fn of(&self, pod: &Pod, ip: IpAddr) -> Result<Option<Arc<dyn Network>>, String> {
         let Some(proxy) = &self.0.proxy else { return Ok(None) };
-        let mut pods = self.0.pods.lock();
-        pods.retain(|_, pod| pod.get().is_some());
-        let found = pods.get(spec::uid(pod)).and_then(Presence::get);
+        let mut present = self.0.pods.lock();
+        let found = present.pods.get(spec::uid(pod)).and_then(Presence::get);
         let network = if let Some(network) = found {
             network
         } else {
             let identity = Identity { ip, names: Names::of(pod, ip), outside: outside(pod)? };
             let network = PodNet::join(proxy.clone(), identity, &self.0.tasks);
-            pods.insert(spec::uid(pod).to_owned(), network.presence());
+            present.enter(spec::uid(pod), network.presence());
             network
         };
         Ok(Some(Arc::new(OfPod(network))))
