@@ -25,7 +25,7 @@ use crate::tls;
 use crate::turns::next_slice;
 
 /// Bytes that a guest may hand over in one host call; the default of 128 MiB lets one call fill a small node.
-const CALL_BYTES_MAX: usize = 16 << 20;
+pub(crate) const CALL_BYTES_MAX: usize = 16 << 20;
 /// Random bytes that one call may ask for. The host makes them on the guest's thread, four milliseconds' worth at most;
 /// the default of 64 MiB would hold it for a while.
 const RANDOM_BYTES_MAX: u64 = 4 << 20;

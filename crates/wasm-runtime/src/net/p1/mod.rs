@@ -8,6 +8,7 @@ mod errno;
 mod fds;
 mod memory;
 mod poll;
+mod shorten;
 mod transfer;
 
 use std::future::poll_fn;
@@ -20,6 +21,7 @@ use self::errno::{Answer, Errno, answered};
 pub(crate) use self::fds::Fds;
 use self::fds::{Fd, Owner};
 use self::memory::{split, write};
+use self::shorten::{restore, shorten};
 use crate::ctx::Ctx;
 use crate::net::code::Code;
 use crate::net::tcp::Shutdown;
@@ -29,9 +31,9 @@ const MODULE: &str = "wasi_snapshot_preview1";
 const NONBLOCK: i32 = 1 << 2;
 
 /// Puts a function in front of wasmtime-wasi's of the same name. Sockets are answered here; all other descriptors go on
-/// to its own function, which is called as its own linking does it.
+/// to its own function, which is called as its own linking does it, `for` buffers that it takes.
 macro_rules! in_front {
-    ($linker:ident, $function:ident($fd:ident $(, $argument:ident: $type:ty)*) $(.$await:ident)?,
+    ($linker:ident, $function:ident($fd:ident $(, $argument:ident: $type:ty)*) $(.$await:ident)? $(for $buffers:expr)?,
         |$caller:ident, $entry:ident| $ours:expr) => {
         $linker.func_wrap_async(
             MODULE,
@@ -40,8 +42,11 @@ macro_rules! in_front {
                 Box::new(async move {
                     match $caller.data().fds.owner($fd) {
                         Owner::Theirs => {
+                            $(let shortened = shorten(split(&mut $caller)?.0, $buffers);)?
                             let (ctx, mut memory) = their_parts(&mut $caller)?;
-                            theirs::$function(ctx, &mut memory, $fd $(, $argument)*) $(.$await)?
+                            let answer = theirs::$function(ctx, &mut memory, $fd $(, $argument)*) $(.$await)?;
+                            $(restore(split(&mut $caller)?.0, $buffers, shortened);)?
+                            answer
                         }
                         Owner::Nobody => Ok(Errno::Badf.code()),
                         Owner::Ours($entry) => answered($ours),
@@ -73,12 +78,22 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 }
 
 fn add_transfer(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
-    in_front!(linker, fd_read(fd, buffers: i32, count: i32, size: i32).await, |caller, entry| {
+    in_front!(linker, fd_read(fd, buffers: i32, count: i32, size: i32).await for (buffers, count), |caller, entry| {
         transfer::receive(&mut caller, &entry, (buffers, count), size, 0).await
     });
-    in_front!(linker, fd_write(fd, buffers: i32, count: i32, size: i32).await, |caller, entry| {
+    in_front!(linker, fd_write(fd, buffers: i32, count: i32, size: i32).await for (buffers, count), |caller, entry| {
         transfer::send(&mut caller, &entry, (buffers, count), size).await
     });
+    in_front!(
+        linker,
+        fd_pread(fd, buffers: i32, count: i32, _offset: i64, _size: i32).await for (buffers, count),
+        |caller, _entry| Err(Errno::Spipe.into())
+    );
+    in_front!(
+        linker,
+        fd_pwrite(fd, buffers: i32, count: i32, _offset: i64, _size: i32).await for (buffers, count),
+        |caller, _entry| Err(Errno::Spipe.into())
+    );
     in_front!(
         linker,
         sock_recv(fd, buffers: i32, count: i32, flags: i32, size: i32, out_flags: i32),
