@@ -5,7 +5,6 @@ mod statics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,7 +176,7 @@ impl Pods {
         self.0.context.kept.retain(Kept::Pods, |uid| uids.contains(uid));
         let Ok(entries) = std::fs::read_dir(data_dir.join("pods")) else { return };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !known.contains(path)) {
-            remove_dir(&path);
+            volumes::remove(&path);
         }
     }
 
@@ -261,7 +260,7 @@ impl Pods {
             }
             self.0.context.kept.forget(Kept::Pods, uid);
             let dir = volumes::pod_dir(&self.0.context.data_dir, &pod);
-            let _ = tokio::task::spawn_blocking(move || remove_dir(&dir)).await;
+            let _ = tokio::task::spawn_blocking(move || volumes::remove(&dir)).await;
         }
         let left = self.0.workers.lock().len();
         self.0.count.send_replace(left);
@@ -334,14 +333,6 @@ impl Pods {
     /// Returns a receiver of how many pods there are.
     pub fn count(&self) -> watch::Receiver<usize> {
         self.0.count.subscribe()
-    }
-}
-
-fn remove_dir(path: &Path) {
-    if let Err(error) = std::fs::remove_dir_all(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot remove a pod's directory");
     }
 }
 

@@ -45,6 +45,7 @@ pub fn limits(pod: &Pod, pod_dir: &Path, host_paths: &HostPaths) -> Limits {
         readable: Vec::new(),
         writable: vec![volumes::volumes(pod_dir), volumes::root::roots(pod_dir)],
     };
+    limits.writable.extend(volumes::memory::home(pod_dir));
     for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         let held = volume.host_path.as_ref().and_then(|source| host_paths.open(source).ok());
         // Mounts that are read only are so by what the guest is granted; the process may be asked for both.

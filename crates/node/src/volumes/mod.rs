@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod beneath;
 pub mod host_path;
+pub mod memory;
 pub mod payload;
 pub mod root;
 
@@ -75,11 +76,16 @@ pub fn materialize(pod: &Pod, pod_dir: &Path, objects: &Objects, host_paths: &Ho
         let payload = payload::of(volume, pod, objects).map_err(|source| Error::Payload { volume: name(), source })?;
         let made = match payload {
             Some(payload) => atomic::write(&dir, &payload),
+            None if is_in_memory(volume) => memory::make(pod_dir, &volume.name),
             None => make_empty(&dir),
         };
         made.map_err(|source| Error::Disk { volume: name(), source })?;
     }
     Ok(())
+}
+
+fn is_in_memory(volume: &Volume) -> bool {
+    volume.empty_dir.as_ref().is_some_and(|source| source.medium.as_deref() == Some("Memory"))
 }
 
 /// An emptyDir keeps what an earlier life of the agent left in it.
@@ -202,6 +208,16 @@ pub fn follows_objects(pod: &Pod) -> bool {
 /// Returns the directory of a pod: `<data>/pods/<namespace>_<name>_<uid>`.
 pub fn pod_dir(data_dir: &Path, pod: &Pod) -> PathBuf {
     data_dir.join("pods").join(format!("{}_{}_{}", spec::namespace(pod), spec::name(pod), spec::uid(pod)))
+}
+
+/// Removes everything of a pod that has gone.
+pub fn remove(pod_dir: &Path) {
+    memory::remove(pod_dir);
+    if let Err(error) = std::fs::remove_dir_all(pod_dir)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::warn!(path = %pod_dir.display(), %error, "cannot remove a pod's directory");
+    }
 }
 
 #[cfg(test)]
