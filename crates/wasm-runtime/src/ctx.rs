@@ -45,7 +45,7 @@ pub(crate) struct Ctx {
     egress: Egress,
     pub(crate) memory: MemoryMeter,
     pub(crate) stop: CancellationToken,
-    pub(crate) settings: Arc<BTreeMap<String, String>>,
+    pub(crate) settings: Arc<Vec<(String, String)>>,
     pub(crate) buckets: Arc<BTreeMap<String, Bucket>>,
     pub(crate) output: Option<Arc<dyn Output>>,
     pub(crate) sockets: Sockets,
@@ -73,7 +73,6 @@ pub(crate) struct Guest {
     pub(crate) spec: GuestSpec,
     pub(crate) allowance: Allowance,
     stdin: Option<GuestInput>,
-    settings: Arc<BTreeMap<String, String>>,
     buckets: Arc<BTreeMap<String, Bucket>>,
     /// The directories of its mounts, open from its first instance on: later ones share the handles.
     files: OnceLock<WasiFilesystemCtx>,
@@ -85,13 +84,12 @@ impl Guest {
     pub(crate) fn new(mut spec: GuestSpec) -> Self {
         let allowance = spec.allowance.take().unwrap_or_else(|| Allowance::new(&spec.limits));
         let stdin = spec.stdin.take().map(GuestInput::new);
-        let (settings, buckets) = (std::mem::take(&mut spec.config), std::mem::take(&mut spec.buckets));
+        let buckets = Arc::new(std::mem::take(&mut spec.buckets));
         Self {
             spec,
             allowance,
             stdin,
-            settings: Arc::new(settings),
-            buckets: Arc::new(buckets),
+            buckets,
             files: OnceLock::new(),
             stop: CancellationToken::new(),
         }
@@ -129,7 +127,7 @@ impl Guest {
                 egress: Egress::new(self.spec.outbound.clone()),
                 memory,
                 stop: self.stop.clone(),
-                settings: Arc::clone(&self.settings),
+                settings: Arc::clone(&self.spec.env),
                 buckets: Arc::clone(&self.buckets),
                 output: self.spec.output.clone(),
                 sockets,

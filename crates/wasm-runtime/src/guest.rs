@@ -26,8 +26,9 @@ pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 pub struct GuestSpec {
     /// `argv`, the program name first.
     pub args: Vec<String>,
-    /// The environment; later duplicates have been removed.
-    pub env: Vec<(String, String)>,
+    /// The environment; later duplicates have been removed. It is also what `wasi:config` answers from: what a program is
+    /// configured with does not depend on the way in which it asks.
+    pub env: Arc<Vec<(String, String)>>,
     /// Directories of the host that the guest sees.
     pub mounts: Vec<Mount>,
     /// The absolute path that components are told to begin in (`initial-cwd` of `wasi:cli/environment`); preview 1 has no
@@ -52,8 +53,6 @@ pub struct GuestSpec {
     pub listen: Vec<u16>,
     /// Whom it trusts as a client by `wasi:tls`, if not whom the machine trusts.
     pub tls: Option<TlsTrust>,
-    /// `wasi:config` values.
-    pub config: BTreeMap<String, String>,
     /// `wasi:keyvalue` buckets by the names that the guest opens them by.
     pub buckets: BTreeMap<String, Bucket>,
     /// The exported function to call instead of the guest's own entry point, as [`Artifact::function`] returned it.

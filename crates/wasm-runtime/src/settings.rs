@@ -1,4 +1,4 @@
-//! `wasi:config/store@0.2.0-rc.1`: the values of a guest's configuration.
+//! `wasi:config/store@0.2.0-rc.1`: the values of a guest's configuration, which are its environment.
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
@@ -21,11 +21,11 @@ enum Error {
 pub(crate) fn add_to_components(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     let mut store = linker.instance(INTERFACE)?;
     store.func_wrap("get", |store: StoreContextMut<'_, Ctx>, (key,): (String,)| {
-        Ok((Ok::<_, Error>(store.data().settings.get(&key).cloned()),))
+        let settings = &store.data().settings;
+        let found = settings.iter().find(|(name, _)| *name == key).map(|(_, value)| value.clone());
+        Ok((Ok::<_, Error>(found),))
     })?;
     store.func_wrap("get-all", |store: StoreContextMut<'_, Ctx>, (): ()| {
-        let pairs: Vec<(String, String)> =
-            store.data().settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok((Ok::<_, Error>(pairs),))
+        Ok((Ok::<_, Error>(Vec::clone(&store.data().settings)),))
     })
 }

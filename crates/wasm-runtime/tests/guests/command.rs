@@ -237,7 +237,7 @@ async fn a_guest_sees_its_arguments_and_environment_and_no_other() {
     for guest in [HELLO_MODULE, HELLO_COMPONENT] {
         let printed = Printed::new();
         let env = vec![("FOO".to_owned(), "bar".to_owned())];
-        run(guest, GuestSpec { env, output: Some(printed.clone()), ..args(&["hello", "x y"]) }).await;
+        run(guest, GuestSpec { env: env.into(), output: Some(printed.clone()), ..args(&["hello", "x y"]) }).await;
         let expected = r#"hello from rust wasi, args=["hello", "x y"] env=Ok("bar")"#;
         assert_eq!(printed.text(StdStream::Stdout).trim_end(), expected);
     }

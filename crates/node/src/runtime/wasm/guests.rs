@@ -33,7 +33,7 @@ pub(super) struct Sandbox {
     outbound: Arc<dyn Outbound>,
     pod: PodRef,
     container: String,
-    env: Vec<(String, String)>,
+    env: Arc<Vec<(String, String)>>,
     mounts: Vec<runtime::Mount>,
     working_dir: Option<String>,
     limits: Limits,
@@ -85,7 +85,7 @@ impl Sandbox {
             outbound,
             pod,
             container,
-            env,
+            env: Arc::new(env),
             mounts,
             working_dir,
             limits,
@@ -148,15 +148,13 @@ impl Sandbox {
     ) -> GuestSpec {
         GuestSpec {
             args,
-            env: self.env.clone(),
+            env: Arc::clone(&self.env),
             mounts: self.mounts.iter().map(mounted).collect(),
             working_dir: self.working_dir.clone(),
             limits: self.limits,
             stdin,
             output: Some(Arc::new(ToOutput(output))),
             outbound: Some(Arc::clone(&self.outbound)),
-            // What a pod configures its containers with is their environment, whichever way they read it.
-            config: self.env.iter().cloned().collect(),
             buckets: self.buckets.clone(),
             network: self.network.clone(),
             ..GuestSpec::default()
@@ -196,7 +194,7 @@ fn mounted(mount: &runtime::Mount) -> Mount {
 fn add(program: Program, guest: &mut GuestSpec) {
     for (name, value) in program.env {
         if !guest.env.iter().any(|(own, _)| *own == name) {
-            guest.env.push((name, value));
+            Arc::make_mut(&mut guest.env).push((name, value));
         }
     }
     for mount in &program.mounts {

@@ -27,6 +27,8 @@ pub(super) fn env(process: &Process, pod: Vec<(String, String)>) -> Vec<(String,
     let image = process.variables().filter(|(name, _)| !own.contains(name));
     let mut env: Vec<_> = image.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     env.extend(pod);
+    // Kept for as long as the container.
+    env.shrink_to_fit();
     env
 }
 
