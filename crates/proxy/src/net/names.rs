@@ -24,8 +24,8 @@ const NAME_BYTES_MAX: usize = 253;
 /// How one pod looks names up.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
-    /// Names that need no asking.
-    hosts: BTreeMap<String, Vec<IpAddr>>,
+    /// Names that need no asking. A handful, which every pod keeps.
+    hosts: Box<[(String, Vec<IpAddr>)]>,
     /// What is appended to short names.
     searches: Vec<String>,
     ndots: usize,
@@ -77,7 +77,8 @@ impl Names {
 
     /// Returns what the hosts file has for a name.
     pub fn hosts(&self, name: &str) -> Option<&[IpAddr]> {
-        self.hosts.get(&plain(name)).map(Vec::as_slice)
+        let name = plain(name);
+        self.hosts.iter().find(|(host, _)| *host == name).map(|(_, ips)| ips.as_slice())
     }
 
     /// Returns the full names to ask for, in order.
@@ -109,7 +110,7 @@ fn plain(name: &str) -> String {
     name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
-fn hosts_of(pod: &Pod, namespace: &str, ip: IpAddr) -> BTreeMap<String, Vec<IpAddr>> {
+fn hosts_of(pod: &Pod, namespace: &str, ip: IpAddr) -> Box<[(String, Vec<IpAddr>)]> {
     let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
     let mut add = |name: &str, ip: IpAddr| {
         let all = hosts.entry(plain(name)).or_default();
@@ -132,7 +133,7 @@ fn hosts_of(pod: &Pod, namespace: &str, ip: IpAddr) -> BTreeMap<String, Vec<IpAd
         let Ok(ip) = alias.ip.parse() else { continue };
         alias.hostnames.iter().flatten().for_each(|name| add(name, ip));
     }
-    hosts
+    hosts.into_iter().collect()
 }
 
 /// Says what a full name means in the cluster with these routes.
