@@ -171,6 +171,19 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_never_ends_is_not_kept() {
+        let (mut splitter, mut pieces) = (Splitter::default(), 0);
+        for _ in 0..1600 {
+            splitter.take(&[b'x'; 64 << 10], |piece, goes_on| {
+                assert_eq!((piece.len(), goes_on), (LINE_BYTES_MAX, true));
+                pieces += 1;
+            });
+            assert!(splitter.rest.capacity() <= 2 * LINE_BYTES_MAX, "{} bytes", splitter.rest.capacity());
+        }
+        assert_eq!(pieces, (100 << 20) / LINE_BYTES_MAX - 1, "all but the last, which may be the end of its line");
+    }
+
+    #[test]
     fn since_compares_instants_not_text() {
         let entry = parse(b"2026-01-02T03:04:05.5Z stdout F x").unwrap();
         assert!(entry.is_since("2026-01-02T03:04:05Z".parse().unwrap()));

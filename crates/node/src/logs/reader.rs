@@ -252,6 +252,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_line_without_end_is_read_in_pieces_and_may_be_cut_anywhere() {
+        let world = World::new();
+        let writer = world.writer();
+        for _ in 0..64 {
+            writer.write(Stdout, &[b'x'; 64 << 10]);
+        }
+        writer.write(Stdout, b"y");
+        drop(writer);
+        let (mut reader, mut bytes) = (world.open("").await, 0);
+        while let Some(chunk) = reader.next().await.unwrap() {
+            assert!(chunk.len() <= 2 * CHUNK_BYTES, "{} bytes at once", chunk.len());
+            bytes += chunk.len();
+        }
+        assert_eq!(bytes, (4 << 20) + 1, "no newline that the guest did not write");
+        assert_eq!(world.read("tailLines=2").await.len(), (16 << 10) + 1, "for a tail, pieces are lines");
+        assert_eq!(world.read("limitBytes=20000").await.len(), 20_000);
+    }
+
+    #[tokio::test]
     async fn older_files_come_first() {
         let world = World::new();
         std::fs::write(world.dir.path().join("0.log.1"), "1970-01-01T00:00:00Z stdout F old\n").unwrap();

@@ -394,6 +394,14 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("echo '*' \\* \"*\"", "0 * * *\n"),
     ("A=1 sh -c 'echo $A $0 $1' name arg; echo [$A]", "0 1 name arg\n[]\n"),
     ("exit 7; echo never", "7 "),
+    (
+        "printf 'a\\nb\\nc' >/tmp/x; tail -n +2 /tmp/x; echo; tail -c 3 /tmp/x; echo; tail -c+5 /tmp/x; tail -1 /tmp/x; rm /tmp/x",
+        "0 b\nc\nb\nc\ncc",
+    ),
+    ("printf 'a b\\nc' | head -c 2; printf 'a b\\nc' | head -n 1; printf 'a b\\nc' | wc", "0 a a b\n1 3 5\n"),
+    ("cd /tmp; echo >-f; ls; rm -- -f; ls; rm -f -- -f", "0 -f\n"),
+    ("cat /data/big | tail -c+0 | wc -c; ls -a /tmp", "0 17825792\n"),
+    ("x=$(cat /data/big); echo never", "2 sh: more than 16 MiB in a $(...)\n"),
     ("serve --now", "127 sh: serve: not found (programs of the image are run by `kubectl exec POD -- serve`)\n"),
     ("echo 'unfinished", "2 sh: unexpected end of the script while looking for matching `''\n"),
     ("sleep 1 &", "2 sh: commands cannot run in the background here\n"),
@@ -409,6 +417,7 @@ async fn the_shell_does_what_people_type() {
     std::fs::create_dir_all(data.join("sub")).unwrap();
     std::fs::create_dir_all(&tmp).unwrap();
     std::fs::write(data.join("sub/file"), "content").unwrap();
+    std::fs::File::create(data.join("big")).unwrap().set_len(17 << 20).unwrap();
     let mount = |host: PathBuf, guest: &str| Mount { host, guest: guest.into(), is_read_only: false };
     let mounts = vec![mount(data, "/data"), mount(tmp, "/tmp")];
     let image = world.pull("job:v1").await.unwrap();

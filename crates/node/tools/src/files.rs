@@ -115,14 +115,14 @@ fn each(tool: &str, paths: &[&str], act: impl Fn(&str) -> io::Result<()>) -> Out
 
 /// Separates the flags, which must be known, from the rest.
 fn flags<'a>(args: &'a [String], known: &str) -> Result<(String, Vec<&'a str>), String> {
-    let (mut flags, mut rest) = (String::new(), Vec::new());
+    let (mut flags, mut rest, mut only_paths) = (String::new(), Vec::new(), false);
     for arg in args {
-        match arg.strip_prefix('-').filter(|letters| !letters.is_empty() && *letters != "-") {
+        match arg.strip_prefix('-').filter(|letters| !letters.is_empty() && *letters != "-" && !only_paths) {
             Some(letters) => match letters.chars().find(|letter| !known.contains(*letter)) {
                 Some(unknown) => return Err(format!("-{unknown}: not understood here")),
                 None => flags.push_str(letters),
             },
-            None if arg == "--" => {}
+            None if arg == "--" && !only_paths => only_paths = true,
             None => rest.push(arg.as_str()),
         }
     }

@@ -1,15 +1,15 @@
 //! `tar`: as much of it as `kubectl cp` and a person copying a folder use. Writes ustar with GNU's long names; reads
 //! those and POSIX's extended headers (`pax(1)`).
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{c_char, c_int, CString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use crate::Outcome;
-use crate::io_of::{Input, complain};
+use crate::io_of::{complain, Input};
 use crate::small::why;
+use crate::Outcome;
 
 const BLOCK: usize = 512;
 /// A name in an extended header; more is not a name.
@@ -35,13 +35,15 @@ struct Asked {
 impl Asked {
     fn parse(args: &[String]) -> Result<Self, String> {
         let mut asked = Self { mode: ' ', dir: PathBuf::new(), paths: Vec::new(), file: "-".to_owned() };
-        let mut args = args.iter().enumerate();
+        let (mut args, mut only_paths) = (args.iter().enumerate(), false);
         while let Some((index, arg)) = args.next() {
             let mut value = || args.next().map(|(_, value)| value.clone()).ok_or("option requires an argument");
             match arg.as_str() {
+                path if only_paths => asked.paths.push(path.to_owned()),
+                "--" => only_paths = true,
                 "-C" | "--directory" => asked.dir = value()?.into(),
                 // What these switch off does not exist here.
-                "--no-same-permissions" | "--no-same-owner" | "--warning=no-unknown-keyword" | "--" => {}
+                "--no-same-permissions" | "--no-same-owner" | "--warning=no-unknown-keyword" => {}
                 long if long.starts_with("--") => return Err(format!("{long}: not understood here")),
                 flags if flags.starts_with('-') && flags.len() > 1 || index == 0 => {
                     for flag in flags.trim_start_matches('-').chars() {
@@ -235,7 +237,11 @@ fn joined(block: &[u8; BLOCK]) -> String {
     let (name, prefix) = (text(&block[0..100]), text(&block[345..500]));
     // GNU's own headers have other things in the place of the prefix.
     let is_posix = &block[257..263] == b"ustar\0";
-    if is_posix && !prefix.is_empty() { format!("{prefix}/{name}") } else { name }
+    if is_posix && !prefix.is_empty() {
+        format!("{prefix}/{name}")
+    } else {
+        name
+    }
 }
 
 fn text(field: &[u8]) -> String {
@@ -300,27 +306,38 @@ fn extract(asked: &Asked) -> Outcome {
 }
 
 fn unpack(asked: &Asked, entry: &Entry, body: &mut impl Read) -> io::Result<()> {
-    let name = Path::new(entry.name.trim_start_matches('/'));
-    if name.components().any(|part| part == Component::ParentDir) {
-        return Err(io::Error::other("Member name contains '..'"));
-    }
-    let path = asked.dir.join(name);
+    let path = asked.dir.join(within(&entry.name)?);
     match entry.kind {
         b'5' => make_dirs(&path),
         b'0' | 0 | b'7' => {
-            if let Some(parent) = path.parent() {
-                make_dirs(parent)?;
-            }
-            // Not into what a link leads to.
-            replace_link(&path)?;
+            make_place(&path)?;
             io::copy(body, &mut File::create(&path)?).map(drop)
         }
+        b'1' => {
+            let target = asked.dir.join(within(&entry.link)?);
+            // A link to itself must not remove what it leads to.
+            if target != path {
+                make_place(&path)?;
+                let _ = fs::remove_file(&path);
+                fs::hard_link(target, &path)?;
+            }
+            Ok(())
+        }
         b'2' => {
-            replace_link(&path)?;
+            make_place(&path)?;
             make_link(&entry.link, &path)
         }
-        _ => Err(io::Error::other("only files, folders and symbolic links are extracted here")),
+        _ => Err(io::Error::other("only files, folders and links are extracted here")),
     }
+}
+
+/// Returns the place that a name of the archive means, which is never outside of where it is extracted.
+fn within(name: &str) -> io::Result<&Path> {
+    let name = Path::new(name.trim_start_matches('/'));
+    if name.components().any(|part| part == Component::ParentDir) {
+        return Err(io::Error::other("Member name contains '..'"));
+    }
+    Ok(name)
 }
 
 /// Makes a symbolic link. What the standard library has for this is not stable.
@@ -336,7 +353,11 @@ fn make_link(target: &str, path: &Path) -> io::Result<()> {
     }
 }
 
-fn replace_link(path: &Path) -> io::Result<()> {
+/// Makes the folders above `path`, and takes away a link there: nothing goes into what a link leads to.
+fn make_place(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        make_dirs(parent)?;
+    }
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => fs::remove_file(path),
         _ => Ok(()),

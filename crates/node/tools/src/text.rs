@@ -9,35 +9,72 @@ use crate::io_of::{complain, Input};
 use crate::small::why;
 use crate::Outcome;
 
-/// `head [-n LINES | -LINES] [FILE...]`
+/// What `tail` reads at once when it counts bytes.
+const PIECE_BYTES: u64 = 64 * 1024;
+
+/// `head [-n LINES | -LINES | -c BYTES] [FILE...]`
 pub fn head(args: &[String], out: &mut dyn Write) -> Outcome {
-    let (lines, files) = count(args)?;
-    each("head", &files, |reader| {
-        for line in reader.split(b'\n').take(lines) {
-            out.write_all(&line?)?;
-            out.write_all(b"\n")?;
+    let (amount, files) = Amount::parse(args)?;
+    each("head", &files, |reader| match amount.unit {
+        Unit::Bytes => io::copy(&mut reader.take(amount.number), out).map(drop),
+        Unit::Lines => {
+            let mut line = Vec::new();
+            for _ in 0..amount.number {
+                line.clear();
+                if reader.read_until(b'\n', &mut line)? == 0 {
+                    break;
+                }
+                out.write_all(&line)?;
+            }
+            Ok(())
         }
-        Ok(())
     })
 }
 
-/// `tail [-n LINES | -LINES] [FILE...]`
+/// `tail [-n [+]LINES | -LINES | -c [+]BYTES] [FILE...]`; with a `+`, all from that line or byte on.
 pub fn tail(args: &[String], out: &mut dyn Write) -> Outcome {
-    let (lines, files) = count(args)?;
-    each("tail", &files, |reader| {
-        let mut last = VecDeque::new();
-        for line in reader.split(b'\n') {
-            last.push_back(line?);
-            if last.len() > lines {
-                last.pop_front();
+    let (amount, files) = Amount::parse(args)?;
+    // The first has the number 1, and 0 means the same.
+    let skipped = amount.number.saturating_sub(1);
+    each("tail", &files, |reader| match (amount.is_from_start, amount.unit) {
+        (true, Unit::Bytes) => {
+            io::copy(&mut reader.take(skipped), &mut io::sink())?;
+            io::copy(reader, out).map(drop)
+        }
+        (true, Unit::Lines) => {
+            for _ in 0..skipped {
+                reader.skip_until(b'\n')?;
             }
+            io::copy(reader, out).map(drop)
         }
-        for line in last {
-            out.write_all(&line)?;
-            out.write_all(b"\n")?;
-        }
-        Ok(())
+        (false, unit) => last(reader, unit, amount.number)?.iter().try_for_each(|piece| out.write_all(piece)),
     })
+}
+
+/// Returns the last lines, or pieces that hold the last bytes.
+fn last(reader: &mut dyn BufRead, unit: Unit, number: u64) -> io::Result<VecDeque<Vec<u8>>> {
+    let (mut pieces, mut held) = (VecDeque::new(), 0);
+    loop {
+        let mut piece = Vec::new();
+        let added = match unit {
+            Unit::Lines => u64::from(reader.read_until(b'\n', &mut piece)? > 0),
+            Unit::Bytes => reader.take(PIECE_BYTES).read_to_end(&mut piece)? as u64,
+        };
+        if added == 0 {
+            break;
+        }
+        held += added;
+        pieces.push_back(piece);
+        let size = |piece: &Vec<u8>| if unit == Unit::Lines { 1 } else { piece.len() as u64 };
+        while let Some(first) = pieces.front().map(size).filter(|first| held - first >= number) {
+            held -= first;
+            pieces.pop_front();
+        }
+    }
+    if let (Unit::Bytes, Some(first)) = (unit, pieces.front_mut()) {
+        first.drain(..usize::try_from(held.saturating_sub(number)).unwrap_or(0));
+    }
+    Ok(pieces)
 }
 
 /// `wc [-lwc] [FILE...]`
@@ -48,11 +85,22 @@ pub fn wc(args: &[String], out: &mut dyn Write) -> Outcome {
     let names: Vec<String> = files.iter().map(|file| (*file).clone()).collect();
     let mut files = names.iter();
     each("wc", &names, |reader| {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes)?;
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-        let words = bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).count();
-        let counts = [('l', lines), ('w', words), ('c', bytes.len())];
+        let (mut lines, mut words, mut bytes, mut is_in_word) = (0, 0, 0, false);
+        loop {
+            let piece = reader.fill_buf()?;
+            if piece.is_empty() {
+                break;
+            }
+            for byte in piece {
+                lines += u64::from(*byte == b'\n');
+                words += u64::from(!is_in_word && !byte.is_ascii_whitespace());
+                is_in_word = !byte.is_ascii_whitespace();
+            }
+            bytes += piece.len() as u64;
+            let length = piece.len();
+            reader.consume(length);
+        }
+        let counts = [('l', lines), ('w', words), ('c', bytes)];
         let shown: Vec<String> =
             counts.iter().filter(|(flag, _)| wants(*flag)).map(|(_, count)| count.to_string()).collect();
         let name = files.next().map(|name| format!(" {name}")).unwrap_or_default();
@@ -130,21 +178,49 @@ pub fn sleep(args: &[String]) -> Outcome {
     Ok(0)
 }
 
-fn count(args: &[String]) -> Result<(usize, Vec<String>), String> {
-    let (mut lines, mut files) = (10, Vec::new());
-    let mut args = args.iter();
-    while let Some(arg) = args.next() {
-        let number = match arg.strip_prefix("-n").or_else(|| arg.strip_prefix('-').filter(|rest| !rest.is_empty())) {
-            None => {
+/// How much `head` and `tail` show.
+struct Amount {
+    number: u64,
+    unit: Unit,
+    is_from_start: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unit {
+    Lines,
+    Bytes,
+}
+
+impl Amount {
+    /// Separates it from the files.
+    fn parse(args: &[String]) -> Result<(Self, Vec<String>), String> {
+        let (mut amount, mut files) = (Self { number: 10, unit: Unit::Lines, is_from_start: false }, Vec::new());
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let Some(flag) = arg.strip_prefix('-').filter(|rest| !rest.is_empty()) else {
                 files.push(arg.clone());
                 continue;
+            };
+            if flag == "-" {
+                files.extend(args.cloned());
+                break;
             }
-            Some("") => args.next().ok_or("-n: option requires an argument")?,
-            Some(number) => number,
-        };
-        lines = number.parse().map_err(|_| format!("invalid number of lines: '{number}'"))?;
+            let (unit, number) = match (flag.strip_prefix('c'), flag.strip_prefix('n')) {
+                (Some(number), _) => (Unit::Bytes, number),
+                (None, number) => (Unit::Lines, number.unwrap_or(flag)),
+            };
+            let number = if number.is_empty() {
+                args.next().ok_or(format!("{arg}: option requires an argument"))?
+            } else {
+                number
+            };
+            let what = if unit == Unit::Bytes { "bytes" } else { "lines" };
+            let parsed =
+                number.trim_start_matches('+').parse().map_err(|_| format!("invalid number of {what}: '{number}'"))?;
+            amount = Self { number: parsed, unit, is_from_start: number.starts_with('+') };
+        }
+        Ok((amount, files))
     }
-    Ok((lines, files))
 }
 
 fn each(tool: &str, files: &[String], mut act: impl FnMut(&mut dyn BufRead) -> io::Result<()>) -> Outcome {

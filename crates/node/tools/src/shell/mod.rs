@@ -2,6 +2,7 @@
 
 mod glob;
 mod parse;
+mod pipe;
 mod run;
 
 use std::collections::BTreeMap;

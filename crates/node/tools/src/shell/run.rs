@@ -3,18 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Cursor, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use super::parse::{Join, Node, Piece, Redirect, Word};
+use super::pipe::Pipe;
 use crate::io_of::{self, Errors};
 use crate::small::why;
 use crate::Outcome;
 
 /// Scripts that call themselves by `$(…)` end before the stack does.
 const DEPTH_MAX: u32 = 64;
-/// What one part of a pipeline hands to the next is held in memory.
-const PIPE_MAX: usize = 16 << 20;
 
 /// Why a script goes no further.
 pub enum Stop {
@@ -96,12 +95,12 @@ impl Shell {
             return self.run(last, out);
         }
         // Each part is a shell of its own, as it would be with processes.
-        let mut input: Option<Vec<u8>> = None;
+        let mut input: Option<Box<dyn Read>> = None;
         for part in before {
-            let mut piped = Pipe(Vec::new());
+            let mut piped = Pipe::default();
             let mut part_shell = self.clone();
             with_input(input.take(), || ended(part_shell.run(part, &mut piped)))?;
-            input = Some(piped.0);
+            input = Some(piped.into_reader().map_err(stopped)?);
         }
         let mut part_shell = self.clone();
         with_input(input, || ended(part_shell.run(last, out)))
@@ -434,11 +433,12 @@ impl Shell {
     }
 
     fn output(&mut self, script: &str) -> Result<String, Stop> {
-        let mut piped = Pipe(Vec::new());
+        let mut piped = Pipe::default();
         let mut inner = self.clone();
         inner.depth += 1;
         self.code = ended(inner.script(script, &mut piped))?;
-        Ok(String::from_utf8_lossy(&piped.0).trim_end_matches('\n').to_owned())
+        let said = piped.into_bytes().ok_or_else(|| Stop::Failed("more than 16 MiB in a $(...)".to_owned()))?;
+        Ok(String::from_utf8_lossy(&said).trim_end_matches('\n').to_owned())
     }
 
     fn variable(&self, name: &str) -> String {
@@ -499,23 +499,6 @@ impl Fields {
     }
 }
 
-/// What goes from one part of a pipeline to the next.
-struct Pipe(Vec<u8>);
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > PIPE_MAX {
-            return Err(io::Error::new(io::ErrorKind::Other, "more than 16 MiB in a pipe"));
-        }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 fn sink(path: &str, appends: bool) -> io::Result<Box<dyn Write>> {
     if path == "/dev/null" {
         return Ok(Box::new(io::sink()));
@@ -530,9 +513,9 @@ fn sink(path: &str, appends: bool) -> io::Result<Box<dyn Write>> {
     Ok(Box::new(options.open(path)?))
 }
 
-fn with_input<T>(input: Option<Vec<u8>>, run: impl FnOnce() -> T) -> T {
+fn with_input<T>(input: Option<Box<dyn Read>>, run: impl FnOnce() -> T) -> T {
     let Some(input) = input else { return run() };
-    let before = io_of::replace_input(Some(Box::new(Cursor::new(input))));
+    let before = io_of::replace_input(Some(input));
     let done = run();
     io_of::replace_input(before);
     done
