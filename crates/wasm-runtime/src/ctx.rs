@@ -100,7 +100,7 @@ impl Guest {
     pub(crate) fn store(&self, engine: &Engine, abi: Abi) -> Result<Store<Ctx>, Error> {
         let memory = MemoryMeter::of_instance(Arc::clone(&self.allowance.budget));
         let memory = memory.map_err(|shortage| Error::OutOfMemory(shortage.to_string()))?;
-        let sockets = Sockets::new(self.spec.network.clone());
+        let sockets = Sockets::new(self.spec.network.clone()).within(&self.allowance.budget);
         let mut builder = self.wasi();
         let (wasi, fds) = match abi {
             Abi::Module => {

@@ -95,6 +95,12 @@ impl Budget {
         self.limit.store(self.used().saturating_add(bytes), Ordering::Relaxed);
     }
 
+    /// Holds `bytes` until what is returned is dropped, if they fit under every limit.
+    pub(crate) fn hold(self: &Arc<Self>, bytes: u64) -> Result<Held, Shortage> {
+        self.take(bytes)?;
+        Ok(Held { budget: Arc::clone(self), bytes })
+    }
+
     /// Takes `bytes` if they fit under every limit.
     fn take(&self, bytes: u64) -> Result<(), Shortage> {
         let is_promised = self.used().saturating_add(bytes) <= self.promised.load(Ordering::Relaxed);
@@ -126,6 +132,19 @@ impl Budget {
         if let Some(within) = &self.within {
             within.give_back(bytes);
         }
+    }
+}
+
+/// Some memory of a budget.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.give_back(self.bytes);
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) enum Code {
     WouldBlock,
     /// Our own end does not write any more.
     Broken,
+    /// The guest has no memory left for it.
+    OutOfMemory,
     /// The network refused.
     Net(NetError),
 }

@@ -19,6 +19,7 @@ pub(super) enum Errno {
     Io = 29,
     Mfile = 33,
     Msgsize = 35,
+    Nomem = 48,
     Notconn = 53,
     Notdir = 54,
     Notsup = 58,
@@ -45,6 +46,7 @@ impl From<Code> for Errno {
             Code::InvalidState | Code::InvalidArgument | Code::Conflict | Code::NotInProgress => Self::Inval,
             Code::WouldBlock => Self::Again,
             Code::Broken => Self::Pipe,
+            Code::OutOfMemory => Self::Nomem,
             Code::Net(error) => match error {
                 NetError::Denied => Self::Acces,
                 NetError::NotBindable => Self::Addrnotavail,

@@ -90,6 +90,7 @@ impl From<Code> for ErrorCode {
             Code::NotInProgress => Self::NotInProgress,
             Code::WouldBlock => Self::WouldBlock,
             Code::Broken => Self::ConnectionAborted,
+            Code::OutOfMemory => Self::OutOfMemory,
             Code::Net(error) => match error {
                 NetError::Denied => Self::AccessDenied,
                 NetError::NotBindable => Self::AddressNotBindable,

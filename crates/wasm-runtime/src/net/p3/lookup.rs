@@ -40,6 +40,7 @@ fn refused(code: Code) -> ErrorCode {
         Code::Net(NetError::NoName) => ErrorCode::NameUnresolvable,
         Code::Net(NetError::NameUnavailable | NetError::TimedOut) => ErrorCode::TemporaryResolverFailure,
         Code::Net(error) => ErrorCode::Other(Some(error.to_string())),
+        Code::OutOfMemory => ErrorCode::Other(Some(String::from("out of memory"))),
         Code::InvalidState | Code::Conflict | Code::NotInProgress | Code::WouldBlock | Code::Broken => {
             ErrorCode::Other(None)
         }

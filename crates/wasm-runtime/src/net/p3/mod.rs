@@ -75,6 +75,7 @@ impl From<Code> for ErrorCode {
             Code::InvalidArgument => Self::InvalidArgument,
             Code::WouldBlock => Self::Other(Some(String::from("not ready yet"))),
             Code::Broken => Self::ConnectionBroken,
+            Code::OutOfMemory => Self::OutOfMemory,
             Code::Net(error) => match error {
                 NetError::Denied => Self::AccessDenied,
                 NetError::NotBindable => Self::AddressNotBindable,
