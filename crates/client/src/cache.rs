@@ -12,6 +12,7 @@ use wkube_api::ObjectKey;
 use wkube_base::Latest;
 
 use crate::kind::{Kind, Revision};
+use crate::packed::Packed;
 
 mod slot;
 
@@ -93,6 +94,14 @@ impl<K: Kind> Lister<K> {
     /// Returns the object.
     pub fn get(&self, key: &ObjectKey) -> Option<Arc<K>> {
         self.cache.state.read().objects.get(key).map(Slot::get)
+    }
+
+    /// Returns the object as it lies in a cache of packed ones, for who has to keep it too.
+    pub fn packed(&self, key: &ObjectKey) -> Option<Packed<K>> {
+        match self.cache.state.read().objects.get(key)? {
+            Slot::Packed(packed) => Some(packed.clone()),
+            Slot::Whole(_) => None,
+        }
     }
 
     /// Returns every object, in key order.

@@ -228,7 +228,10 @@ impl Builder {
         let registration = Registration::begin(&self.client, identity.clone(), &self.clock, &kept).await;
         let fetcher = Fetcher::new(&self.client.named("kubelet"), &kept, &self.clock);
         let addresses = Addresses::new(registration.cidr());
+        let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
+        let listed = informers.packed_lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
         let pods = Pods::new(Context {
+            listed: listed.clone(),
             images: Images::new(Arc::clone(&runtime), &fetcher),
             runtime,
             kept: kept.clone(),
@@ -256,9 +259,7 @@ impl Builder {
             pods.want_static(directory.look().unwrap_or_default());
             tasks.spawn("static pods", static_pods::follow(pods.clone(), directory));
         }
-        let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
-        let mine = informers.packed_lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
-        tasks.spawn("pods", pods.clone().follow(mine));
+        tasks.spawn("pods", pods.clone().follow(listed));
         let client = self.client.named("kubelet");
         let owner = registration.owner();
         let renewing = lease::keep_node_lease(client, self.clock.clone(), self.rng.split(), self.name.clone(), owner);

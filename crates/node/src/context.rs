@@ -8,7 +8,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use wkube_api::quantity::Quantity;
 use wkube_base::{Clock, Tasks};
-use wkube_client::{EventType, Recorder};
+use wkube_client::{EventType, Lister, Recorder};
 use wkube_proxy::LocalPods;
 
 use crate::admission::Allocations;
@@ -31,6 +31,8 @@ use crate::volumes::HostPaths;
 pub struct Context {
     /// Runs containers.
     pub runtime: Arc<dyn Runtime>,
+    /// The objects of this node's pods.
+    pub listed: Lister<Pod>,
     /// Gets images.
     pub images: Images,
     /// What survives this process.

@@ -369,6 +369,7 @@ impl World {
         let fetcher = Fetcher::new(&client, &kept, &clock);
         let shared: Arc<dyn Runtime> = Arc::new(runtime.clone());
         let pods = Pods::new(Context {
+            listed: Lister::fixed([]),
             images: Images::new(Arc::clone(&shared), &fetcher),
             runtime: shared,
             kept,

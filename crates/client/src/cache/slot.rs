@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::kind::Kind;
+use crate::packed::Packed;
 
 /// How a cache keeps its objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,21 +16,21 @@ pub(crate) enum Room {
 
 pub(crate) enum Slot<K> {
     Whole(Arc<K>),
-    Packed(Box<[u8]>),
+    Packed(Packed<K>),
 }
 
 impl<K: Kind> Slot<K> {
     pub(crate) fn new(object: &Arc<K>, room: Room) -> Self {
         match room {
             Room::Whole => Self::Whole(Arc::clone(object)),
-            Room::Packed => Self::Packed(serde_json::to_vec(&**object).expect("an object came as text").into()),
+            Room::Packed => Self::Packed(Packed::of(object)),
         }
     }
 
     pub(crate) fn get(&self) -> Arc<K> {
         match self {
             Self::Whole(object) => Arc::clone(object),
-            Self::Packed(text) => Arc::new(serde_json::from_slice(text).expect("an object reads back what it wrote")),
+            Self::Packed(packed) => Arc::new(packed.open()),
         }
     }
 }

@@ -75,6 +75,18 @@ fn a_handler_sees_what_is_there_and_then_every_change() {
 }
 
 #[test]
+fn a_packed_object_can_be_had_as_it_lies_there() {
+    let (packed, whole) = (Cache::new(Room::Packed), Cache::new(Room::Whole));
+    let (object, key) = (pod("a", "x", 1, "n1"), ObjectKey::new("a", "x"));
+    for cache in [&packed, &whole] {
+        cache.apply(object.clone());
+    }
+    let found = Lister::new(packed).packed(&key).unwrap();
+    assert!(found == Packed::of(&object) && found.open() == object);
+    assert!(Lister::new(whole).packed(&key).is_none());
+}
+
+#[test]
 fn a_namesake_after_a_relist_is_a_change() {
     let cache = Cache::new(Room::Whole);
     cache.replace([pod("a", "x", 1, "n1")], Revision(1));

@@ -1,11 +1,12 @@
 //! What others may know of a pod's worker: the object and its status, whole while things happen to the pod and packed
 //! into text while nothing does. Of the memory of a pod at rest, these would be the most.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use wkube_client::{Kind as _, Lister, Packed};
 
 use super::life::Life;
 use super::spec;
@@ -31,7 +32,7 @@ enum Seen {
         /// On the heap, so that a view at rest has no room for it.
         status: Box<PodStatus>,
     },
-    Packed(Arc<Packed>),
+    AtRest(Arc<AtRest>),
 }
 
 /// The least that has to be known of a pod.
@@ -51,9 +52,9 @@ impl View {
         match &self.seen {
             Seen::Nothing => None,
             Seen::Whole { pod, status } => Some((Arc::clone(pod), PodStatus::clone(status))),
-            Seen::Packed(packed) => {
-                let Content { pod, status, .. } = packed.open();
-                Some((Arc::new(pod), status))
+            Seen::AtRest(at_rest) => {
+                let (pod, Aside { status, .. }) = at_rest.open();
+                Some((pod, status))
             }
         }
     }
@@ -65,15 +66,15 @@ impl View {
 
     /// Whether the pod rests.
     #[cfg(test)]
-    pub(crate) fn is_packed(&self) -> bool {
-        matches!(self.seen, Seen::Packed(_))
+    pub(crate) fn is_at_rest(&self) -> bool {
+        matches!(self.seen, Seen::AtRest(_))
     }
 
     /// Returns the newest status, as long as the worker is awake.
     pub(super) fn status(&self) -> Option<&PodStatus> {
         match &self.seen {
             Seen::Whole { status, .. } => Some(status),
-            Seen::Nothing | Seen::Packed(_) => None,
+            Seen::Nothing | Seen::AtRest(_) => None,
         }
     }
 
@@ -89,59 +90,56 @@ impl View {
     }
 }
 
-/// A pod's object, its status and what its containers were granted, as text.
+/// A pod as text.
 #[derive(Debug)]
-struct Packed(Box<[u8]>);
+struct AtRest {
+    pod: Packed<Pod>,
+    /// An [`Aside`].
+    aside: Box<[u8]>,
+}
 
-#[derive(Debug, Deserialize)]
-struct Content {
-    pod: Pod,
+/// What is to be known of a pod beside its object.
+#[derive(Debug, Serialize, Deserialize)]
+struct Aside {
     status: PodStatus,
+    /// What its containers were granted, in their order.
     granted: Vec<ResourceRequirements>,
 }
 
-#[derive(Serialize)]
-struct ContentRef<'a> {
-    pod: &'a Pod,
-    status: &'a PodStatus,
-    granted: Vec<&'a ResourceRequirements>,
-}
-
-impl Packed {
-    fn open(&self) -> Content {
-        serde_json::from_slice(&self.0).expect("a pod reads back what it wrote")
+impl AtRest {
+    fn open(&self) -> (Arc<Pod>, Aside) {
+        let aside = serde_json::from_slice(&self.aside).expect("a status reads back what it wrote");
+        (Arc::new(self.pod.open()), aside)
     }
 }
 
 /// A pod at rest: what its life and its view had is packed until it wakes.
 #[must_use = "a life that was laid to rest is not whole until it wakes"]
-pub(super) struct Rest(Arc<Packed>);
+pub(super) struct Rest(Arc<AtRest>);
 
 impl Rest {
-    /// Packs what the life and the view of a pod have; `None` if there is nothing yet, or it is no text.
-    pub(super) fn begin(life: &mut Life, view: &watch::Sender<View>) -> Option<Self> {
-        let text = {
-            let view = view.borrow();
-            let granted = life.containers.iter().map(|container| &container.resources).collect();
-            serde_json::to_vec(&ContentRef { pod: &life.pod, status: view.status()?, granted }).ok()?
-        };
-        let packed = Arc::new(Packed(text.into()));
+    /// Packs what the life and the view of a pod have; `None` if there is no status yet. The object that `listed` has as
+    /// text already is not kept a second time.
+    pub(super) fn begin(life: &mut Life, view: &watch::Sender<View>, listed: &Lister<Pod>) -> Option<Self> {
+        let status = view.borrow().status()?.clone();
+        let granted = life.containers.iter_mut().map(|container| std::mem::take(&mut container.resources)).collect();
+        let aside = serde_json::to_vec(&Aside { status, granted }).expect("a status is text and numbers");
+        let own = Packed::of(&*life.pod);
+        let pod = listed.packed(&life.pod.key()).filter(|listed| *listed == own).unwrap_or(own);
+        let at_rest = Arc::new(AtRest { pod, aside: aside.into() });
+        // Nobody waits for either: what the view says is the same.
         view.send_if_modified(|view| {
-            view.seen = Seen::Packed(Arc::clone(&packed));
-            // Nobody waits for this.
+            view.seen = Seen::AtRest(Arc::clone(&at_rest));
             false
         });
         life.pod = Arc::clone(&NOBODY);
-        for container in &mut life.containers {
-            container.resources = ResourceRequirements::default();
-        }
-        Some(Self(packed))
+        Some(Self(at_rest))
     }
 
     /// Gives them back.
     pub(super) fn end(self, life: &mut Life, view: &watch::Sender<View>) {
-        let Content { pod, status, granted } = self.0.open();
-        life.pod = Arc::new(pod);
+        let (pod, Aside { status, granted }) = self.0.open();
+        life.pod = pod;
         for (container, granted) in life.containers.iter_mut().zip(granted) {
             container.resources = granted;
         }
@@ -153,7 +151,7 @@ impl Rest {
 }
 
 /// What stands in the place of a pod that is packed.
-static NOBODY: std::sync::LazyLock<Arc<Pod>> = std::sync::LazyLock::new(Arc::default);
+static NOBODY: LazyLock<Arc<Pod>> = LazyLock::new(Arc::default);
 
 /// The newest object of a pod, for those who need it now and then: whoever held one object would keep it in memory beside
 /// all that came after it.
@@ -204,7 +202,7 @@ mod tests {
             .get_or_insert_default()
             .insert("cpu".to_owned(), Quantity("500m".to_owned()));
         let before = life.clone();
-        let rest = Rest::begin(&mut life, &view).unwrap();
+        let rest = Rest::begin(&mut life, &view, &Lister::fixed([])).unwrap();
         assert_ne!(life, before, "what is packed is not there twice");
         assert_eq!(view.borrow().known(), Some((pod(), status())));
         assert_eq!(*view.borrow().brief(), Brief { namespace: "b".into(), name: "a".into(), has_disk_limits: false });
@@ -218,7 +216,7 @@ mod tests {
     fn who_has_shown_nothing_does_not_rest() {
         let view = watch::Sender::new(View::default());
         let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
-        assert!(Rest::begin(&mut life, &view).is_none());
+        assert!(Rest::begin(&mut life, &view, &Lister::fixed([])).is_none());
         assert_eq!(life.pod, pod());
         assert_eq!(view.borrow().known(), None);
     }

@@ -206,7 +206,7 @@ impl Worker {
             () = tokio::time::sleep(REST_AFTER) => {}
         }
         let wants_refresh = volumes::follows_objects(&phase.life().pod);
-        let rest = Rest::begin(phase.life_mut(), &self.view);
+        let rest = Rest::begin(phase.life_mut(), &self.view, &self.context.listed);
         let order = loop {
             let order = self.order(wake_at).await;
             if wants_refresh || !matches!(order, Order::Refresh) {
