@@ -226,7 +226,7 @@ impl Pods {
         let mailbox = Arc::new(Mailbox::default());
         let (view, seen) = watch::channel(View::default());
         let address = self.0.kept.lock().remove(&uid);
-        let worker = Worker::new(self.0.context.clone(), Arc::clone(&mailbox), Arc::new(view), address);
+        let worker = Box::new(Worker::new(self.0.context.clone(), Arc::clone(&mailbox), Arc::new(view), address));
         workers.insert(uid.clone(), Handle { mailbox, view: seen, fixed: Self::fixed(pod) });
         self.0.count.send_replace(workers.len());
         drop(workers);

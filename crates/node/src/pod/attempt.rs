@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
 use tokio::sync::{mpsc, watch};
@@ -65,8 +66,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Runs the attempt to its end.
-    pub async fn run(mut self) {
+    /// Runs the attempt to its end. On the heap, because a future that is given something by value has room for it twice.
+    pub async fn run(mut self: Box<Self>) {
         let mut stop = self.stop.clone();
         let (attached, stdin) = Attached::new(self.stdin_mode());
         let attached = Arc::new(attached);
@@ -88,7 +89,7 @@ impl Attempt {
                 ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
             }
         };
-        self.report(event).await;
+        Box::pin(self.report(event)).await;
     }
 
     fn name(&self) -> String {
@@ -230,10 +231,11 @@ impl Attempt {
         if self.container.lifecycle.is_none() {
             self.container = Arc::clone(&WITHOUT_HOOKS);
         }
-        let exit = match self.post_start(&*guest).await {
+        let exit = match Box::pin(self.post_start(&*guest)).await {
             // The container counts as started once its hook is through (`kuberuntime_container.go`, `startContainer`).
             Hook::Done => {
-                self.report(ContainerEvent::Started { container: self.name(), attempt: self.number, image_id }).await;
+                let started = ContainerEvent::Started { container: self.name(), attempt: self.number, image_id };
+                Box::pin(self.report(started)).await;
                 self.wait(&*guest, registration.as_ref()).await
             }
             Hook::Failed => {
@@ -260,15 +262,24 @@ impl Attempt {
 
     async fn wait(&mut self, guest: &dyn Guest, registration: Option<&Registration>) -> Exit {
         let mut stop = self.stop.clone();
-        let ended = guest.ended();
-        tokio::pin!(ended);
+        let mut ended = guest.ended();
         tokio::select! {
             biased;
             exit = &mut ended => return exit,
             _ = stop.wait_for(Option::is_some) => {}
         }
+        Box::pin(self.wind_down(guest, ended, registration)).await
+    }
+
+    /// Stops a guest, the way it wants to be stopped.
+    async fn wind_down(
+        &mut self,
+        guest: &dyn Guest,
+        mut ended: BoxFuture<'static, Exit>,
+        registration: Option<&Registration>,
+    ) -> Exit {
         let before = async {
-            Box::pin(self.pre_stop()).await;
+            self.pre_stop().await;
             let grace = self.grace_left();
             if registration.is_some() && grace > ENDPOINT_LINGER * 4 {
                 tokio::time::sleep(ENDPOINT_LINGER).await;

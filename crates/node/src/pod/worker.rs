@@ -151,7 +151,7 @@ impl Worker {
 
     /// Lives the pod's life until its object is gone, or this agent stops. `pod` has the status that this node goes on
     /// with; `shown` is what the API server says, if it can be asked.
-    pub async fn run(mut self, pod: Arc<Pod>, shown: Option<Arc<Pod>>) {
+    pub async fn run(mut self: Box<Self>, pod: Arc<Pod>, shown: Option<Arc<Pod>>) {
         let (mut phase, mut effects) = Phase::begin(pod, self.context.clock.now());
         // On the heap, like all that is rare: a task is as large as its largest moment for as long as it lives.
         if let Err(rejection) = Box::pin(admit(&self.context, &phase)).await {
@@ -353,7 +353,7 @@ impl Worker {
         let (Some(container), Some(ip)) = (life.granted_spec(name), life.ip) else { return };
         let (stop, stopping) = watch::channel(None);
         self.guests.insert(name.to_owned(), (attempt, stop));
-        let attempt = Attempt {
+        let attempt = Box::new(Attempt {
             context: self.context.clone(),
             newest: Newest::of(&self.view),
             name: name.to_owned(),
@@ -362,7 +362,7 @@ impl Worker {
             ip,
             stop: stopping,
             events: self.sender.clone(),
-        };
+        });
         self.context.tasks.spawn("container", attempt.run());
     }
 
