@@ -21,6 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{CommandFactory as _, Parser as _};
+use wkube_wasm_runtime::{COMPILE_WORKER, run_compile_worker};
 
 use crate::args::{Cli, Command};
 
@@ -28,6 +29,10 @@ fn main() -> ExitCode {
     // What a node starts for a pod of the `RuntimeClass` `wasm-process`. Before anything that may start a thread.
     if std::env::args_os().nth(1).is_some_and(|word| word == "pod-worker") {
         return pod_worker();
+    }
+    // What a node starts to have a module compiled.
+    if std::env::args_os().nth(1).is_some_and(|word| word == COMPILE_WORKER) {
+        return compile_worker();
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -53,6 +58,16 @@ fn pod_worker() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&anyhow::Error::new(error).context("this is started by a node, for a pod"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile_worker() -> ExitCode {
+    match run_compile_worker(std::env::args_os().skip(2)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::note(format!("{:#}", anyhow::Error::from_boxed(error)));
             ExitCode::FAILURE
         }
     }

@@ -116,7 +116,9 @@ impl Plan<'_> {
         let step = steps.begin("starting the node");
         let remote = Arc::new(ThroughApi::new(self.client.named("wkube-proxy")));
         let proxy = Proxy::new(LocalPods::on_node(&self.name), remote);
-        let engine = resources::engine_options(&self.dir.join("compiled"), kubelet.max_pods);
+        let mut engine = resources::engine_options(&self.dir.join("compiled"), kubelet.max_pods);
+        // This very program, also when its file has been replaced: code of another version could not be loaded.
+        engine.compiler = Some("/proc/self/exe".into());
         let engine = Engine::new(engine).context("failed to start the node")?;
         // Before the node: a taken address must not leave a registered node behind. On the guests' threads: it carries
         // nothing but their traffic, and a change of threads for each request costs a fifth of the rate.

@@ -1,5 +1,5 @@
-//! How much memory compiling a module takes, judged before it is begun: the compiler has no limit of its own and cannot be
-//! interrupted. Pure, but for [`of_machine`].
+//! How much memory compiling a module takes, judged before it is begun: [`compiler`](crate::compiler) sees to it that it stays
+//! true. Pure, but for [`of_machine`].
 
 use wasmparser::{Parser, Payload};
 
@@ -13,6 +13,18 @@ const BYTES_ALWAYS: u64 = 32 << 20;
 const BUDGET_MIN: u64 = 512 << 20;
 /// Beyond this it is no program but an attack.
 const BUDGET_MAX: u64 = 8 << 30;
+
+/// Modules that nobody made by hand stay below twice the estimate.
+const ROOM: u64 = 2;
+/// The program itself, and what its threads' allocators take in advance.
+const BYTES_OF_WORKER: u64 = 256 << 20;
+
+/// What compiling may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// In bytes of memory at the same time.
+    pub(crate) memory: u64,
+}
 
 /// What compiling would take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +51,19 @@ pub(crate) fn estimate(wasm: &[u8]) -> Cost {
     Cost { memory: memory.saturating_add(BYTES_ALWAYS).saturating_add(wasm.len() as u64) }
 }
 
-/// Returns what one compilation may take on this machine: a quarter of its memory.
+/// Returns what a compilation that would take `cost` is given of `budget` bytes.
+///
+/// # Errors
+/// Returns how many bytes it would take if that is more than the budget.
+pub(crate) fn bounds(cost: Cost, budget: u64) -> Result<Bounds, u64> {
+    if cost.memory > budget {
+        return Err(cost.memory);
+    }
+    let memory = cost.memory.saturating_mul(ROOM).saturating_add(BYTES_OF_WORKER);
+    Ok(Bounds { memory: memory.min(budget) })
+}
+
+/// Returns what all compilations may take on this machine: a quarter of its memory.
 pub(crate) fn of_machine() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     budget(total(&text))
@@ -85,6 +109,14 @@ mod tests {
         for bytes in [&b""[..], b"\0asm", b"#!/bin/sh"] {
             assert!(estimate(bytes).memory <= BYTES_ALWAYS + 16);
         }
+    }
+
+    #[test]
+    fn what_fits_is_given_more_than_its_estimate_but_never_more_than_there_is() {
+        let of = |memory, budget| bounds(Cost { memory }, budget).map(|bounds| bounds.memory);
+        assert_eq!(of(100 << 20, 2 << 30), Ok(456 << 20));
+        assert_eq!(of(500 << 20, 512 << 20), Ok(512 << 20));
+        assert_eq!(of(513 << 20, 512 << 20), Err(513 << 20));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use wasmtime::{Linker, component};
 
 use crate::artifact::{Artifact, Code};
 use crate::cache::{Cache, Digest, Entry};
+use crate::compiler::Compiler;
 use crate::config::{self, Allocation};
 use crate::ctx::Ctx;
 use crate::error::{Error, from_wasmtime};
@@ -23,12 +24,15 @@ use crate::guest::{Allowance, BoxError, Limits};
 use crate::inspect::{Kind, inspect};
 use crate::memory::Budget;
 use crate::ticker::Ticker;
-use crate::{bulk, compile_budget, native, worlds};
+use crate::{native, worlds};
 
 /// Threads for the guests' file operations, which wasmtime-wasi hands to the blocking pool.
 const BLOCKING_THREADS_MAX: usize = 64;
 /// How long such a thread stays without work.
 const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(5);
+
+/// The processor time that a module may take to compile. Ruby, the largest program known to run here, takes half a minute.
+const COMPILE_CPU_MAX: Duration = Duration::from_mins(5);
 
 /// How many tasks a guest thread polls before it looks for timers and for tasks that others woke. tokio's default of 61
 /// is made for polls of microseconds; a guest that spins takes a whole slice.
@@ -44,13 +48,20 @@ pub struct EngineOptions {
     pub slots: u32,
     /// How many threads run guest code.
     pub guest_threads: usize,
+    /// The program that compiles, in a process of its own with limits, when it is started with
+    /// [`COMPILE_WORKER`](crate::COMPILE_WORKER) as its first argument: it has to call
+    /// [`run_compile_worker`](crate::run_compile_worker) then. `None`, the default, compiles in this process, without limits.
+    pub compiler: Option<PathBuf>,
+    /// The processor time that such a process has for one module, in whole seconds; 5 minutes by default.
+    pub compile_cpu_max: Duration,
 }
 
 impl EngineOptions {
     /// Returns the defaults: 2,000 slots, and as many guest threads as there are processors.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         let guest_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { cache_dir: cache_dir.into(), slots: 2_000, guest_threads }
+        let (compiler, compile_cpu_max) = (None, COMPILE_CPU_MAX);
+        Self { cache_dir: cache_dir.into(), slots: 2_000, guest_threads, compiler, compile_cpu_max }
     }
 
     /// Returns how many instances the kernel's limit on mappings (`vm.max_map_count`) has room for.
@@ -73,8 +84,7 @@ struct Inner {
     memory: Arc<Budget>,
     cache_dir: PathBuf,
     cache: Cache,
-    /// One compilation at a time: each uses all processors, and up to a gigabyte.
-    compiling: Semaphore,
+    compiler: Compiler,
     loaded: Mutex<HashMap<Digest, Weak<Code>>>,
     modules: OnceLock<Linker<Ctx>>,
     components: OnceLock<component::Linker<Ctx>>,
@@ -86,12 +96,13 @@ impl Engine {
     /// # Errors
     /// Fails if the cache directory cannot be made or threads cannot be started.
     pub fn new(options: EngineOptions) -> Result<Self, Error> {
-        let EngineOptions { cache_dir, slots, guest_threads } = options;
+        let EngineOptions { cache_dir, slots, guest_threads, compiler, compile_cpu_max } = options;
         let slots = config::slots(slots, config::max_map_count());
         let wasm = wasm_engine(slots)?;
         let io = |source: std::io::Error| Error::Engine(source.into());
         let ticker = Ticker::start(wasm.weak(), guest_threads).map_err(io)?;
         let cache = Cache::open(&cache_dir, &wasm)?;
+        let compiler = Compiler::new(wasm.clone(), compiler, compile_cpu_max);
         Ok(Self(Arc::new(Inner {
             wasm,
             ticker: Arc::new(ticker),
@@ -101,7 +112,7 @@ impl Engine {
             memory: Arc::new(Budget::of_machine()),
             cache_dir,
             cache,
-            compiling: Semaphore::new(1),
+            compiler,
             loaded: Mutex::default(),
             modules: OnceLock::new(),
             components: OnceLock::new(),
@@ -124,15 +135,26 @@ impl Engine {
         if let Some(found) = self.find(&digest).await {
             return Ok(found);
         }
-        // Before the turn: a slow source must not hold up the compilation of others.
+        // Before the turn: a slow source must not hold up others.
         let wasm = fetch().await.map_err(Error::Fetch)?;
-        let _turn = self.0.compiling.acquire().await.expect("never closed");
+        let turn = self.0.compiler.turn(&digest);
+        let _turn = turn.lock().await;
         // Whoever had the turn before may have compiled the same.
         if let Some(found) = self.find(&digest).await {
             return Ok(found);
         }
+        let whole = wasm.clone();
+        let inspection = blocking(move || inspect(&whole)).await?;
+        let start = tokio::time::Instant::now();
+        let bytes = wasm.len();
+        let code = self.0.compiler.compile(&digest, wasm).await?;
+        info!(?digest, bytes, elapsed = ?start.elapsed(), "compiled");
         let engine = self.clone();
-        blocking(move || engine.compile(&digest, &wasm)).await
+        blocking(move || {
+            let entry = engine.0.cache.save(&digest, &code, &inspection)?;
+            engine.open(&digest, entry)
+        })
+        .await
     }
 
     /// Returns what guests with these limits may use together of the machine.
@@ -209,24 +231,6 @@ impl Engine {
                 None
             }
         }
-    }
-
-    fn compile(&self, digest: &Digest, wasm: &[u8]) -> Result<Artifact, Error> {
-        let inspection = inspect(wasm)?;
-        let (needed, budget) = (compile_budget::estimate(wasm).memory, compile_budget::of_machine());
-        if needed > budget {
-            return Err(Error::CompileBudget { needed: needed >> 20, budget: budget >> 20 });
-        }
-        let start = tokio::time::Instant::now();
-        let cut = bulk::cut(wasm).map_err(|error| Error::Compile(error.into()))?;
-        let code = match inspection.kind {
-            Kind::Module => self.0.wasm.precompile_module(&cut),
-            Kind::Command | Kind::HttpHandler | Kind::Functions => self.0.wasm.precompile_component(&cut),
-        };
-        let code = code.map_err(|error| Error::Compile(from_wasmtime(error)))?;
-        let entry = self.0.cache.save(digest, &code, &inspection)?;
-        info!(?digest, bytes = wasm.len(), elapsed = ?start.elapsed(), "compiled");
-        self.open(digest, entry)
     }
 
     /// Maps compiled code and links it.
@@ -312,7 +316,7 @@ pub(crate) fn guest_runtime(threads: usize) -> std::io::Result<Runtime> {
 }
 
 /// Runs `work` on the blocking pool of whoever calls.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

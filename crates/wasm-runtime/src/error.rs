@@ -48,6 +48,33 @@ pub enum Error {
         /// What there is for it, in MiB.
         budget: u64,
     },
+    /// Compiling the module took more memory than anybody would expect of it.
+    #[error(
+        "compile the module: it took more than the {mebibytes} MiB of memory that a module of its size may take; its \
+         functions or its nested components are too intricate: build it otherwise"
+    )]
+    CompileMemory {
+        /// What it was given, in MiB.
+        mebibytes: u64,
+    },
+    /// Compiling the module took too long.
+    #[error(
+        "compile the module: it was not done after {seconds} s of processor time; one of its functions is too intricate: \
+         build it with smaller functions or less inlining"
+    )]
+    CompileTime {
+        /// What it was given, in seconds.
+        seconds: u64,
+    },
+    /// The process that compiles failed, through no fault of the module.
+    #[error("compile the module by {program}")]
+    CompileWorker {
+        /// The program that was to do it.
+        program: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// The module's imports could not be satisfied.
     #[error("link the module")]
     Link(#[source] BoxError),
@@ -117,7 +144,7 @@ pub enum Error {
 impl Error {
     /// Reports whether trying again without a change can help.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Full { .. } | Self::Fetch(_) | Self::Cache { .. })
+        matches!(self, Self::Full { .. } | Self::Fetch(_) | Self::Cache { .. } | Self::CompileWorker { .. })
     }
 }
 

@@ -20,6 +20,7 @@ mod bulk;
 mod cache;
 mod command;
 mod compile_budget;
+mod compiler;
 mod config;
 mod cpu;
 mod ctx;
@@ -49,6 +50,7 @@ pub mod oci;
 
 pub use self::artifact::Artifact;
 pub use self::command::Running;
+pub use self::compiler::{COMPILE_WORKER, run_compile_worker};
 pub use self::engine::{Engine, EngineOptions};
 pub use self::error::Error;
 pub use self::guest::{

@@ -217,6 +217,8 @@ impl Runtime for WasmRuntime {
 fn judge(error: &Error) -> StartError {
     match error {
         Error::CompileBudget { .. }
+        | Error::CompileMemory { .. }
+        | Error::CompileTime { .. }
         | Error::Refused(_)
         | Error::Text(_)
         | Error::Compile(_)
