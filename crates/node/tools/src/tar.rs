@@ -319,13 +319,13 @@ fn unpack(asked: &Asked, entry: &Entry, body: &mut impl Read) -> io::Result<()> 
             if target != path {
                 make_place(&path)?;
                 let _ = fs::remove_file(&path);
-                fs::hard_link(target, &path)?;
+                make_link(link, &target, &path)?;
             }
             Ok(())
         }
         b'2' => {
             make_place(&path)?;
-            make_link(&entry.link, &path)
+            make_link(symlink, Path::new(&entry.link), &path)
         }
         _ => Err(io::Error::other("only files, folders and links are extracted here")),
     }
@@ -340,14 +340,19 @@ fn within(name: &str) -> io::Result<&Path> {
     Ok(name)
 }
 
-/// Makes a symbolic link. What the standard library has for this is not stable.
-fn make_link(target: &str, path: &Path) -> io::Result<()> {
-    extern "C" {
-        fn symlink(target: *const c_char, path: *const c_char) -> c_int;
-    }
-    let (target, path) = (CString::new(target)?, CString::new(path.to_string_lossy().as_bytes())?);
+// The standard library's for symbolic links are not stable, and its hard links do not look among the volumes.
+extern "C" {
+    fn link(target: *const c_char, path: *const c_char) -> c_int;
+    fn symlink(target: *const c_char, path: *const c_char) -> c_int;
+}
+
+type MakeLink = unsafe extern "C" fn(*const c_char, *const c_char) -> c_int;
+
+fn make_link(make: MakeLink, target: &Path, path: &Path) -> io::Result<()> {
+    let c_string = |path: &Path| CString::new(path.to_string_lossy().as_bytes());
+    let (target, path) = (c_string(target)?, c_string(path)?);
     // SAFETY: both are strings of C that live longer than the call, which keeps neither.
-    match unsafe { symlink(target.as_ptr(), path.as_ptr()) } {
+    match unsafe { make(target.as_ptr(), path.as_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
