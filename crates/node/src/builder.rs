@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use k8s_openapi::api::core::v1::Pod;
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_client::{Client, Informers, Recorder, Scope, lease};
+use wkube_client::{Client, Informers, Lister, Recorder, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
 use wkube_wasm_runtime::{Engine, EngineOptions};
 
@@ -228,8 +228,7 @@ impl Builder {
         let registration = Registration::begin(&self.client, identity.clone(), &self.clock, &kept).await;
         let fetcher = Fetcher::new(&self.client.named("kubelet"), &kept, &self.clock);
         let addresses = Addresses::new(registration.cidr());
-        let informers = Informers::new(&self.client.named("kubelet"), &self.rng, &tasks);
-        let listed = informers.packed_lister_of::<Pod>(Scope::all().fields(format!("spec.nodeName={}", self.name)));
+        let listed = self.list_pods(&tasks);
         let pods = Pods::new(Context {
             listed: listed.clone(),
             images: Images::new(Arc::clone(&runtime), &fetcher),
@@ -278,6 +277,12 @@ impl Builder {
             routes::follow(proxy, informers, &kept, &tasks).await;
         }
         Ok(Node { name: self.name, pods, router, tasks, machine: identity.machine })
+    }
+
+    /// Follows the objects of the node's pods.
+    fn list_pods(&self, tasks: &Tasks) -> Lister<Pod> {
+        let informers = Informers::new(&self.client.named("kubelet"), &self.rng, tasks);
+        informers.packed_lister_of(Scope::all().fields(format!("spec.nodeName={}", self.name)))
     }
 
     /// Returns the machine, and what of it is not for pods.
