@@ -174,7 +174,7 @@ mod tests {
     fn a_line_that_never_ends_is_not_kept() {
         let (mut splitter, mut pieces) = (Splitter::default(), 0);
         for _ in 0..1600 {
-            splitter.take(&[b'x'; 64 << 10], |piece, goes_on| {
+            splitter.take(&vec![b'x'; 64 << 10], |piece, goes_on| {
                 assert_eq!((piece.len(), goes_on), (LINE_BYTES_MAX, true));
                 pieces += 1;
             });

@@ -256,7 +256,7 @@ mod tests {
         let world = World::new();
         let writer = world.writer();
         for _ in 0..64 {
-            writer.write(Stdout, &[b'x'; 64 << 10]);
+            writer.write(Stdout, &vec![b'x'; 64 << 10]);
         }
         writer.write(Stdout, b"y");
         drop(writer);
