@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A registry that misbehaves, by the name of the image: fake_registry.py PORT WASM.
+"""A registry that misbehaves, by the name of the image: fake_registry.py PORT WASM [MORE...].
 
 good, lying (other bytes than the digest says), truncating (closes in the middle, and once more), resuming (closes in the
 middle and goes on at a range), hanging (never answers), redirecting (to the metadata service of a cloud), bomb (a small
@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import json
+import pathlib
 import sys
 import tarfile
 import threading
@@ -41,7 +42,8 @@ def bomb():
     return packed.getvalue() + zeroes * (size // (64 << 20))
 
 
-BLOBS = {digest(data): data for data in [b"{}", *map(module, NAMES)]}
+MORE = {pathlib.Path(path).stem: open(path, "rb").read() for path in sys.argv[3:]}
+BLOBS = {digest(data): data for data in [b"{}", *map(module, NAMES), *MORE.values()]}
 MODULES = set(map(module, NAMES))
 BOMB = bomb()
 BLOBS[digest(BOMB)] = BOMB
@@ -99,7 +101,7 @@ class Handler(BaseHTTPRequestHandler):
         if name == "bomb":
             tar = "application/vnd.oci.image.layer.v1.tar+gzip"
             return self.answer(200, manifest(BOMB, tar, "application/vnd.oci.image.config.v1+json"))
-        return self.answer(200, manifest(module(name), "application/wasm"))
+        return self.answer(200, manifest(MORE.get(name) or module(name), "application/wasm"))
 
     def blob(self, name, data):
         if data in MODULES and name == "redirecting":
