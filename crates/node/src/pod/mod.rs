@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod container;
 pub mod effect;
 mod grpc;
+mod http_get;
 pub mod input;
 pub mod isolation;
 pub mod life;

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{Request, header};
-use http_body_util::{BodyExt as _, Empty};
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use wkube_base::Tasks;
-use wkube_proxy::{Body, LocalPods};
+use wkube_proxy::LocalPods;
 
 use super::grpc;
+use super::http_get::{ask_host, ask_pod};
 use super::live::Live;
 use super::phase::{Input, Note, ProbeKind, Verdict};
 
@@ -189,6 +189,7 @@ pub struct Subject {
 pub async fn ask(check: &Check, subject: &Subject, timeout: Duration) -> Result<(), String> {
     let Subject { ip, pods, .. } = subject;
     let ip = *ip;
+    let deadline = Instant::now() + timeout;
     let asking: BoxFuture<'_, Result<(), String>> = match check {
         Check::Exec { args } => {
             // A command that takes too long is killed by being dropped (`pkg/probe/exec/exec.go`).
@@ -197,8 +198,10 @@ pub async fn ask(check: &Check, subject: &Subject, timeout: Duration) -> Result<
             let command = args.join(" ");
             return run.await.unwrap_or_else(|_| Err(format!("command {command:?} timed out after {seconds}s")));
         }
-        Check::Http { host: None, port, path, headers } => Box::pin(ask_pod(pods, ip, *port, path, headers)),
-        Check::Http { host: Some(host), port, path, headers } => Box::pin(ask_host(host, *port, path, headers)),
+        Check::Http { host: None, port, path, headers } => Box::pin(ask_pod(pods, ip, *port, path, headers, deadline)),
+        Check::Http { host: Some(host), port, path, headers } => {
+            Box::pin(ask_host(host, *port, path, headers, deadline))
+        }
         Check::Tcp { host: None, port } => {
             let knocked = pods.knock(SocketAddr::new(ip, *port));
             let refused = |error| format!("dial tcp {ip}:{port}: connect: {error}");
@@ -229,56 +232,6 @@ async fn run(subject: &Subject, args: Vec<String>) -> Result<(), String> {
         code if said.is_empty() => Err(format!("command terminated with exit code {code}")),
         _ => Err(said),
     }
-}
-
-fn request(authority: &str, path: &str, headers: &[(String, String)]) -> Result<Request<Body>, String> {
-    let mut request = Request::get(format!("http://{authority}{path}"))
-        .header(header::USER_AGENT, "kube-probe/1.37")
-        .header(header::ACCEPT, "*/*");
-    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-        request = request.header(header::HOST, authority);
-    }
-    for (name, value) in headers {
-        request = request.header(name, value);
-    }
-    request.body(Empty::new().map_err(|never| match never {}).boxed_unsync()).map_err(|error| error.to_string())
-}
-
-async fn ask_pod(
-    pods: &LocalPods,
-    ip: IpAddr,
-    port: u16,
-    path: &str,
-    headers: &[(String, String)],
-) -> Result<(), String> {
-    let url = format!("http://{ip}:{port}{path}");
-    let Some(backend) = pods.get(ip, port) else {
-        return Err(format!("Get \"{url}\": dial tcp {ip}:{port}: connect: connection refused"));
-    };
-    let response = backend.handle(request(&format!("{ip}:{port}"), path, headers)?).await;
-    judge(response.map_err(|error| format!("Get \"{url}\": {error}"))?.status())
-}
-
-async fn ask_host(host: &str, port: u16, path: &str, headers: &[(String, String)]) -> Result<(), String> {
-    let url = format!("http://{host}:{port}{path}");
-    let failed = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
-    let stream = tokio::net::TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| failed(&error))?;
-    let mut request = request(&format!("{host}:{port}"), path, headers)?;
-    *request.uri_mut() = path.parse().map_err(|error| failed(&error))?;
-    let answer = tokio::select! {
-        answer = sender.send_request(request) => answer,
-        _ = connection => return Err(failed(&"connection closed")),
-    };
-    judge(answer.map_err(|error| failed(&error))?.status())
-}
-
-fn judge(status: http::StatusCode) -> Result<(), String> {
-    if (200..400).contains(&status.as_u16()) {
-        return Ok(());
-    }
-    Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()))
 }
 
 /// What the runners of one pod share.
