@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -37,6 +38,11 @@ impl TlsTrust {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(certificates);
         Self::of(roots)
+    }
+
+    /// Trusts only servers that the certificates in this text have signed; what is none is left out.
+    pub fn of_pem(pem: &[u8]) -> Self {
+        Self::only(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok))
     }
 
     fn of(roots: RootCertStore) -> Self {

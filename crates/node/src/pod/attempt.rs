@@ -151,6 +151,7 @@ impl Attempt {
             env: env.into_iter().collect(),
             mounts,
             working_dir: self.container.working_dir.clone().filter(|dir| !dir.is_empty()),
+            trusts: None,
             memory_bytes,
             cpu_millis,
             process,

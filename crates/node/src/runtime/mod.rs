@@ -139,6 +139,9 @@ pub struct ContainerSpec {
     pub mounts: Vec<Mount>,
     /// `workingDir`; `None` is the image's.
     pub working_dir: Option<String>,
+    /// The certificates, as PEM, of those whom it trusts as a client of TLS, if not whom the machine trusts; the runtime
+    /// finds them.
+    pub trusts: Option<String>,
     /// `resources.limits.memory`, in bytes.
     pub memory_bytes: Option<u64>,
     /// `resources.limits.cpu`, in thousandths of a processor.

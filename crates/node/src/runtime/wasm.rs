@@ -97,8 +97,11 @@ impl WasmRuntime {
     }
 
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
-        let (module, spec) = self.as_the_image_wants(spec).await?;
+        let (module, mut spec) = self.as_the_image_wants(spec).await?;
         let artifact = self.artifact(&module).await?;
+        if artifact.inspection().imports.iter().any(|import| import.starts_with("wasi:tls/")) {
+            spec.trusts = program::trusts(&spec.env, &spec.mounts);
+        }
         let namespace = spec.pod.namespace.clone();
         let outbound = Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace });
         let (image, own) = (spec.image.id.as_str().into(), spec.args.first().map_or("", String::as_str).into());

@@ -107,6 +107,7 @@ impl World {
             env: Vec::new(),
             mounts: Vec::new(),
             working_dir: None,
+            trusts: None,
             process: None,
             network: None,
             ports: Vec::new(),

@@ -130,6 +130,7 @@ fn taken_apart(module: &str, spec: ContainerSpec) -> (Start, Option<mpsc::Receiv
         env: spec.env,
         mounts,
         working_dir: spec.working_dir,
+        trusts: spec.trusts,
         memory_bytes: spec.memory_bytes,
         cpu_millis: spec.cpu_millis,
         share: spec.share,

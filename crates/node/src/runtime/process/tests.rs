@@ -214,6 +214,7 @@ impl World {
             env: vec![("A".to_owned(), "b".to_owned())],
             mounts: Vec::new(),
             working_dir: None,
+            trusts: None,
             memory_bytes: Some(7),
             cpu_millis: None,
             share: Share::default(),

@@ -58,6 +58,7 @@ pub(super) struct Start {
     pub(super) env: Vec<(String, String)>,
     pub(super) mounts: Vec<Mount>,
     pub(super) working_dir: Option<String>,
+    pub(super) trusts: Option<String>,
     pub(super) memory_bytes: Option<u64>,
     pub(super) cpu_millis: Option<u32>,
     pub(super) share: Share,

@@ -14,7 +14,7 @@ use wkube_api::stats::Usage;
 use wkube_proxy::{Backend, Body, BoxError, Proxy};
 use wkube_wasm_runtime::{
     Access, Allowance, Artifact, Bucket, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest,
-    Kind, Limits, Mount, Network, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream,
+    Kind, Limits, Mount, Network, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream, TlsTrust,
 };
 
 use super::compiled::load_compiled;
@@ -36,6 +36,7 @@ pub(super) struct Sandbox {
     env: Arc<Vec<(String, String)>>,
     mounts: Vec<runtime::Mount>,
     working_dir: Option<String>,
+    trusts: Option<TlsTrust>,
     limits: Limits,
     buckets: BTreeMap<String, Bucket>,
     network: Option<Arc<dyn Network>>,
@@ -62,6 +63,7 @@ impl Sandbox {
             env,
             mounts,
             working_dir,
+            trusts,
             memory_bytes,
             cpu_millis,
             share: Share { cpu_shares, memory_promised, .. },
@@ -88,6 +90,7 @@ impl Sandbox {
             env: Arc::new(env),
             mounts,
             working_dir,
+            trusts: trusts.map(|pem| TlsTrust::of_pem(pem.as_bytes())),
             limits,
             buckets,
             network,
@@ -151,6 +154,7 @@ impl Sandbox {
             env: Arc::clone(&self.env),
             mounts: self.mounts.iter().map(mounted).collect(),
             working_dir: self.working_dir.clone(),
+            tls: self.trusts.clone(),
             limits: self.limits,
             stdin,
             output: Some(Arc::new(ToOutput(output))),

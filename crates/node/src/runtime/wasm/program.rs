@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use wkube_wasm_runtime::oci::manifest::Process;
 
 use crate::runtime::Mount;
 use crate::volumes::beneath::{self, Missing};
+
+/// A machine's list of roots has a quarter of this.
+const CERTIFICATES_MAX: u64 = 1 << 20;
 
 /// Returns `argv`. The pod's `command` replaces the image's entry point and its arguments, the pod's `args` replace only
 /// the latter. `args` begins with the container's name where the pod has no command; a module of its own needs no more.
@@ -92,12 +95,8 @@ pub(super) fn enter(dir: &str, mounts: &[Mount]) -> Result<String, String> {
         }
         so_far
     });
-    let below =
-        |mount: &Mount| dir.strip_prefix(Path::new("/").join(below_root(&mount.guest))).ok().map(Path::to_owned);
-    let nearest = mounts.iter().filter_map(|mount| Some((mount, below(mount)?)));
-    let nearest = nearest.min_by_key(|(_, rest)| rest.components().count());
     // A guest that sees no files has no use for it.
-    if let Some((mount, rest)) = nearest {
+    if let Some((mount, rest)) = nearest(&dir, mounts) {
         let missing = if mount.is_read_only { Missing::Fails } else { Missing::IsMade };
         let found = beneath::open(&mount.host, &rest, missing).map_err(|error| error.to_string())?;
         if !found.is_dir().map_err(|error| error.to_string())? {
@@ -105,6 +104,25 @@ pub(super) fn enter(dir: &str, mounts: &[Mount]) -> Result<String, String> {
         }
     }
     Ok(dir.to_string_lossy().into_owned())
+}
+
+/// Reads whom a container trusts as a client of TLS: the file that `SSL_CERT_FILE` names, as OpenSSL has it. `None` if that is
+/// not set, or there is no such file: images name one that only a machine has.
+pub(super) fn trusts(env: &[(String, String)], mounts: &[Mount]) -> Option<String> {
+    let (_, path) = env.iter().find(|(name, _)| name == "SSL_CERT_FILE")?;
+    let (mount, rest) = nearest(Path::new(path), mounts)?;
+    let found = beneath::open(&mount.host, &rest, Missing::Fails).ok()?;
+    let mut pem = String::new();
+    fs::File::open(found.path()).ok()?.take(CERTIFICATES_MAX).read_to_string(&mut pem).ok()?;
+    Some(pem)
+}
+
+/// Returns the mount that a path leads into, and what is left of the path there.
+fn nearest<'a>(path: &Path, mounts: &'a [Mount]) -> Option<(&'a Mount, PathBuf)> {
+    let below =
+        |mount: &Mount| path.strip_prefix(Path::new("/").join(below_root(&mount.guest))).ok().map(Path::to_owned);
+    let all = mounts.iter().filter_map(|mount| Some((mount, below(mount)?)));
+    all.min_by_key(|(_, rest)| rest.components().count())
 }
 
 fn below_root(path: &str) -> PathBuf {
@@ -187,6 +205,31 @@ mod tests {
             assert!(refused.contains(problem), "{wanted}: {refused}");
         }
         assert_eq!(super::enter("/nowhere", &[]), Ok("/nowhere".to_owned()));
+    }
+
+    #[test]
+    fn whom_a_container_trusts_is_in_the_file_that_it_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in ["root", "account/..1"] {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        fs::write(dir.path().join("account/..1/ca.crt"), "PEM").unwrap();
+        // As volumes are, which change all at once.
+        std::os::unix::fs::symlink("..1", dir.path().join("account/..data")).unwrap();
+        std::os::unix::fs::symlink("..data/ca.crt", dir.path().join("account/ca.crt")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("root/out")).unwrap();
+        let mount = |host: &str, guest: &str| Mount {
+            host: dir.path().join(host),
+            guest: guest.to_owned(),
+            is_read_only: true,
+        };
+        let mounts = [mount("root", "/"), mount("account", "/var/run/account")];
+        let trusts = |path: &str| trusts(&[("SSL_CERT_FILE".to_owned(), path.to_owned())], &mounts);
+        assert_eq!(trusts("/var/run/account/ca.crt").as_deref(), Some("PEM"));
+        for path in ["/var/run/account/nope", "/out", "/etc/passwd", "../etc/passwd", ""] {
+            assert_eq!(trusts(path), None, "{path}");
+        }
+        assert_eq!(super::trusts(&[], &mounts), None);
     }
 
     #[test]
