@@ -31,7 +31,7 @@ pub(super) async fn ask_pod(
     port: u16,
     path: &str,
     headers: &[(String, String)],
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<(), String> {
     let url = format!("http://{ip}:{port}{path}");
     let Some(backend) = pods.get(ip, port) else {
@@ -47,7 +47,7 @@ pub(super) async fn ask_host(
     port: u16,
     path: &str,
     headers: &[(String, String)],
-    deadline: Instant,
+    deadline: Option<Instant>,
 ) -> Result<(), String> {
     let url = format!("http://{host}:{port}{path}");
     let failed = |error: &dyn std::fmt::Display| format!("Get \"{url}\": {error}");
@@ -69,7 +69,8 @@ pub(super) async fn ask_host(
 }
 
 /// Judges the status once the body has come, as far as a kubelet reads it: an answer that stops in the middle is none.
-async fn judge<B>(answer: Response<B>, deadline: Instant) -> Result<(), String>
+/// Without a deadline the head is enough: a body may have no end.
+async fn judge<B>(answer: Response<B>, deadline: Option<Instant>) -> Result<(), String>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -86,7 +87,9 @@ where
         Ok(())
     };
     let late = "context deadline exceeded (Client.Timeout or context cancellation while reading body)";
-    tokio::time::timeout_at(deadline, reading).await.unwrap_or_else(|_| Err(late.to_owned()))?;
+    if let Some(deadline) = deadline {
+        tokio::time::timeout_at(deadline, reading).await.unwrap_or_else(|_| Err(late.to_owned()))?;
+    }
     let status = head.status.as_u16();
     if (200..400).contains(&status) { Ok(()) } else { Err(format!("HTTP probe failed with statuscode: {status}")) }
 }
@@ -106,7 +109,7 @@ mod tests {
         body: impl hyper::body::Body<Data = Bytes, Error = Infallible> + Unpin,
     ) -> Result<(), String> {
         // A deadline that is over: what has arrived counts, nothing is waited for.
-        judge(Response::builder().status(code).body(body).unwrap(), Instant::now()).await
+        judge(Response::builder().status(code).body(body).unwrap(), Some(Instant::now())).await
     }
 
     #[tokio::test]
@@ -120,6 +123,12 @@ mod tests {
     async fn an_answer_whose_body_does_not_come_is_none() {
         let hangs = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
         assert!(judged(200, hangs).await.unwrap_err().ends_with("while reading body)"));
+    }
+
+    #[tokio::test]
+    async fn without_a_deadline_the_head_is_enough() {
+        let hangs = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        assert_eq!(judge(Response::new(hangs), None).await, Ok(()));
     }
 
     #[tokio::test]

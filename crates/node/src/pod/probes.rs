@@ -189,7 +189,8 @@ pub struct Subject {
 pub async fn ask(check: &Check, subject: &Subject, timeout: Duration) -> Result<(), String> {
     let Subject { ip, pods, .. } = subject;
     let ip = *ip;
-    let deadline = Instant::now() + timeout;
+    // None if the time has no bound, as that of exec hooks.
+    let deadline = Instant::now().checked_add(timeout);
     let asking: BoxFuture<'_, Result<(), String>> = match check {
         Check::Exec { args } => {
             // A command that takes too long is killed by being dropped (`pkg/probe/exec/exec.go`).
