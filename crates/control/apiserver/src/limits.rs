@@ -8,6 +8,9 @@ pub(crate) const BODY_MAX: usize = 3 * 1024 * 1024;
 pub(crate) const GZIP_MIN: usize = 128 * 1024;
 /// How often a patch is tried again against fresh state; `maxRetryWhenPatchConflicts` in `handlers/patch.go`.
 pub(crate) const CONFLICT_RETRIES: usize = 5;
+/// How many objects of a collection are deleted at once: their commits share a sync. Kubernetes has one
+/// (`--delete-collection-workers`), and an answer in time for a few hundred objects.
+pub(crate) const DELETIONS_AT_ONCE: usize = 64;
 /// How often a taken generated name is drawn again; `maxNameGenerationCreateAttempts` in `registry/store.go`.
 pub(crate) const GENERATE_NAME_RETRIES: usize = 8;
 /// Generated names keep this much of their prefix, so that five more characters fit a DNS label.

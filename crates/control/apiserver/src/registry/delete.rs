@@ -1,5 +1,6 @@
 //! Delete and deletecollection: at once, after a grace period, or once the finalizers are gone.
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use wkube_api::object::format_time;
@@ -275,12 +276,17 @@ pub(crate) async fn collection(registry: &Registry, call: &Call, body: &[u8]) ->
     let selection = Selection::parse(&call.resource, &call.query, "")?;
     let latest = ListOptions { freshness: Freshness::Latest, limit: 0, page: None };
     let listing = read::select(registry, call, &latest, &selection).await?;
-    for item in &listing.items {
-        let object = item.object();
-        let each = call.on(object.namespace(), object.name());
-        match one(registry, &each, &options).await {
-            Err(status) if !status.is_not_found() => return Err(status),
-            _ => {}
+    for batch in listing.items.chunks(limits::DELETIONS_AT_ONCE) {
+        let deletions = batch.iter().map(async |item| {
+            let object = item.object();
+            let each = call.on(object.namespace(), object.name());
+            one(registry, &each, &options).await
+        });
+        // Each comes to its end, also beside one that fails.
+        let failed =
+            join_all(deletions).await.into_iter().find_map(|deleted| deleted.err().filter(|e| !e.is_not_found()));
+        if let Some(status) = failed {
+            return Err(status);
         }
     }
     Ok(Outcome::List(listing))

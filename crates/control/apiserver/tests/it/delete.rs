@@ -74,6 +74,32 @@ async fn a_collection_is_deleted_by_selector() {
 }
 
 #[tokio::test]
+async fn a_large_collection_goes_but_for_what_has_finalizers() {
+    let server = Server::new().await;
+    for index in 0..200 {
+        let mut body = config_map(&format!("c{index}"), json!({}));
+        if index == 77 {
+            body["metadata"]["finalizers"] = json!(["x/y"]);
+        }
+        assert_eq!(server.post(CONFIG_MAPS, body).await.code, 201);
+    }
+    assert_eq!(server.delete(CONFIG_MAPS).await.code, 200);
+    let left = server.get(CONFIG_MAPS).await;
+    assert_eq!((left.at("items.0.metadata.name"), left.at("items.1.metadata.name")), ("c77".into(), "".into()));
+    assert!(!left.at("items.0.metadata.deletionTimestamp").is_empty());
+}
+
+#[tokio::test]
+async fn a_collection_that_cannot_be_deleted_says_why() {
+    let server = Server::new().await;
+    server.config_map("a", json!({})).await;
+    let wrong = json!({"preconditions": {"uid": "other"}});
+    let refused = server.call("DELETE", CONFIG_MAPS, Some(wrong)).await;
+    assert_eq!((refused.code, refused.at("details.name")), (409, "a".into()));
+    assert_eq!(server.get(&format!("{CONFIG_MAPS}/a")).await.code, 200);
+}
+
+#[tokio::test]
 async fn namespaces_that_every_cluster_has_stay() {
     let server = Server::new().await;
     assert_eq!(server.delete("/api/v1/namespaces/default").await.code, 403);
