@@ -85,7 +85,7 @@ async fn a_large_collection_goes_but_for_what_has_finalizers() {
     }
     assert_eq!(server.delete(CONFIG_MAPS).await.code, 200);
     let left = server.get(CONFIG_MAPS).await;
-    assert_eq!((left.at("items.0.metadata.name"), left.at("items.1.metadata.name")), ("c77".into(), "".into()));
+    assert_eq!((left.at("items.0.metadata.name"), left.at("items.1.metadata.name")), ("c77".into(), String::new()));
     assert!(!left.at("items.0.metadata.deletionTimestamp").is_empty());
 }
 
