@@ -85,14 +85,7 @@ impl Guest {
         let allowance = spec.allowance.take().unwrap_or_else(|| Allowance::new(&spec.limits));
         let stdin = spec.stdin.take().map(GuestInput::new);
         let buckets = Arc::new(std::mem::take(&mut spec.buckets));
-        Self {
-            spec,
-            allowance,
-            stdin,
-            buckets,
-            files: OnceLock::new(),
-            stop: CancellationToken::new(),
-        }
+        Self { spec, allowance, stdin, buckets, files: OnceLock::new(), stop: CancellationToken::new() }
     }
 
     /// Makes a store for one instance, with every limit set. Stores are used once: after a trap or a dropped call an
