@@ -9,6 +9,7 @@ use wasmtime_wasi::{p2, p3};
 use wasmtime_wasi_http::{p2 as http_p2, p3 as http_p3};
 
 use crate::command::{Program, Running};
+use crate::config;
 use crate::ctx::Ctx;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -30,6 +31,8 @@ pub(crate) struct Code {
     inspection: Inspection,
     /// The largest initial memory, in bytes.
     initial_memory: u64,
+    /// How many of the engine's slots an instance takes.
+    weight: u32,
     entry: Entry,
     pre: Pre,
     /// The exported functions that can be called by name.
@@ -52,13 +55,14 @@ impl Code {
         linker: &Linker<Ctx>,
     ) -> wasmtime::Result<Self> {
         let pre: InstancePre<Ctx> = linker.instantiate_pre(module)?;
-        let initial_pages = module.resources_required().max_initial_memory_size;
+        let required = module.resources_required();
         let entry = match module.get_export("_start") {
             Some(_) => Entry::Program(Program::Module(pre.clone())),
             None => Entry::Functions,
         };
-        let (initial_memory, functions) = (bytes(initial_pages), export::of_module(module));
-        Ok(Self { engine, inspection, initial_memory, entry, pre: Pre::Module(pre), functions })
+        let (initial_memory, weight) = (bytes(required.max_initial_memory_size), config::weight(&required));
+        let functions = export::of_module(module);
+        Ok(Self { engine, inspection, initial_memory, weight, entry, pre: Pre::Module(pre), functions })
     }
 
     pub(crate) fn component(
@@ -83,8 +87,11 @@ impl Code {
             (_, false) => Entry::Program(Program::V0_2(p2::bindings::CommandPre::new(pre)?)),
             (_, true) => Entry::Program(Program::V0_3(p3::bindings::CommandPre::new(pre)?)),
         };
-        let initial_pages = component.resources_required().and_then(|required| required.max_initial_memory_size);
-        Ok(Self { engine, inspection, initial_memory: bytes(initial_pages), entry, pre: kept, functions })
+        // Known of every component that imports no modules, and nobody here gives it any.
+        let required = component.resources_required();
+        let initial_memory = bytes(required.as_ref().and_then(|required| required.max_initial_memory_size));
+        let weight = required.as_ref().map_or(1, config::weight);
+        Ok(Self { engine, inspection, initial_memory, weight, entry, pre: kept, functions })
     }
 }
 
@@ -157,15 +164,17 @@ impl Artifact {
     pub fn start(&self, spec: GuestSpec) -> Result<Running, Error> {
         if let Some(name) = spec.export.clone() {
             let program = Program::Export(Export { code: self.0.pre.clone(), name });
-            return Running::start(&self.0.engine, program, spec, self.wants_stop());
+            return self.run(program, spec);
         }
         match &self.0.entry {
             Entry::Functions => Err(Error::NoEntry(listed(&self.0.functions))),
-            Entry::Program(program) | Entry::Handler(_, Some(program)) => {
-                Running::start(&self.0.engine, program.clone(), spec, self.wants_stop())
-            }
+            Entry::Program(program) | Entry::Handler(_, Some(program)) => self.run(program.clone(), spec),
             Entry::Handler(_, None) => Err(Error::Kind { wanted: "a command", found: self.kind().describe() }),
         }
+    }
+
+    fn run(&self, program: Program, spec: GuestSpec) -> Result<Running, Error> {
+        Running::start(&self.0.engine, self.0.weight, program, spec, self.wants_stop())
     }
 
     /// Makes an HTTP handler available. Nothing runs until a request comes.
@@ -181,7 +190,7 @@ impl Artifact {
         if needed > limit {
             return Err(Error::MemoryLimit { needed, limit });
         }
-        HttpGuest::new(self.0.engine.clone(), handler.clone(), spec)
+        HttpGuest::new(self.0.engine.clone(), self.0.weight, handler.clone(), spec)
     }
 }
 

@@ -55,8 +55,14 @@ struct Shared {
 }
 
 impl Running {
-    pub(crate) fn start(engine: &Engine, program: Program, spec: GuestSpec, wants_stop: bool) -> Result<Self, Error> {
-        let slot = engine.try_slot().ok_or(Error::Full { slots: engine.slots() })?;
+    pub(crate) fn start(
+        engine: &Engine,
+        weight: u32,
+        program: Program,
+        spec: GuestSpec,
+        wants_stop: bool,
+    ) -> Result<Self, Error> {
+        let slot = engine.try_slot(weight).ok_or(Error::Full { slots: engine.slots() })?;
         let guest = Guest::new(spec);
         let store = guest.store(engine.wasm(), program.abi())?;
         let orders = Orders::new();

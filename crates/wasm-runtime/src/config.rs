@@ -1,6 +1,6 @@
 //! The one place that configures wasmtime: it decides the compatibility key of everything compiled.
 
-use wasmtime::{Config, Enabled, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Config, Enabled, PoolingAllocationConfig, ResourcesRequired, WasmBacktraceDetails};
 
 use crate::memory::TABLE_ELEMENTS_MAX;
 
@@ -12,6 +12,16 @@ const MAPS_PER_SLOT: u32 = 6;
 const SLOTS_MAX: u32 = 30_000;
 /// `vm.max_map_count` where it cannot be read: the kernel's default.
 const MAX_MAP_COUNT_DEFAULT: u32 = 65_530;
+
+/// Core instances of one component.
+const CORE_INSTANCES_MAX: u32 = 200;
+/// Tables for each slot.
+const TABLES_PER_SLOT: u32 = 2;
+
+/// Returns how many slots an instance takes: one, which is a memory and its tables, unless it has more of them.
+pub(crate) fn weight(required: &ResourcesRequired) -> u32 {
+    required.num_memories.max(required.num_tables.div_ceil(TABLES_PER_SLOT)).max(1)
+}
 
 /// Returns how many instances may live at once: `wanted`, capped by what the kernel lets one process map.
 pub(crate) fn slots(wanted: u32, max_map_count: Option<u32>) -> u32 {
@@ -51,10 +61,10 @@ pub(crate) fn engine(allocation: Allocation) -> Config {
 fn pool(slots: u32) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(slots)
-        // A component made from a preview 1 module has four: the module, the adapter and two shims.
-        .total_core_instances(slots.saturating_mul(4))
+        // Their number reserves nothing: what a component has besides memories and tables is on the heap.
+        .total_core_instances(slots.saturating_mul(CORE_INSTANCES_MAX))
         .total_memories(slots)
-        .total_tables(slots.saturating_mul(2))
+        .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
         .total_stacks(slots)
         .total_gc_heaps(1)
         .max_core_instance_size(10 << 20)
@@ -64,7 +74,7 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_memories_per_module(2)
         .max_memories_per_component(32)
         .max_tables_per_component(64)
-        .max_core_instances_per_component(200)
+        .max_core_instances_per_component(CORE_INSTANCES_MAX)
         .max_unused_warm_slots(200)
         // Resetting pages in place instead of unmapping them: three times the requests per second on two cores,
         // because unmapping serialises on the process's memory lock.
@@ -77,6 +87,15 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_instance_with_many_memories_or_tables_takes_many_slots() {
+        let weight = |num_memories, num_tables| {
+            let (max_initial_memory_size, max_initial_table_size) = (None, None);
+            weight(&ResourcesRequired { num_memories, max_initial_memory_size, num_tables, max_initial_table_size })
+        };
+        assert_eq!([weight(0, 0), weight(1, 1), weight(1, 2), weight(1, 3), weight(32, 2)], [1, 1, 1, 2, 32]);
+    }
 
     #[test]
     fn slots_stay_below_the_kernels_limit_on_mappings() {

@@ -270,14 +270,14 @@ impl Engine {
         self.0.threads.as_ref().expect("taken only by drop").handle()
     }
 
-    /// Takes an instance slot if one is free.
-    pub(crate) fn try_slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.slots).try_acquire_owned().ok()
+    /// Takes the slots of an instance, `weight` of them, if they are free.
+    pub(crate) fn try_slot(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.slots).try_acquire_many_owned(weight).ok()
     }
 
-    /// Waits for an instance slot.
-    pub(crate) async fn slot(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.0.slots).acquire_owned().await.expect("never closed")
+    /// Waits for the slots of an instance.
+    pub(crate) async fn slot(&self, weight: u32) -> OwnedSemaphorePermit {
+        Arc::clone(&self.0.slots).acquire_many_owned(weight).await.expect("never closed")
     }
 }
 

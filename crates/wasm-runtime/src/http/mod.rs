@@ -51,6 +51,8 @@ pub struct HttpGuest(Arc<Shared>);
 
 struct Shared {
     engine: Engine,
+    /// How many of the engine's slots an instance takes.
+    weight: u32,
     handler: Handler,
     guest: Guest,
     running: Arc<Semaphore>,
@@ -104,7 +106,7 @@ impl HandleError {
 }
 
 impl HttpGuest {
-    pub(crate) fn new(engine: Engine, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
+    pub(crate) fn new(engine: Engine, weight: u32, handler: Handler, spec: GuestSpec) -> Result<Self, Error> {
         let guest = Guest::new(spec);
         guest.check_mounts()?;
         Ok(Self(Arc::new(Shared {
@@ -112,6 +114,7 @@ impl HttpGuest {
             pool: handler.reuse(&guest.spec.limits.reuse).map(Pool::new),
             instances: AtomicUsize::new(0),
             engine,
+            weight,
             handler,
             guest,
             queued: AtomicUsize::new(0),
@@ -224,9 +227,9 @@ impl HttpGuest {
 
     /// Waits for one of the engine's instance slots.
     async fn slot(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, HandleError> {
-        match self.0.engine.try_slot() {
+        match self.0.engine.try_slot(self.0.weight) {
             Some(slot) => Ok(slot),
-            None => timeout_at(deadline, self.0.engine.slot()).await.map_err(|_| HandleError::Overloaded),
+            None => timeout_at(deadline, self.0.engine.slot(self.0.weight)).await.map_err(|_| HandleError::Overloaded),
         }
     }
 
@@ -253,7 +256,7 @@ impl Shared {
             let slot = tokio::select! {
                 biased;
                 () = shared.killed.cancelled() => return,
-                slot = shared.engine.slot() => slot,
+                slot = shared.engine.slot(shared.weight) => slot,
             };
             let plan = Plan { engine: &shared.engine, guest: &shared.guest, handler: &shared.handler };
             let take = || pool.take(|call| !call.head.is_closed());

@@ -287,6 +287,27 @@ async fn a_full_engine_says_so_and_has_room_again_after_an_end() {
 }
 
 #[tokio::test]
+async fn a_guest_of_many_parts_takes_many_slots() {
+    let cache = tempfile::tempdir().unwrap();
+    let engine = small_engine(&cache, 5);
+    let part = r#"(core module $m (memory 1) (func (export "f") (loop (br 0))))"#;
+    let parts: String = (0..4).map(|index| format!("(core instance $i{index} (instantiate $m))")).collect();
+    let run = r#"(func (export "spin") (canon lift (core func $i0 "f")))"#;
+    let component = format!("(component {part} {parts} {run})");
+    let artifact = try_load(&engine, component.as_bytes()).await.unwrap();
+    let spec = || GuestSpec { export: Some("spin".into()), ..GuestSpec::default() };
+    let first = artifact.start(spec()).unwrap();
+    assert_eq!(engine.slots_free(), 1, "it has four memories");
+    assert!(matches!(artifact.start(spec()), Err(Error::Full { slots: 5 })));
+    let small = try_load(&engine, SPIN).await.unwrap().start(GuestSpec::default()).unwrap();
+    for running in [&first, &small] {
+        running.kill();
+        ended(running).await;
+    }
+    assert_eq!(engine.slots_free(), 5);
+}
+
+#[tokio::test]
 async fn a_handler_is_not_a_command_and_a_command_is_no_handler() {
     let handler = load(HTTP_0_2).await;
     assert_eq!(handler.kind(), Kind::HttpHandler);
