@@ -114,6 +114,8 @@ impl FromStr for Reserved {
                 "cpu" => reserved.cpu_millis = whole(quantity.milli()),
                 "memory" => reserved.memory_bytes = whole(quantity.value()),
                 "ephemeral-storage" => reserved.disk_bytes = whole(quantity.value()),
+                // Guests are no processes: there is nothing to keep from them.
+                "pid" => {}
                 _ => return Err(Invalid(format!("cannot reserve {name:?} resource"))),
             }
         }

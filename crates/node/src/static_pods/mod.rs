@@ -9,7 +9,7 @@
 mod manifest;
 pub(crate) mod mirror;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,17 +40,27 @@ pub struct Directory {
     seen: Option<Vec<Seen>>,
     /// The last good pods of each file: one that is being written, or wrong, changes nothing.
     files: BTreeMap<PathBuf, Vec<Arc<Pod>>>,
+    /// Files that could not be read the last time: they may be the next time, without having changed.
+    unread: BTreeSet<PathBuf>,
+}
+
+/// Why a file has no pods.
+enum Problem {
+    /// The disk, or whoever may read it.
+    Unread(io::Error),
+    /// What it says.
+    Wrong(String),
 }
 
 impl Directory {
     /// Returns the directory `path` of the node `node`, not looked at yet.
     pub fn new(path: PathBuf, node: String) -> Self {
-        Self { path, node, seen: None, files: BTreeMap::new() }
+        Self { path, node, seen: None, files: BTreeMap::new(), unread: BTreeSet::new() }
     }
 
     /// Returns the pods if something has changed since the last look. A directory that cannot be read says what it said.
     pub fn look(&mut self) -> Option<Vec<Arc<Pod>>> {
-        let seen = match list(&self.path) {
+        let mut seen = match list(&self.path) {
             Ok(seen) => seen,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => {
@@ -62,17 +72,29 @@ impl Directory {
             return None;
         }
         self.files.retain(|file, _| seen.iter().any(|(path, ..)| path == file));
+        let is_first = self.seen.is_none();
         let before = self.seen.take().unwrap_or_default();
-        for one in seen.iter().filter(|one| !before.contains(one)) {
-            match read(&one.0, &self.node) {
-                Ok(pods) => drop(self.files.insert(one.0.clone(), pods)),
-                Err(problem) => tracing::error!(
-                    file = %one.0.display(), problem, "no manifest of a static pod; correct or remove it"
-                ),
+        let unread_before = std::mem::take(&mut self.unread);
+        for (file, ..) in seen.iter().filter(|one| !before.contains(one)) {
+            let path = file.display();
+            match read(file, &self.node) {
+                Ok(pods) => drop(self.files.insert(file.clone(), pods)),
+                Err(Problem::Wrong(problem)) => {
+                    tracing::error!(file = %path, problem, "no manifest of a static pod; correct or remove it");
+                }
+                Err(Problem::Unread(error)) => {
+                    // Told once: it is tried every second.
+                    if !unread_before.contains(file) {
+                        tracing::error!(file = %path, %error, "the manifest of a static pod cannot be read yet");
+                    }
+                    self.unread.insert(file.clone());
+                }
             }
         }
+        seen.retain(|(file, ..)| !self.unread.contains(file));
+        let has_news = is_first || before != seen;
         self.seen = Some(seen);
-        Some(self.pods())
+        has_news.then(|| self.pods())
     }
 
     /// Returns the pods, one for each name: of two the first file's.
@@ -126,15 +148,16 @@ fn list(dir: &Path) -> io::Result<Vec<Seen>> {
     Ok(files)
 }
 
-fn read(file: &Path, node: &str) -> Result<Vec<Arc<Pod>>, String> {
+fn read(file: &Path, node: &str) -> Result<Vec<Arc<Pod>>, Problem> {
     use io::Read as _;
-    let mut text = String::new();
-    let open = std::fs::File::open(file).map_err(|error| error.to_string())?;
-    open.take(MANIFEST_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    if text.len() as u64 > MANIFEST_BYTES_MAX {
-        return Err(format!("it is larger than {MANIFEST_BYTES_MAX} bytes"));
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file).map_err(Problem::Unread)?;
+    open.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(Problem::Unread)?;
+    if bytes.len() as u64 > MANIFEST_BYTES_MAX {
+        return Err(Problem::Wrong(format!("it is larger than {MANIFEST_BYTES_MAX} bytes")));
     }
-    Ok(manifest::read(&text, node)?.into_iter().map(Arc::new).collect())
+    let text = String::from_utf8(bytes).map_err(|error| Problem::Wrong(error.to_string()))?;
+    Ok(manifest::read(&text, node).map_err(Problem::Wrong)?.into_iter().map(Arc::new).collect())
 }
 
 #[cfg(test)]
@@ -178,6 +201,23 @@ mod tests {
         assert_eq!(names(directory.look()), Some(vec!["a-n".to_owned()]));
         std::fs::write(&file, manifest("another")).unwrap();
         assert_eq!(names(directory.look()), Some(vec!["another-n".to_owned()]));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_tried_again_although_it_has_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        // A regular file of which every read fails.
+        std::os::unix::fs::symlink("/proc/self/mem", dir.path().join("a.yaml")).unwrap();
+        std::fs::write(dir.path().join("b.yaml"), manifest("b")).unwrap();
+        let mut directory = Directory::new(dir.path().to_owned(), "n".to_owned());
+        assert_eq!(names(directory.look()), Some(vec!["b-n".to_owned()]));
+        assert_eq!(directory.unread, BTreeSet::from([dir.path().join("a.yaml")]));
+        assert_eq!(directory.seen.as_ref().map(Vec::len), Some(1), "the next look finds it new");
+        assert_eq!(names(directory.look()), None, "and as long as it cannot be read that is no news");
+        std::fs::remove_file(dir.path().join("a.yaml")).unwrap();
+        std::fs::write(dir.path().join("a.yaml"), manifest("a")).unwrap();
+        assert_eq!(names(directory.look()), Some(vec!["a-n".to_owned(), "b-n".to_owned()]));
+        assert!(directory.unread.is_empty());
     }
 
     #[test]
