@@ -27,9 +27,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def rss_mib(pid):
+def rss_mib(pid, kind="VmRSS"):
+    """What a process has in memory; of a kind, such as `RssAnon`: what is its own, and no file's."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+    return int(re.search(rf"{kind}:\s+(\d+)", status).group(1)) / 1024
 
 
 def cpu_seconds(pid):
