@@ -14,7 +14,6 @@ import json
 import os
 import random
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import threading
 import time
 from pathlib import Path
 
+from free_port import free_port
+
 WRITERS, WATCHERS, OBJECTS = 16, 2, 6
 PATH = "/api/v1/namespaces/default/configmaps"
 PATIENCE = 60  # seconds, for whatever must happen; nothing here depends on how quickly it does
@@ -30,19 +31,14 @@ FILLER = "x" * 1500
 BROKEN = (OSError, http.client.HTTPException, ValueError)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Server:
     """The control plane, which dies and comes back."""
 
     def __init__(self, wkube, data):
-        self.port, self.data, self.process, self.context = free_port(), Path(data), None, None
+        given = set()
+        self.port, self.data, self.process, self.context = free_port(given), Path(data), None, None
         self.command = [wkube, "server", "--data-dir", data, "--api", f"127.0.0.1:{self.port}"]
-        self.command += ["--registry", f"127.0.0.1:{free_port()}"]
+        self.command += ["--registry", f"127.0.0.1:{free_port(given)}"]
 
     def start(self):
         log = open(f"{self.data}.log", "ab")

@@ -36,7 +36,7 @@ script() {
     grep -qx 'exit 0' "$SCRATCH/script.log" || fail "what comes after: $what" "$(tail -25 "$SCRATCH/script.log")"
     rm -f "$SCRATCH/script.log"
 }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+free_port() { python3 "$ROOT/e2e/free_port.py" "$SCRATCH/ports"; } # every time another one
 
 # The words of the tests are programs, not functions, so that `timeout` and `bash -c` can run them.
 SCRATCH=$(mktemp -d)
