@@ -72,6 +72,11 @@ impl Error {
         self.has_reason("Expired", 410) || self.has_reason("Gone", 410)
     }
 
+    /// Whether we may not do that.
+    pub fn is_forbidden(&self) -> bool {
+        self.has_reason("Forbidden", 403)
+    }
+
     /// Whether the server refuses what was sent, so that sending it again cannot help.
     pub fn is_rejected(&self) -> bool {
         self.status().is_some_and(|status| matches!(status.code, 400 | 401 | 403 | 405 | 413 | 415 | 422))

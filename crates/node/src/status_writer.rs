@@ -2,6 +2,7 @@
 //! are under way at once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +31,16 @@ const RETRY: Backoff = Backoff { first: Duration::from_millis(500), max: Duratio
 pub struct Statuses(Arc<Shared>);
 
 struct Shared {
-    waiting: Mutex<BTreeMap<String, Job>>,
+    waiting: Mutex<Waiting>,
     written: Mutex<BTreeMap<String, Written>>,
     changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: BTreeMap<String, Job>,
+    /// Whose turn it was last: the next one's is next, or those that come first would always be first.
+    latest: String,
 }
 
 /// What the server was told last about one pod, and at which revision.
@@ -79,7 +87,7 @@ impl Statuses {
 
     /// Drops what is remembered of a pod whose object is gone.
     pub fn drop_pod(&self, uid: &str) {
-        self.0.waiting.lock().remove(uid);
+        self.0.waiting.lock().jobs.remove(uid);
         self.0.written.lock().remove(uid);
     }
 }
@@ -88,7 +96,7 @@ impl Shared {
     fn enter(&self, pod: &Arc<Pod>, status: Option<PodStatus>, is_forgotten: bool) {
         let mut waiting = self.waiting.lock();
         let new = || Job { pod: Arc::clone(pod), status: None, is_forgotten: false, failures: 0 };
-        let job = waiting.entry(spec::uid(pod).to_owned()).or_insert_with(new);
+        let job = waiting.jobs.entry(spec::uid(pod).to_owned()).or_insert_with(new);
         job.pod = Arc::clone(pod);
         job.is_forgotten |= is_forgotten;
         if status.is_some() {
@@ -100,15 +108,19 @@ impl Shared {
 
     fn take(&self, busy: &BTreeSet<String>) -> Option<(String, Job)> {
         let mut waiting = self.waiting.lock();
-        let uid = waiting.keys().find(|uid| !busy.contains(*uid))?.clone();
-        let job = waiting.remove(&uid)?;
-        Some((uid, job))
+        let Waiting { jobs, latest } = &mut *waiting;
+        let after = jobs.range::<String, _>((Excluded(&*latest), Unbounded));
+        let uid =
+            after.chain(jobs.range::<String, _>(..=&*latest)).map(|(uid, _)| uid).find(|uid| !busy.contains(*uid))?;
+        latest.clone_from(uid);
+        let job = jobs.remove(&*latest)?;
+        Some((latest.clone(), job))
     }
 
     /// Puts a failed job back under whatever newer one has come meanwhile.
     fn put_back(&self, uid: String, failed: Job) {
         let mut waiting = self.waiting.lock();
-        let job = waiting.entry(uid).or_insert_with(|| Job { status: None, ..failed.clone() });
+        let job = waiting.jobs.entry(uid).or_insert_with(|| Job { status: None, ..failed.clone() });
         job.status = job.status.take().or(failed.status);
         job.is_forgotten |= failed.is_forgotten;
         job.failures = failed.failures;
@@ -116,8 +128,10 @@ impl Shared {
 }
 
 async fn run(api: Writer, shared: Arc<Shared>) {
+    // A pod is busy while it is written, and while it rests after a write that failed: resting takes nobody's place.
     let mut busy = BTreeSet::new();
     let mut writes = FuturesUnordered::new();
+    let mut resting = FuturesUnordered::new();
     loop {
         while writes.len() < WRITES_MAX
             && let Some((uid, job)) = shared.take(&busy)
@@ -127,29 +141,34 @@ async fn run(api: Writer, shared: Arc<Shared>) {
         }
         tokio::select! {
             biased;
-            Some(uid) = writes.next() => {
-                busy.remove(&uid);
-            }
+            Some((uid, rest)) = writes.next() => match rest {
+                None => { busy.remove(&uid); }
+                Some(rest) => resting.push(async move {
+                    tokio::time::sleep(rest).await;
+                    uid
+                }),
+            },
+            Some(uid) = resting.next() => { busy.remove(&uid); }
             () = shared.changed.notified() => {}
         }
     }
 }
 
-async fn write(api: &Writer, shared: &Shared, uid: String, mut job: Job) -> String {
+/// Writes one pod's news. If that failed, returns for how long the pod has to rest.
+async fn write(api: &Writer, shared: &Shared, uid: String, mut job: Job) -> (String, Option<Duration>) {
     let is_static = mirror::is_static(&job.pod);
     let written = if is_static { api.mirror(&job).await } else { try_write(&api.pods, shared, &uid, &mut job).await };
-    let Err(error) = written else { return uid };
+    let Err(error) = written else { return (uid, None) };
     // A static pod goes on without an object.
     if !is_static && is_gone(&api.pods, &job.pod, &error).await {
-        return uid;
+        shared.written.lock().remove(&uid);
+        return (uid, None);
     }
     tracing::debug!(pod = %spec::full_name(&job.pod), %error, "pod status not written; trying again");
     job.failures = job.failures.saturating_add(1);
-    let wait = RETRY.after(job.failures);
+    let rest = RETRY.after(job.failures);
     shared.put_back(uid.clone(), job);
-    // Sleeping here keeps the pod busy, and so spaces its retries without a timer of their own.
-    tokio::time::sleep(wait).await;
-    uid
+    (uid, Some(rest))
 }
 
 impl Writer {
@@ -208,6 +227,7 @@ async fn try_write(pods: &Api<Pod>, shared: &Shared, uid: &str, job: &mut Job) -
     }
     if job.is_forgotten {
         pods.delete(&key, &DeleteOptions::of_uid(uid).grace(0)).await?;
+        shared.written.lock().remove(uid);
     }
     Ok(())
 }
@@ -217,12 +237,17 @@ fn sum_of(status: &PodStatus) -> [u8; 32] {
     Sha256::digest(serde_json::to_vec(status).unwrap_or_default()).into()
 }
 
-/// Whether another pod has the name now, or none has. A conflict may also be mere contention.
+/// Whether another pod has the name now, or none has. A conflict may also be mere contention; and that a pod of another
+/// node, or of none, is not ours to write is what a server may say of a name that has gone to another, or to nobody.
 async fn is_gone(pods: &Api<Pod>, pod: &Pod, error: &Error) -> bool {
-    if !error.is_conflict() {
+    if !(error.is_conflict() || error.is_forbidden()) {
         return error.is_not_found();
     }
     let key = ObjectKey::new(spec::namespace(pod), spec::name(pod));
     let found = pods.find(&key).await;
     found.is_ok_and(|found| found.is_none_or(|found| spec::uid(&found) != spec::uid(pod)))
 }
+
+#[cfg(test)]
+#[path = "status_writer_tests.rs"]
+mod tests;
