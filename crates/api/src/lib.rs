@@ -1,6 +1,7 @@
 //! What is said on the wire: documents, kinds, rules. No I/O, no clock, no chance.
 
 pub mod cel;
+pub mod cidr;
 pub mod conditions;
 pub mod cron;
 pub mod decode;

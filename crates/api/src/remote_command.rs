@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::Status;
 
-/// The content type of a request for a port-forward that asks for no framing: its body and that of its answer are the two
-/// directions of one connection.
+/// The content type of a request between the pods of two nodes: its body and that of its answer are the two directions of one
+/// connection.
 pub const RAW: &str = "application/vnd.wkube.stream";
 
 /// Longer payloads are split when written and refused when read, so that a peer costs bounded memory.

@@ -11,6 +11,7 @@ use wkube_api::ObjectKey;
 use crate::balance::Pick;
 use crate::ingress::{BackendPort, Target};
 use crate::local::LocalPods;
+use crate::net::links::Links;
 use crate::remote::{Remote, RemoteError};
 use crate::table::{Endpoint, PortRoute, RouteTable, ServiceRoute};
 use crate::{Body, BoxError, name};
@@ -86,12 +87,13 @@ pub struct Proxy {
     pub(crate) table: Arc<ArcSwap<RouteTable>>,
     local: LocalPods,
     remote: Arc<dyn Remote>,
+    links: Links,
 }
 
 impl Proxy {
     /// Returns a proxy without routes; [`Proxy::follow`] fills them.
     pub fn new(local: LocalPods, remote: Arc<dyn Remote>) -> Self {
-        Self { table: Arc::default(), local, remote }
+        Self { table: Arc::default(), local, remote, links: Links::default() }
     }
 
     /// Returns the pods of this process.
@@ -100,8 +102,13 @@ impl Proxy {
     }
 
     /// Returns the way to other nodes.
-    pub(crate) fn remote(&self) -> &dyn Remote {
-        &*self.remote
+    pub(crate) fn remote(&self) -> &Arc<dyn Remote> {
+        &self.remote
+    }
+
+    /// Returns the way of datagrams to other nodes.
+    pub(crate) fn links(&self) -> &Links {
+        &self.links
     }
 
     /// Returns the routes as they are now.

@@ -1,6 +1,7 @@
 //! The pods of this process: a request to one of them is a function call.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -8,8 +9,10 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use parking_lot::RwLock;
+use tokio::io::AsyncRead;
 use wkube_base::Tasks;
 
+use crate::net::datagram::{Datagram, Datagrams};
 use crate::net::pod::Presence;
 use crate::net::web::{self, OnPort};
 use crate::net::{NetError, PIPE_BYTES, Stream};
@@ -172,6 +175,18 @@ impl LocalPods {
         if let Some(pod) = pod {
             pod.deliver(from, to, datagram);
         }
+    }
+
+    /// Hands the datagrams in a stream that another node sends to the pod that has this address, until it ends.
+    ///
+    /// # Errors
+    /// Whatever broke the stream; what came before was delivered.
+    pub async fn receive(&self, address: IpAddr, stream: impl AsyncRead + Unpin) -> io::Result<()> {
+        let mut datagrams = Datagrams::of(stream);
+        while let Some(Datagram { from, port, bytes }) = datagrams.next().await? {
+            self.deliver(from, SocketAddr::new(address, port), &bytes);
+        }
+        Ok(())
     }
 
     /// Brings a pod onto the network.

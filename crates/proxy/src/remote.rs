@@ -1,8 +1,12 @@
 //! Pods on other nodes: reached through the API server, which has a connection to every node.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, TryStreamExt as _};
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, StreamBody};
@@ -10,6 +14,7 @@ use hyper::body::Frame;
 use tokio_util::io::{ReaderStream, StreamReader};
 use wkube_api::remote_command::RAW;
 use wkube_client::Client;
+use wkube_client::client::ResponseBody;
 
 use crate::net::{NetError, PIPE_BYTES, Stream};
 use crate::table::Endpoint;
@@ -17,6 +22,9 @@ use crate::{Body, BoxError, respond};
 
 /// The largest request body that goes to another node, which is held in memory on the way (response bodies stream).
 const BODY_MAX: usize = 32 << 20;
+
+/// The resource of addresses that pods have.
+const POD_IPS: &str = "/apis/wkube.dev/v1/podips";
 
 /// The API server's answer bears this header if the node that it was to ask has no connection.
 const UNREACHED: HeaderName = HeaderName::from_static("wkube-unreached");
@@ -44,14 +52,20 @@ pub trait Remote: Send + Sync {
         request: Request<Body>,
     ) -> BoxFuture<'static, Result<Response<Body>, RemoteError>>;
 
-    /// Opens a connection to `endpoint`.
-    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        let _ = endpoint;
+    /// Opens a connection from a pod of this process to the pod that has the address `to` on another node.
+    fn connect(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let _ = (from, to);
+        std::future::ready(Err(NetError::Unreachable)).boxed()
+    }
+
+    /// Carries datagrams, as they are encoded, to the pod that has the address `to` on another node, until there are no more.
+    fn carry(&self, to: IpAddr, datagrams: BoxStream<'static, Bytes>) -> BoxFuture<'static, Result<(), NetError>> {
+        let _ = (to, datagrams);
         std::future::ready(Err(NetError::Unreachable)).boxed()
     }
 }
 
-/// Uses the subresources `pods/proxy` and `pods/portforward` of the Kubernetes API.
+/// Uses `pods/proxy` of the Kubernetes API for requests, and `podips` of `wkube.dev` for everything else.
 pub struct ThroughApi(Client);
 
 impl ThroughApi {
@@ -76,31 +90,49 @@ impl Remote for ThroughApi {
         forward(self.0.clone(), uri, request).boxed()
     }
 
-    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        let Some(pod) = &endpoint.pod else { return std::future::ready(Err(NetError::Unreachable)).boxed() };
-        let port = endpoint.port;
-        let uri = format!("/api/v1/namespaces/{}/pods/{}/portforward?ports={port}", pod.namespace, pod.name);
-        open(self.0.clone(), uri).boxed()
+    fn connect(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
+        let uri = format!("{POD_IPS}/{}/connect?port={}&from={from}", to.ip(), to.port());
+        let client = self.0.clone();
+        async move {
+            let (near, far) = tokio::io::duplex(PIPE_BYTES);
+            let answer = open(&client, uri, ReaderStream::new(far)).await?;
+            let incoming = answer.into_data_stream().map_err(io::Error::other);
+            Ok(Box::new(tokio::io::join(StreamReader::new(incoming), near)) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn carry(&self, to: IpAddr, datagrams: BoxStream<'static, Bytes>) -> BoxFuture<'static, Result<(), NetError>> {
+        let (client, uri) = (self.0.clone(), format!("{POD_IPS}/{to}/datagrams"));
+        async move {
+            let mut answer = open(&client, uri, datagrams.map(Ok)).await?;
+            // The other node says nothing, and ends when we have.
+            while let Some(frame) = answer.frame().await {
+                frame.map_err(|_| NetError::Unreachable)?;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 }
 
 /// Opens a connection whose directions are the two bodies of one request. An upgrade would be Kubernetes' way, but there is
 /// none in HTTP/2, nor in process.
-async fn open(client: Client, uri: String) -> Result<Box<dyn Stream>, NetError> {
-    let (near, far) = tokio::io::duplex(PIPE_BYTES);
-    let outgoing = ReaderStream::new(far).map_ok(Frame::data);
-    let request = Request::post(uri).header(CONTENT_TYPE, RAW).body(StreamBody::new(outgoing));
+async fn open(
+    client: &Client,
+    uri: String,
+    outgoing: impl futures::Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Result<ResponseBody, NetError> {
+    let request = Request::post(uri).header(CONTENT_TYPE, RAW).body(StreamBody::new(outgoing.map_ok(Frame::data)));
     let request = request.map_err(|_| NetError::Unreachable)?;
     let answer = client.exchange(request).await.map_err(|error| {
         tracing::debug!(%error, "a pod of another node was not reached");
         if matches!(error, wkube_client::Error::Timeout(_)) { NetError::TimedOut } else { NetError::Unreachable }
     })?;
     match answer.status() {
-        StatusCode::OK => {
-            let incoming = answer.into_body().into_data_stream().map_err(std::io::Error::other);
-            Ok(Box::new(tokio::io::join(StreamReader::new(incoming), near)))
-        }
-        StatusCode::SERVICE_UNAVAILABLE => Err(NetError::Unreachable),
+        StatusCode::OK => Ok(answer.into_body()),
+        // No node has the pod, or the node has no connection.
+        StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE => Err(NetError::Unreachable),
         // The node was asked and found nobody on that port.
         _ => Err(NetError::Refused),
     }

@@ -121,12 +121,6 @@ impl RouteTable {
         self.services.get(self.addresses.get(&address)?)
     }
 
-    /// Returns an endpoint with this address, if any service selects the pod. Looks at all of them: only a client that
-    /// knows a pod of another node by its address asks.
-    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
-        self.services.values().find_map(|service| service.endpoints().find(|endpoint| endpoint.address == address))
-    }
-
     /// Replaces or removes one service.
     pub fn set(&mut self, key: &ObjectKey, route: Option<ServiceRoute>) {
         if let Some(before) = self.services.get(key) {
@@ -197,8 +191,10 @@ impl ServiceRoute {
         self.cluster_ips.iter().chain(&self.external_ips).copied()
     }
 
-    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        self.ports.iter().flat_map(|port| &port.endpoints).chain(self.headless.iter().flatten())
+    /// Whether one of its ports leads to this endpoint, which can still answer.
+    pub(crate) fn leads_to(&self, endpoint: SocketAddr) -> bool {
+        let mut all = self.ports.iter().flat_map(|port| &port.endpoints);
+        all.any(|known| known.socket() == endpoint && (known.is_ready || known.is_serving))
     }
 
     /// Returns the port with this number that speaks `protocol`.

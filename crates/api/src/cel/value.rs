@@ -12,8 +12,9 @@ use serde_json::Value as Json;
 
 use super::authorizer::{Decision, Question};
 use super::error::EvalError;
-use super::library::{cidr::Cidr, semver::Version, url::Url};
+use super::library::{semver::Version, url::Url};
 use super::types::{ListKind, ObjectType, Type};
+use crate::cidr::Cidr;
 use crate::quantity::Quantity;
 
 pub(super) use document::{Room, double_text};
@@ -247,7 +248,8 @@ impl<'a> Val<'a> {
                     16
                 }
             }
-            Self::Opaque(Opaque::Cidr(cidr)) => cidr.octets(),
+            Self::Opaque(Opaque::Cidr(cidr)) if cidr.ip().is_ipv4() => 4,
+            Self::Opaque(Opaque::Cidr(_)) => 16,
             _ => 1,
         };
         size as u64

@@ -31,9 +31,10 @@ use crate::service::{self, header};
 use crate::{Api, fence, sub};
 
 /// Subresources whose answers last as long as the client likes.
-const LONG_SUBRESOURCES: [&str; 6] = ["log", "proxy", "exec", "attach", "portforward", "reverse"];
+const LONG_SUBRESOURCES: [&str; 8] =
+    ["log", "proxy", "exec", "attach", "portforward", "reverse", "connect", "datagrams"];
 /// Subresources that connect to something.
-const CONNECTING: [&str; 5] = ["proxy", "exec", "attach", "portforward", "reverse"];
+const CONNECTING: [&str; 7] = ["proxy", "exec", "attach", "portforward", "reverse", "connect", "datagrams"];
 /// A longer `Audit-Id` is cut; `maxAuditIDLength` upstream.
 const AUDIT_ID_MAX: usize = 64;
 
@@ -367,6 +368,8 @@ mod tests {
             ("GET", "/api/v1/pods?watch=true", true, false),
             ("GET", "/api/v1/namespaces/d/pods/p/log?follow=true", true, false),
             ("POST", "/api/v1/namespaces/d/pods/p/exec?command=ls", true, true),
+            ("POST", "/apis/wkube.dev/v1/podips/10.42.0.2/connect?port=80&from=10.42.1.2:9", true, true),
+            ("POST", "/apis/wkube.dev/v1/podips/10.42.0.2/datagrams", true, true),
             ("POST", "/api/v1/namespaces/d/pods/p/eviction", false, false),
             ("GET", "/readyz", false, false),
             ("PATCH", "/v2/a/blobs/uploads/1", true, false),

@@ -99,6 +99,9 @@ async fn resource(
     if sub::reverse::is_meant(&path) {
         return sub::reverse::accept(api, &path.name, request);
     }
+    if sub::pod_ips::is_meant(&path) {
+        return sub::pod_ips::answer(api, verb, &path, &query, request).await;
+    }
     if sub::images::is_token(&path) {
         return sub::images::token(api, &user, verb);
     }

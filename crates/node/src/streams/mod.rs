@@ -4,11 +4,14 @@
 //!  POST /exec/NS/POD/CONTAINER?command=..&stdin=..&stdout=..&stderr=..&tty=..    frames (`api/remote_command.rs`)
 //!  POST /attach/NS/POD/CONTAINER?stdin=..&stdout=..&stderr=..&tty=..             frames
 //!  POST /portforward/NS/POD/PORT                                                 raw bytes
+//!  POST /podips/IP/connect?from=..&port=..                                       raw bytes
+//!  POST /podips/IP/datagrams                                                     datagrams (`proxy/src/net/datagram.rs`)
 //! ```
 //! What goes wrong before a stream starts is an HTTP error with a `Status`; afterwards it is the stream's last frame.
 
 mod frames;
 mod params;
+mod pod_ips;
 mod port_forward;
 mod session;
 mod terminal;
@@ -27,7 +30,6 @@ use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Pod};
 use tokio::sync::mpsc;
 use wkube_api::Status;
-use wkube_api::remote_command::RAW;
 
 use self::frames::{FrameReader, frames_to_body};
 use self::params::Params;
@@ -51,6 +53,8 @@ pub(crate) fn routes() -> Router<Pods> {
         .route("/exec/{namespace}/{pod}/{container}", post(exec))
         .route("/attach/{namespace}/{pod}/{container}", post(attach))
         .route("/portforward/{namespace}/{pod}/{port}", post(port_forward))
+        .route("/podips/{ip}/connect", post(pod_ips::connect))
+        .route("/podips/{ip}/datagrams", post(pod_ips::datagrams))
 }
 
 /// What a client is told instead of a stream.
@@ -181,13 +185,7 @@ async fn port_forward(
     })?;
     let context = pods.context();
     let ip = known.status.pod_ip.as_deref().and_then(|ip| ip.parse().ok());
-    // A pod of another node finds what listens on this one's address; only who forwards a port is inside, on its loopback.
-    let is_from_pod = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == RAW);
-    let dial = |ip: IpAddr| {
-        let (to, tasks) = (SocketAddr::new(ip, port), &context.tasks);
-        let from_pod = || context.local.dial(SocketAddr::new(ip, 0), to, tasks);
-        if is_from_pod { from_pod() } else { context.local.dial_within(to, tasks) }.ok()
-    };
+    let dial = |ip: IpAddr| context.local.dial_within(SocketAddr::new(ip, port), &context.tasks).ok();
     let Some(connection) = ip.and_then(dial) else {
         let why = format!(
             "failed to connect to localhost:{port} inside namespace \"{}\", connection refused",

@@ -289,15 +289,18 @@ async fn loopback_is_reached_by_who_forwards_a_port_and_not_by_a_pod_of_another_
     let identity = Identity { ip, names: Names::default(), outside: Outside::default() };
     let pod = PodNet::join(proxy, identity, &tasks);
     let _listening = pod.bind_tcp("127.0.0.1:9000".parse().unwrap()).unwrap().listen(8).unwrap();
-    let _open = pod.bind_tcp("0.0.0.0:9001".parse().unwrap()).unwrap().listen(8).unwrap();
-    let code = async |port: u16, kind: &str| {
-        let request = http::Request::post(format!("/portforward/n/p/{port}")).header("content-type", kind);
-        let request = request.body(Body::empty()).unwrap();
+    let mut open = pod.bind_tcp("0.0.0.0:9001".parse().unwrap()).unwrap().listen(8).unwrap();
+    let code = async |path: &str| {
+        let request = http::Request::post(path).body(Body::empty()).unwrap();
         server::router(world.pods.clone()).oneshot(request).await.unwrap().status().as_u16()
     };
-    assert_eq!(code(9000, "application/octet-stream").await, 200);
-    assert_eq!(code(9000, RAW).await, 500);
-    assert_eq!(code(9001, RAW).await, 200);
+    assert_eq!(code("/portforward/n/p/9000").await, 200);
+    assert_eq!(code("/podips/10.42.0.2/connect?from=10.42.1.7:33000&port=9000").await, 500);
+    assert_eq!(code("/podips/10.42.0.2/connect?from=10.42.1.7:33000&port=9001").await, 200);
+    let seen = std::future::poll_fn(|context| open.poll_accept(context)).await.unwrap();
+    assert_eq!(seen.remote, "10.42.1.7:33000".parse().unwrap(), "the guest sees who it is");
+    assert_eq!(code("/podips/10.42.0.77/connect?from=10.42.1.7:33000&port=9001").await, 404);
+    assert_eq!(code("/podips/10.42.0.2/connect?from=somebody&port=9001").await, 400);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,16 +9,20 @@
 //!                        └─ anything else ── does the pod grant it? ─> a socket of the kernel
 //!  resolve(name) ── hosts ─ search list ─ names ── outside, if granted
 //! ```
-//! `ports`, `route` and `names` decide and are pure; `pod` and `udp` are the sockets, `web` is where bytes and HTTP meet.
+//! `ports`, `route` and `names` decide and are pure; `pod` and `udp` are the sockets, `web` is where bytes and HTTP meet,
+//! `links` is how datagrams leave the node.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) mod datagram;
+pub(crate) mod links;
 pub mod names;
 pub mod outside;
 pub mod pod;
 pub mod ports;
+mod room;
 pub mod route;
 pub mod udp;
 pub(crate) mod web;

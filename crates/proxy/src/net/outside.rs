@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use wkube_api::cidr::Cidr;
 
 use super::{NetError, Stream};
 
@@ -17,13 +18,7 @@ const RANGES_MAX: usize = 64;
 
 /// What of the outside a pod may reach: ranges of addresses, none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outside(Vec<Range>);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Range {
-    first: IpAddr,
-    bits: u8,
-}
+pub struct Outside(Vec<Cidr>);
 
 impl Outside {
     /// Reads ranges such as `192.0.2.0/24, 2001:db8::/32`; an address alone is a range of one.
@@ -32,7 +27,7 @@ impl Outside {
     /// Says which of them is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        let ranges: Vec<Range> = parts.map(Range::parse).collect::<Result<_, _>>()?;
+        let ranges: Vec<Cidr> = parts.map(range).collect::<Result<_, _>>()?;
         if ranges.len() > RANGES_MAX {
             return Err(format!("{} ranges are more than the {RANGES_MAX} that a pod may have", ranges.len()));
         }
@@ -76,27 +71,11 @@ impl Outside {
     }
 }
 
-impl Range {
-    fn parse(text: &str) -> Result<Self, String> {
-        let none = || format!("{text:?} is not a range of addresses such as 192.0.2.0/24");
-        let (first, bits) = text.split_once('/').map_or((text, None), |(first, bits)| (first, Some(bits)));
-        let first: IpAddr = first.parse().map_err(|_| none())?;
-        let whole = if first.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(whole), |bits| bits.parse().map_err(|_| none()))?;
-        if bits > whole { Err(none()) } else { Ok(Self { first, bits }) }
-    }
-
-    fn contains(self, ip: IpAddr) -> bool {
-        let same = |one: u128, other: u128, width: u32| {
-            let rest = width - u32::from(self.bits);
-            one.checked_shr(rest).unwrap_or(0) == other.checked_shr(rest).unwrap_or(0)
-        };
-        match (self.first, ip) {
-            (IpAddr::V4(first), IpAddr::V4(ip)) => same(u32::from(first).into(), u32::from(ip).into(), 32),
-            (IpAddr::V6(first), IpAddr::V6(ip)) => same(first.into(), ip.into(), 128),
-            _ => false,
-        }
-    }
+/// Reads a range, or an address alone.
+fn range(text: &str) -> Result<Cidr, String> {
+    let alone = || text.parse().ok().and_then(|ip: IpAddr| Cidr::new(ip, if ip.is_ipv4() { 32 } else { 128 }));
+    let found = text.parse().ok().or_else(alone);
+    found.ok_or_else(|| format!("{text:?} is not a range of addresses such as 192.0.2.0/24"))
 }
 
 /// Opens a connection of the kernel's.

@@ -47,7 +47,7 @@ pub struct Presence(Weak<Inner>);
 pub(super) struct Inner {
     pub(super) identity: Identity,
     pub(super) proxy: Proxy,
-    tasks: Tasks,
+    pub(super) tasks: Tasks,
     tcp: Mutex<Tcp>,
     pub(super) udp: Mutex<udp::Sockets>,
 }
@@ -223,7 +223,7 @@ impl Inner {
                 offered => offered.map(|stream| Box::new(stream) as Box<dyn Stream>),
             },
             Way::Here(to) => local.dial(from, to, &self.tasks),
-            Way::There(endpoint) => self.proxy.remote().connect(&endpoint).await,
+            Way::There(to) => self.proxy.remote().connect(from, to).await,
             Way::Server(servers) => {
                 let mut latest = NetError::Refused;
                 for server in servers {

@@ -2,7 +2,9 @@ use std::future::poll_fn;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use futures::stream::BoxStream;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::{Pod, Service};
@@ -12,25 +14,40 @@ use wkube_api::ObjectKey;
 use super::*;
 use crate::local::Ports;
 use crate::local::tests::Says;
+use crate::net::datagram::{Datagram, Datagrams};
 use crate::remote::{Remote, RemoteError};
 use crate::table::tests::{service, slice};
 use crate::table::{Endpoint, RouteTable, ServiceRoute};
 use crate::{Body, respond};
 
-/// Another node, on which every pod says its own name.
-struct OtherNode;
+/// Other nodes, on which every pod says who connected to which address, and datagrams are told to the test.
+struct OtherNodes(mpsc::UnboundedSender<(IpAddr, Bytes)>);
 
-impl Remote for OtherNode {
+impl Remote for OtherNodes {
     fn send(&self, _: &Endpoint, _: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, RemoteError>> {
         async { Err(RemoteError::Failed("no HTTP here".into())) }.boxed()
     }
 
-    fn connect(&self, endpoint: &Endpoint) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
-        let name = endpoint.pod.as_ref().map(|pod| pod.name.clone()).unwrap_or_default();
+    fn connect(&self, from: SocketAddr, to: SocketAddr) -> BoxFuture<'static, Result<Box<dyn Stream>, NetError>> {
         async move {
+            if to.ip().to_string().starts_with("10.42.0.") {
+                // Our own range: the question comes back to us, and there is no such pod.
+                return Err(NetError::Unreachable);
+            }
             let (mut near, far) = tokio::io::duplex(1024);
-            near.write_all(name.as_bytes()).await.map_err(|_| NetError::Refused)?;
+            near.write_all(format!("{from} to {to}").as_bytes()).await.map_err(|_| NetError::Refused)?;
             Ok(Box::new(far) as Box<dyn Stream>)
+        }
+        .boxed()
+    }
+
+    fn carry(&self, to: IpAddr, mut datagrams: BoxStream<'static, Bytes>) -> BoxFuture<'static, Result<(), NetError>> {
+        let told = self.0.clone();
+        async move {
+            while let Some(datagram) = datagrams.next().await {
+                let _ = told.send((to, datagram));
+            }
+            Ok(())
         }
         .boxed()
     }
@@ -40,11 +57,14 @@ impl Remote for OtherNode {
 struct World {
     proxy: Proxy,
     tasks: Tasks,
+    /// The datagrams that left the node, and to whom.
+    left: mpsc::UnboundedReceiver<(IpAddr, Bytes)>,
 }
 
 impl World {
     fn new() -> Self {
-        Self { proxy: Proxy::new(LocalPods::on_node("here"), Arc::new(OtherNode)), tasks: Tasks::new() }
+        let (tell, left) = mpsc::unbounded_channel();
+        Self { proxy: Proxy::new(LocalPods::on_node("here"), Arc::new(OtherNodes(tell))), tasks: Tasks::new(), left }
     }
 
     fn pod(&self, last: u8) -> PodNet {
@@ -210,7 +230,9 @@ async fn a_service_leads_to_its_pods_on_this_node_and_others() {
     assert_eq!(here.remote, at("10.43.0.7:80"), "the client sees whom it asked");
     assert_eq!(accept(&mut incoming).await.local, at("10.42.0.1:8080"));
     let mut there = connect(&client, "10.43.0.7:80").await.unwrap();
-    assert_eq!(read(&mut there, 13).await, "pod-10.42.1.1");
+    assert_eq!(read(&mut there, 33).await, "10.42.0.2:32769 to 10.42.1.1:8080");
+    let mut by_address = connect(&client, "10.128.7.7:9").await.unwrap();
+    assert_eq!(read(&mut by_address, 31).await, "10.42.0.2:32770 to 10.128.7.7:9", "without a Service, too");
     assert_eq!(refused(&client, "10.43.0.7:81").await, NetError::Refused);
     world.serve("TCP", &[]);
     assert_eq!(refused(&client, "10.43.0.7:80").await, NetError::Refused);
@@ -336,4 +358,42 @@ async fn answers_of_a_service_come_from_its_address() {
     ports[1 - asked].send(&Bytes::from_static(b"z"), at("10.42.0.3:32768")).unwrap();
     let other = if asked == 0 { "10.42.0.2:8080" } else { "10.42.0.1:8080" };
     assert_eq!(receive(&here).expect("it is there").unwrap().1, at(other), "who was not asked speaks for itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn datagrams_go_to_pods_of_other_nodes_and_their_answers_come_back() {
+    let mut world = World::new();
+    let client = world.pod(1);
+    world.serve("UDP", &["10.42.1.1", "10.42.1.2"]);
+    let here = client.bind_udp(at("0.0.0.0:0")).unwrap();
+    for to in ["10.43.0.7:80", "10.43.0.7:80", "10.128.7.7:9"] {
+        here.send(&Bytes::from_static(b"question"), at(to)).unwrap();
+    }
+    let mut asked = Vec::new();
+    for _ in 0..3 {
+        let (to, bytes) = world.left.recv().await.unwrap();
+        let question = Datagrams::of(&bytes[..]).next().await.unwrap().unwrap();
+        assert_eq!((question.from, &question.bytes[..]), (at("10.42.0.1:32768"), &b"question"[..]));
+        asked.push(SocketAddr::new(to, question.port));
+    }
+    asked.sort();
+    assert_eq!((asked[0], asked[2]), (asked[1], at("10.128.7.7:9")), "one endpoint has the whole flow");
+    let answers: Vec<u8> = asked[1..]
+        .iter()
+        .flat_map(|from| Datagram { from: *from, port: 32768, bytes: Bytes::from_static(b"answer") }.encode())
+        .collect();
+    world.proxy.local().receive([10, 42, 0, 1].into(), &answers[..]).await.unwrap();
+    let receive = || poll_fn(|context| here.poll_receive(context)).now_or_never();
+    let from: Vec<_> = std::iter::from_fn(receive).map(|received| received.unwrap().1).collect();
+    assert_eq!(
+        from,
+        [at("10.43.0.7:80"), at("10.128.7.7:9")],
+        "whoever was asked by a Service's address answers from it"
+    );
+
+    // The endpoint goes; the flow moves to the other.
+    let other = if asked[0] == at("10.42.1.1:8080") { "10.42.1.2" } else { "10.42.1.1" };
+    world.serve("UDP", &[other]);
+    here.send(&Bytes::from_static(b"again"), at("10.43.0.7:80")).unwrap();
+    assert_eq!(world.left.recv().await.unwrap().0.to_string(), other);
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use wkube_api::cidr::Cidr;
+
 use super::NetError;
 use super::ports::is_own;
 use crate::balance;
@@ -9,6 +11,9 @@ use crate::table::{Endpoint, Protocol, RouteTable, ServiceRoute};
 
 /// The service by which pods know the API server.
 const API_SERVER: (&str, &str) = ("default", "kubernetes");
+/// Where the addresses of all nodes' pods are: in ranges that the control plane gives out, and in those that nodes choose
+/// (docs/decisions/06-pod-ranges.md).
+const POD_RANGES: [([u8; 4], u8); 2] = [([10, 42, 0, 0], 16), ([10, 128, 0, 0], 9)];
 
 /// What the decision looks at besides the routes.
 pub struct View<'v> {
@@ -30,7 +35,7 @@ pub enum Way {
     /// To a pod of this process.
     Here(SocketAddr),
     /// To a pod of another node.
-    There(Endpoint),
+    There(SocketAddr),
     /// To the API server, at the first of these that answers.
     Server(Vec<SocketAddr>),
     /// Out of the cluster.
@@ -48,13 +53,23 @@ pub fn way(view: &View<'_>, to: SocketAddr, protocol: Protocol) -> Result<Way, N
     if let Some(service) = view.table.service_at(to.ip()) {
         return through(view, service, to.port(), protocol);
     }
+    Ok(beyond(view, to))
+}
+
+/// Returns the way to an address of which nothing else is known.
+fn beyond(view: &View<'_>, to: SocketAddr) -> Way {
     if (view.is_here)(to.ip()) {
-        return Ok(Way::Here(to));
+        Way::Here(to)
+    } else if is_pods(to.ip()) {
+        Way::There(to)
+    } else {
+        Way::Outside(to)
     }
-    if let Some(endpoint) = view.table.endpoint_at(to.ip()).filter(|endpoint| endpoint.pod.is_some()) {
-        return Ok(direct(view, Endpoint { port: to.port(), ..endpoint.clone() }));
-    }
-    Ok(Way::Outside(to))
+}
+
+/// Whether an address is one that a pod may have.
+fn is_pods(ip: IpAddr) -> bool {
+    POD_RANGES.iter().any(|(first, bits)| Cidr::new((*first).into(), *bits).is_some_and(|range| range.contains(ip)))
 }
 
 fn through(view: &View<'_>, service: &ServiceRoute, port: u16, protocol: Protocol) -> Result<Way, NetError> {
@@ -66,19 +81,13 @@ fn through(view: &View<'_>, service: &ServiceRoute, port: u16, protocol: Protoco
     let is_near = |endpoint: &Endpoint| !service.is_local_only || (view.is_our_node)(endpoint.node.as_deref());
     let picked = balance::pick_for(&port.endpoints, view.pod, service.is_sticky, port.next_turn(), is_near);
     let endpoint = picked.ok_or(NetError::Refused)?;
-    if endpoint.pod.is_none() && !(view.is_here)(endpoint.address) {
-        // Written by hand, so it may be anything, and is as far as anything else.
-        return Ok(Way::Outside(endpoint.socket()));
+    if endpoint.pod.is_none() {
+        // Written by hand, so it may be anything.
+        return Ok(beyond(view, endpoint.socket()));
     }
-    Ok(direct(view, endpoint.clone()))
-}
-
-fn direct(view: &View<'_>, endpoint: Endpoint) -> Way {
     // A pod may be its own endpoint; the table may know of a pod that has just gone.
-    if (view.is_here)(endpoint.address) || (view.is_our_node)(endpoint.node.as_deref()) {
-        return Way::Here(endpoint.socket());
-    }
-    Way::There(endpoint)
+    let is_ours = (view.is_here)(endpoint.address) || (view.is_our_node)(endpoint.node.as_deref());
+    Ok(if is_ours { Way::Here(endpoint.socket()) } else { Way::There(endpoint.socket()) })
 }
 
 #[cfg(test)]

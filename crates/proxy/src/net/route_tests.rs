@@ -47,7 +47,7 @@ fn check_for(table: &RouteTable, to: &str, protocol: Protocol) -> String {
     match way(&view, to.parse().unwrap(), protocol) {
         Ok(Way::Own) => "own".to_owned(),
         Ok(Way::Here(to)) => format!("here {to}"),
-        Ok(Way::There(endpoint)) => format!("there {}:{}", endpoint.address, endpoint.port),
+        Ok(Way::There(to)) => format!("there {to}"),
         Ok(Way::Server(all)) => format!("server {all:?}"),
         Ok(Way::Outside(to)) => format!("outside {to}"),
         Err(error) => error.to_string(),
@@ -118,7 +118,12 @@ fn a_service_for_its_own_node_leads_nowhere_else() {
 fn a_pods_address_leads_to_it_on_any_port() {
     let table = table(&[web(&[("10.42.1.5", false)])]);
     assert_eq!(check(&table, "10.42.0.2:9"), "here 10.42.0.2:9");
-    assert_eq!(check(&table, "10.42.1.5:9"), "there 10.42.1.5:9", "ready or not");
+    for elsewhere in ["10.42.1.5:9", "10.42.255.7:9", "10.128.0.2:9", "10.255.255.254:9"] {
+        assert_eq!(check(&table, elsewhere), format!("there {elsewhere}"), "with a Service or without");
+    }
+    for outside in ["10.41.255.255:9", "10.127.0.1:9", "11.0.0.1:9"] {
+        assert_eq!(check(&table, outside), format!("outside {outside}"));
+    }
 }
 
 #[test]
@@ -138,6 +143,8 @@ fn endpoints_that_are_no_pods_are_outside() {
     let table = table(&[by_hand]);
     assert_eq!(check(&table, "10.43.0.8:5432"), "outside 192.0.2.7:5432");
     assert_eq!(check(&table, "192.0.2.7:22"), "outside 192.0.2.7:22");
+    let to_a_pod = (at("10.43.0.8", "db", &[("", 5432)]), slice("", 5432, &[("10.42.1.5", true)]));
+    assert_eq!(check(&self::table(&[to_a_pod]), "10.43.0.8:5432"), "there 10.42.1.5:5432", "unless they are");
 }
 
 #[test]

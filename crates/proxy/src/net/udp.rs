@@ -1,19 +1,19 @@
-//! UDP on the network: bounded queues, and the memory of who is behind a Service's address. It does not leave the node.
+//! UDP on the network: bounded queues, and the memory of who is behind a Service's address. It does not leave the cluster.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::NetError;
 use super::pod::Inner;
 use super::ports::{PortSpace, hears};
+use super::room::{Held, Room};
 use super::route::Way;
+use super::{NetError, datagram};
 use crate::table::Protocol;
 
 /// How many datagrams wait at a port; more are lost, as those that a socket's receive buffer has no room for.
@@ -23,8 +23,6 @@ const PORT_BYTES_MAX: usize = 212_992;
 const POD_BYTES_MAX: usize = 4 << 20;
 /// What a datagram costs besides its bytes.
 const DATAGRAM_COST: usize = 128;
-/// What one datagram carries over IPv4.
-const DATAGRAM_BYTES_MAX: usize = 65_507;
 /// To how many Services one port talks at the same time. The one that was first talked to is forgotten first.
 const FLOWS_MAX: usize = 64;
 
@@ -32,13 +30,13 @@ const FLOWS_MAX: usize = 64;
 pub(super) struct Sockets {
     ports: PortSpace,
     bound: BTreeMap<(u16, IpAddr), Queue>,
-    waiting: Arc<Waiting>,
+    room: Room,
 }
 
 /// The end of a port's queue at which datagrams come in.
 struct Queue {
     sender: mpsc::Sender<Datagram>,
-    waiting: Arc<Waiting>,
+    room: Room,
 }
 
 /// A datagram that waits, and its part of what may wait at its port and in its pod.
@@ -46,37 +44,6 @@ struct Datagram {
     bytes: Bytes,
     from: SocketAddr,
     _held: [Held; 2],
-}
-
-/// How many bytes wait somewhere, of how many.
-struct Waiting {
-    bytes: AtomicUsize,
-    max: usize,
-}
-
-/// A part of what may wait. Given back when it is dropped.
-struct Held {
-    of: Arc<Waiting>,
-    bytes: usize,
-}
-
-impl Waiting {
-    fn at_most(max: usize) -> Arc<Self> {
-        Arc::new(Self { bytes: AtomicUsize::new(0), max })
-    }
-
-    /// Takes room for a datagram; `None` if there is none.
-    fn hold(self: &Arc<Self>, bytes: usize) -> Option<Held> {
-        let held = Held { of: Arc::clone(self), bytes };
-        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        (before + bytes <= self.max).then_some(held)
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
 }
 
 /// A UDP port that was taken.
@@ -112,7 +79,7 @@ impl Flows {
 
 impl Sockets {
     pub(super) fn new(pod: IpAddr) -> Self {
-        Self { ports: PortSpace::new(pod), bound: BTreeMap::new(), waiting: Waiting::at_most(POD_BYTES_MAX) }
+        Self { ports: PortSpace::new(pod), bound: BTreeMap::new(), room: Room::of(POD_BYTES_MAX) }
     }
 
     /// Hands a datagram to whoever is bound to its address.
@@ -122,7 +89,7 @@ impl Sockets {
         let Some((_, queue)) = on_port.find(|((_, bound), _)| hears(*bound, to.ip())) else { return };
         let cost = datagram.len() + DATAGRAM_COST;
         // Lost if there is no room.
-        if let (Some(at_port), Some(in_pod)) = (queue.waiting.hold(cost), self.waiting.hold(cost)) {
+        if let (Some(at_port), Some(in_pod)) = (queue.room.hold(cost), self.room.hold(cost)) {
             let _ = queue.sender.try_send(Datagram { bytes: datagram.clone(), from, _held: [at_port, in_pod] });
         }
     }
@@ -133,8 +100,8 @@ impl UdpPort {
         let (sender, queue) = mpsc::channel(QUEUE_MAX);
         let mut sockets = pod.udp.lock();
         let local = sockets.ports.take(local)?;
-        let waiting = Waiting::at_most(PORT_BYTES_MAX);
-        sockets.bound.insert((local.port(), local.ip()), Queue { sender, waiting });
+        let room = Room::of(PORT_BYTES_MAX);
+        sockets.bound.insert((local.port(), local.ip()), Queue { sender, room });
         drop(sockets);
         Ok(Self { pod: Arc::clone(pod), local, queue: Mutex::new(queue), flows: Mutex::default() })
     }
@@ -147,39 +114,55 @@ impl UdpPort {
     /// Sends one datagram. It is lost if nobody is bound there.
     ///
     /// # Errors
-    /// `Unreachable` for everything that is not on this node.
+    /// `Unreachable` for everything that is not in the cluster.
     pub fn send(&self, datagram: &Bytes, to: SocketAddr) -> Result<(), NetError> {
-        if datagram.len() > DATAGRAM_BYTES_MAX {
+        if datagram.len() > datagram::BYTES_MAX {
             return Err(NetError::TooLarge);
         }
-        let from = |to: SocketAddr| {
-            let ip = match self.local.ip() {
-                ip if !ip.is_unspecified() => ip,
-                _ if to.ip().is_loopback() => to.ip(),
-                _ => self.pod.identity.ip,
-            };
-            SocketAddr::new(ip, self.local.port())
-        };
-        let local = self.pod.proxy.local();
-        let known = self.flows.lock().endpoint_of(to);
-        if let Some(endpoint) = known.filter(|endpoint| local.has(endpoint.ip())) {
-            local.deliver(from(endpoint), endpoint, datagram);
-            return Ok(());
-        }
-        match self.pod.way(to, Protocol::Udp) {
-            Ok(Way::Own) => self.pod.udp.lock().deliver(from(to), to, datagram),
-            Ok(Way::Here(endpoint)) => {
-                if endpoint != to {
-                    self.flows.lock().remember(to, endpoint);
-                }
-                local.deliver(from(endpoint), endpoint, datagram);
+        match self.way(to) {
+            Ok(Way::Own) => self.pod.udp.lock().deliver(self.towards(to), to, datagram),
+            Ok(Way::Here(endpoint)) => self.pod.proxy.local().deliver(self.towards(endpoint), endpoint, datagram),
+            Ok(Way::There(endpoint)) => {
+                let Inner { proxy, tasks, .. } = &*self.pod;
+                proxy.links().send(proxy.remote(), tasks, self.towards(endpoint), endpoint, datagram);
             }
             // A service without endpoints answers datagrams with silence.
             Err(NetError::Refused) => {}
-            Ok(Way::There(_) | Way::Server(_) | Way::Outside(_)) => return Err(NetError::Unreachable),
+            Ok(Way::Server(_) | Way::Outside(_)) => return Err(NetError::Unreachable),
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Returns the way to an address: as before as long as that is one.
+    fn way(&self, to: SocketAddr) -> Result<Way, NetError> {
+        let Inner { proxy, .. } = &*self.pod;
+        let known = self.flows.lock().endpoint_of(to);
+        if let Some(endpoint) = known {
+            if proxy.local().has(endpoint.ip()) {
+                return Ok(Way::Here(endpoint));
+            }
+            if proxy.table().service_at(to.ip()).is_some_and(|service| service.leads_to(endpoint)) {
+                return Ok(Way::There(endpoint));
+            }
+        }
+        let way = self.pod.way(to, Protocol::Udp)?;
+        if let Way::Here(endpoint) | Way::There(endpoint) = way
+            && endpoint != to
+        {
+            self.flows.lock().remember(to, endpoint);
+        }
+        Ok(way)
+    }
+
+    /// Returns the address that the other side sees.
+    fn towards(&self, to: SocketAddr) -> SocketAddr {
+        let ip = match self.local.ip() {
+            ip if !ip.is_unspecified() => ip,
+            _ if to.ip().is_loopback() => to.ip(),
+            _ => self.pod.identity.ip,
+        };
+        SocketAddr::new(ip, self.local.port())
     }
 
     /// Returns the next datagram and who sent it.
@@ -223,8 +206,8 @@ mod tests {
         let mut ends = Vec::new();
         for port in 1..=ports {
             let (sender, end) = mpsc::channel(QUEUE_MAX);
-            let waiting = Waiting::at_most(PORT_BYTES_MAX);
-            sockets.bound.insert((port, [0, 0, 0, 0].into()), Queue { sender, waiting });
+            let room = Room::of(PORT_BYTES_MAX);
+            sockets.bound.insert((port, [0, 0, 0, 0].into()), Queue { sender, room });
             ends.push(end);
         }
         let datagram = Bytes::from(vec![0; size]);
@@ -235,15 +218,15 @@ mod tests {
         }
         let waiting: usize =
             ends.iter_mut().flat_map(|end| std::iter::from_fn(|| end.try_recv().ok())).map(|one| one.bytes.len()).sum();
-        assert_eq!(sockets.waiting.bytes.load(Ordering::Relaxed), 0, "everything was given back");
+        assert_eq!(sockets.room.taken(), 0, "everything was given back");
         waiting
     }
 
     #[test]
     fn what_waits_is_bounded_at_each_port_and_in_the_pod() {
         assert_eq!(flooded(1, 100), QUEUE_MAX * 100, "small ones by their number");
-        assert_eq!(flooded(1, DATAGRAM_BYTES_MAX), 3 * DATAGRAM_BYTES_MAX, "large ones by their bytes");
-        let many = flooded(1000, DATAGRAM_BYTES_MAX);
+        assert_eq!(flooded(1, datagram::BYTES_MAX), 3 * datagram::BYTES_MAX, "large ones by their bytes");
+        let many = flooded(1000, datagram::BYTES_MAX);
         assert!((POD_BYTES_MAX / 2..=POD_BYTES_MAX).contains(&many), "{many}");
     }
 

@@ -1,8 +1,5 @@
 //! Ranges of addresses (`cel/library/cidr.go`).
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use super::ip::{self, IP};
 use super::strings::text;
 use crate::cel::error::EvalError;
@@ -10,13 +7,7 @@ use crate::cel::functions::Cost::{Address, Fixed, Text as PerText};
 use crate::cel::functions::Sig::{Bool, Int, Opaque as Named, Text};
 use crate::cel::functions::{Cost, Overload, Sig, function, method};
 use crate::cel::value::{Opaque, Val};
-
-/// A range, by an address in it and how many of its first bits all of them share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cidr {
-    ip: IpAddr,
-    bits: u8,
-}
+use crate::cidr::Cidr;
 
 const ONE: Cost = Fixed(1);
 const CIDR: Sig = Named("net.CIDR");
@@ -28,44 +19,10 @@ pub(super) static FUNCTIONS: &[Overload] = &[
     method("containsIP", &[CIDR, Text], Bool, Address, |_, args| contains_ip(args)),
     method("containsCIDR", &[CIDR, CIDR], Bool, Address, |_, args| contains_cidr(args)),
     method("containsCIDR", &[CIDR, Text], Bool, Address, |_, args| contains_cidr(args)),
-    method("ip", &[CIDR], IP, ONE, |_, args| Ok(Val::Opaque(Opaque::Ip(cidr(args)?.ip)))),
+    method("ip", &[CIDR], IP, ONE, |_, args| Ok(Val::Opaque(Opaque::Ip(cidr(args)?.ip())))),
     method("masked", &[CIDR], CIDR, ONE, |_, args| Ok(made(cidr(args)?.masked()))),
-    method("prefixLength", &[CIDR], Int, ONE, |_, args| Ok(Val::Int(cidr(args)?.bits.into()))),
+    method("prefixLength", &[CIDR], Int, ONE, |_, args| Ok(Val::Int(cidr(args)?.bits().into()))),
 ];
-
-impl Cidr {
-    /// Returns how many octets its addresses have.
-    pub(in crate::cel) fn octets(&self) -> usize {
-        if self.ip.is_ipv4() { 4 } else { 16 }
-    }
-
-    fn masked(self) -> Self {
-        Self { ip: mask(self.ip, self.bits), ..self }
-    }
-
-    fn contains(self, ip: IpAddr) -> bool {
-        self.ip.is_ipv4() == ip.is_ipv4() && mask(self.ip, self.bits) == mask(ip, self.bits)
-    }
-}
-
-impl fmt::Display for Cidr {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.ip, self.bits)
-    }
-}
-
-fn mask(ip: IpAddr, bits: u8) -> IpAddr {
-    match ip {
-        IpAddr::V4(four) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-            Ipv4Addr::from_bits(four.to_bits() & mask).into()
-        }
-        IpAddr::V6(six) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-            Ipv6Addr::from_bits(six.to_bits() & mask).into()
-        }
-    }
-}
 
 fn made<'a>(cidr: Cidr) -> Val<'a> {
     Val::Opaque(Opaque::Cidr(cidr))
@@ -73,12 +30,9 @@ fn made<'a>(cidr: Cidr) -> Val<'a> {
 
 fn parse(text: &str) -> Result<Cidr, EvalError> {
     let wrong = || EvalError::failed(format!("network address parse error during conversion from string: {text:?}"));
-    let (ip, bits) = text.split_once('/').ok_or_else(wrong)?;
-    let ip = ip::parse(ip)?;
-    let digits_fit = bits.chars().all(|c| c.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
-    let bits: u8 = bits.parse().ok().filter(|_| digits_fit).ok_or_else(wrong)?;
-    let most = if ip.is_ipv4() { 32 } else { 128 };
-    if bits > most { Err(wrong()) } else { Ok(Cidr { ip, bits }) }
+    // An address alone has rules of its own, and errors that name it.
+    ip::parse(text.split_once('/').ok_or_else(wrong)?.0)?;
+    text.parse().map_err(|_| wrong())
 }
 
 fn cidr(args: &[Val<'_>]) -> Result<Cidr, EvalError> {
@@ -104,5 +58,5 @@ fn contains_cidr<'a>(args: &[Val<'a>]) -> Result<Val<'a>, EvalError> {
             _ => parse(text(args, 1)?)?,
         },
     );
-    Ok(Val::Bool(outer.bits <= inner.bits && outer.contains(inner.ip)))
+    Ok(Val::Bool(outer.bits() <= inner.bits() && outer.contains(inner.ip())))
 }

@@ -61,7 +61,9 @@ pub fn allows(user: &User, wanted: &Attributes<'_>, graph: &dyn NodeGraph) -> bo
         ("" | "events.k8s.io", "events", "") => matches!(wanted.verb, "create" | "update" | "patch"),
         ("certificates.k8s.io", "certificatesigningrequests", "") => reads || wanted.verb == "create",
         ("", "serviceaccounts", "") => wanted.verb == "get" && !wanted.name.is_empty(),
-        ("", "serviceaccounts", "token")
+        // Traffic to pods of other nodes; on a pod network every node reaches every pod, too.
+        ("wkube.dev", "podips", "connect" | "datagrams")
+        | ("", "serviceaccounts", "token")
         | ("authentication.k8s.io", "tokenreviews", "")
         | ("authorization.k8s.io", "subjectaccessreviews" | "localsubjectaccessreviews", "") => wanted.verb == "create",
         _ => false,
@@ -71,15 +73,15 @@ pub fn allows(user: &User, wanted: &Attributes<'_>, graph: &dyn NodeGraph) -> bo
 fn pods(node: &str, wanted: &Attributes<'_>, subresource: &str, graph: &dyn NodeGraph) -> bool {
     let owner = || graph.node_of_pod(wanted.namespace, wanted.name);
     let owns = || owner().is_some_and(|owner| owner == node);
+    // What does not exist may be asked for, and written: 404 is how a node learns that a pod is gone. (A pod that is bound
+    // to no node yet cannot be told from that, and may become anybody's; the plugin `NodeRestriction` lets nobody write it.)
+    let is_no_others = || owner().is_none_or(|owner| owner == node);
     match (wanted.verb, subresource) {
         ("list" | "watch", "") => selects_own_pods(wanted.field_selector, node) || (!wanted.name.is_empty() && owns()),
-        // What does not exist may be asked for: 404 is how a node learns that a pod is gone. (A pod that is bound to no
-        // node yet cannot be told from that, and may become anybody's.)
-        ("get", "") => owner().is_none_or(|owner| owner == node),
-        ("delete", "") | ("get" | "update" | "patch", "status") => owns(),
-        // Mirrors of static pods, and that a node makes no others is for the plugin `NodeRestriction` to see. Traffic to
-        // pods of other nodes goes through here; on a pod network every node reaches every pod, too.
-        ("create", "" | "portforward") | (_, "proxy") => true,
+        ("get" | "delete", "") | ("get" | "update" | "patch", "status") => is_no_others(),
+        // Mirrors of static pods, and that a node makes no others is for the plugin `NodeRestriction` to see. Requests to
+        // pods of other nodes go through here.
+        ("create", "") | (_, "proxy") => true,
         _ => false,
     }
 }
@@ -163,10 +165,17 @@ mod tests {
     #[test]
     fn a_node_touches_the_pods_that_are_bound_to_it() {
         check(
-            &["patch /pods/status d/n1", "delete /pods d/n1", "get /pods d/n1", "get /pods d/gone", "create /pods d/"],
+            &[
+                "patch /pods/status d/n1",
+                "delete /pods d/n1",
+                "get /pods d/n1",
+                "create /pods d/",
+                "get /pods d/gone",
+                "patch /pods/status d/gone",
+                "delete /pods d/gone",
+            ],
             &[
                 "patch /pods/status d/n2",
-                "patch /pods/status d/gone",
                 "delete /pods d/n2",
                 "get /pods d/n2",
                 "patch /pods d/n1",
@@ -177,10 +186,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_passes_requests_on_to_the_pods_of_other_nodes() {
+    fn a_node_passes_requests_and_connections_on_to_the_pods_of_other_nodes() {
         check(
-            &["get /pods/proxy d/n2", "create /pods/proxy d/n2:8080", "create /pods/portforward d/n2"],
-            &["get /services/proxy d/web", "create /pods/attach d/n2", "get /pods/portforward d/n2"],
+            &[
+                "get /pods/proxy d/n2",
+                "create /pods/proxy d/n2:8080",
+                "create wkube.dev/podips/connect /10.42.1.2",
+                "create wkube.dev/podips/datagrams /10.42.1.2",
+            ],
+            &["get /services/proxy d/web", "create /pods/attach d/n2", "create /pods/portforward d/n2"],
         );
     }
 

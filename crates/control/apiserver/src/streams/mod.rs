@@ -27,10 +27,10 @@ use crate::router::Verb;
 
 mod activity;
 mod channels;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod logs;
 mod negotiate;
-mod node;
+pub(crate) mod node;
 mod options;
 mod port_forward;
 mod remote_command;
@@ -66,7 +66,6 @@ pub(crate) async fn answer(api: &Arc<Api>, call: &Call, request: Request<Body>) 
         api.access.check(&api.registry, &call.user, &create).await?;
     }
     match call.subresource.as_str() {
-        "portforward" if port_forward::raw::is_meant(&request) => port_forward::raw::answer(api, call, request).await,
         "portforward" => port_forward::answer(api, call, request),
         _ => remote_command::answer(api, call, request).await,
     }

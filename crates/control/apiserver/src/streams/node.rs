@@ -61,7 +61,7 @@ pub(crate) async fn open(nodes: &Nodes, node: &str, path: &str) -> Result<(ToNod
 }
 
 /// Returns what a node said instead of agreeing: a `Status`, or a sentence as the kubelet's.
-pub(super) fn refusal(code: u16, body: &[u8]) -> Status {
+pub(crate) fn refusal(code: u16, body: &[u8]) -> Status {
     if let Ok(status) = serde_json::from_slice::<Status>(body) {
         return Status { code, ..status };
     }

@@ -18,6 +18,7 @@ mod eviction;
 pub(crate) mod images;
 pub(crate) mod log;
 mod node;
+pub(crate) mod pod_ips;
 mod proxy;
 pub(crate) mod reverse;
 mod review;

@@ -147,12 +147,11 @@ async fn a_subresource_that_is_not_served_does_not_reach_its_parent() {
     assert_eq!((exec.code, server.get(&format!("{PODS}/p")).await.code), (404, 404), "{exec:?}");
 }
 
-#[tokio::test]
-async fn logs_and_proxied_requests_reach_the_pods_node() {
+/// Connects a node that answers each request with its first line.
+async fn attach_echo(server: &Server, name: &str) {
     use http_body_util::Full;
     use hyper::service::service_fn;
     use hyper_util::rt::{TokioExecutor, TokioIo};
-    let server = Server::new().await;
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let node = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
         let asked = format!("{} {}", request.method(), request.uri().path_and_query().map_or("", |path| path.as_str()));
@@ -162,7 +161,45 @@ async fn logs_and_proxied_requests_reach_the_pods_node() {
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         drop(connection.serve_connection(TokioIo::new(theirs), node).await);
     });
-    server.api.nodes().attach("n", ours).await.expect("attached");
+    server.api.nodes().attach(name, ours).await.expect("attached");
+}
+
+#[tokio::test]
+async fn what_a_pod_sends_to_an_address_reaches_the_node_that_has_it() {
+    let server = Server::new().await;
+    attach_echo(&server, "n").await;
+    for (name, range) in [("n", "10.128.16.0/20"), ("m", "10.42.1.0/24")] {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"podCIDR": range}});
+        assert_eq!(server.post("/api/v1/nodes", node).await.code, 201);
+    }
+    let send = async |user: User, what: &str| {
+        let answer = server.as_user(user, "POST", &format!("/apis/wkube.dev/v1/podips/{what}"), json!({})).await;
+        (answer.code, answer.body.as_str().or_else(|| answer.body["message"].as_str()).unwrap_or_default().to_owned())
+    };
+    let neighbour = || User::known("system:node:m", ["system:nodes"]);
+    let connect = "10.128.31.7/connect?port=80&from=10.42.1.2:33000";
+    let passed = "POST /podips/10.128.31.7/connect?from=10.42.1.2:33000&port=80";
+    assert_eq!(send(neighbour(), connect).await, (200, passed.to_owned()));
+    let passed = "POST /podips/10.128.31.7/datagrams";
+    assert_eq!(send(neighbour(), "10.128.31.7/datagrams").await, (200, passed.to_owned()));
+    let (code, why) = send(User::known("jane", ["system:authenticated"]), connect).await;
+    assert!(code == 403 && why.contains("cannot create resource \"podips/connect\""), "{why}");
+    for (what, code, said) in [
+        ("10.42.1.9/datagrams", 503, "node m is not connected"),
+        ("10.42.7.9/datagrams", 404, "no node has pods with the address 10.42.7.9"),
+        ("example.com/datagrams", 400, "\"example.com\" is not an IP address"),
+        ("10.128.31.7/connect?port=x&from=10.42.1.2:9", 400, "\"x\" is not a port"),
+        ("10.128.31.7/connect?port=80", 400, "\"\" is not an address and a port"),
+    ] {
+        let answer = send(neighbour(), what).await;
+        assert!(answer.0 == code && answer.1.contains(said), "{what}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn logs_and_proxied_requests_reach_the_pods_node() {
+    let server = Server::new().await;
+    attach_echo(&server, "n").await;
     server.post(PODS, pod("p")).await;
     let binding = json!({"target": {"kind": "Node", "name": "n"}});
     assert_eq!(server.post(&format!("{PODS}/p/binding"), binding).await.code, 201);

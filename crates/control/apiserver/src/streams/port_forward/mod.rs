@@ -1,5 +1,4 @@
-//! `pods/portforward`: connections to a pod's ports, over SPDY, over SPDY in a WebSocket, or over a plain WebSocket; and
-//! without a framing, between nodes (`raw`).
+//! `pods/portforward`: connections to a pod's ports, over SPDY, over SPDY in a WebSocket, or over a plain WebSocket.
 
 use std::sync::Arc;
 
@@ -21,7 +20,6 @@ use crate::router::{self, Query};
 use crate::tunnel::Nodes;
 
 mod pairs;
-pub(super) mod raw;
 mod spdy;
 mod websocket;
 
