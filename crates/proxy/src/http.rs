@@ -138,6 +138,15 @@ impl Proxy {
         Err(SendError::UnknownHost { known: known_hosts(&table), host })
     }
 
+    /// Whether the proxy itself answers for the host of a guest's request: a service of pods. Others stand for what is
+    /// elsewhere, and so do addresses.
+    pub fn serves(&self, namespace: &str, request: &Request<Body>) -> bool {
+        let table = self.table.load();
+        let key = host_of(request).and_then(|host| name::of_guest(&host, namespace));
+        let service = key.and_then(|key| table.service(&key));
+        service.is_some_and(|service| service.external_name.is_none() && !service.selector.is_empty())
+    }
+
     /// Sends a guest's outgoing request to the service that its authority names as seen from `namespace`.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! It grants nothing: whatever a guest encrypts goes where its sockets may go. Servers are judged here and not in the
 //! guest, by the roots of the machine.
 
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use wasmtime_wasi_tls::p2::{LinkOptions, add_to_linker};
 use wasmtime_wasi_tls::{Error, TlsProvider, TlsTransport, WasiTlsCtx, WasiTlsCtxBuilder};
 
 use crate::ctx::Ctx;
+use crate::net::Stream;
 
 /// The servers that guests trust as clients of TLS: by default those whom the machine trusts (`SSL_CERT_FILE` and
 /// `SSL_CERT_DIR` count), or Mozilla's list where there is none. Clones share it.
@@ -45,12 +47,35 @@ impl TlsTrust {
         Self::only(CertificateDer::pem_slice_iter(pem).filter_map(Result::ok))
     }
 
+    /// Begins TLS with `server`, as its client.
+    ///
+    /// # Errors
+    /// `InvalidData` if the server is not trusted, or is not the one that it should be; any other kind if the connection
+    /// broke or the other side does not speak TLS.
+    pub async fn connect<S: Stream + 'static>(&self, server: &str, stream: S) -> io::Result<Box<dyn Stream>> {
+        let name = ServerName::try_from(server.to_owned());
+        let name = name.map_err(|_| io::Error::other(format!("{server:?} is no server's name")))?;
+        match TlsConnector::from(Arc::clone(&self.0)).connect(name, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) if is_about_certificate(&error) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, error.to_string()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(io::Error::other(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
     fn of(roots: RootCertStore) -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
         let config = config.expect("the provider has them").with_root_certificates(roots).with_no_client_auth();
         Self(Arc::new(config))
     }
+}
+
+fn is_about_certificate(error: &io::Error) -> bool {
+    let source = error.get_ref().and_then(|source| source.downcast_ref());
+    matches!(source, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
 }
 
 fn roots_of_machine() -> RootCertStore {
@@ -103,21 +128,21 @@ impl AsyncRead for Encrypted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Encrypted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

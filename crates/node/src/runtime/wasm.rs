@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::ContainerImage;
 use wkube_client::Client;
 use wkube_proxy::{BoxError, Proxy};
 use wkube_wasm_runtime::oci::{self, Reference, Store};
-use wkube_wasm_runtime::{Artifact, Engine, Error};
+use wkube_wasm_runtime::{Artifact, Engine, Error, TlsTrust};
 
 pub(super) use self::compiled::Compiled;
-use self::guests::ToServices;
+use self::outgoing::Outgoing;
 use self::places::Places;
 use self::programs::WithPrograms;
 use super::process::Workers;
@@ -23,6 +23,7 @@ mod buckets;
 mod built_in;
 mod compiled;
 mod guests;
+mod outgoing;
 mod places;
 mod program;
 mod programs;
@@ -99,11 +100,13 @@ impl WasmRuntime {
     async fn launch(&self, spec: ContainerSpec) -> Result<Arc<dyn Guest>, StartError> {
         let (module, mut spec) = self.as_the_image_wants(spec).await?;
         let artifact = self.artifact(&module).await?;
-        if artifact.inspection().imports.iter().any(|import| import.starts_with("wasi:tls/")) {
+        let is_tls = |import: &String| import.starts_with("wasi:tls/") || import.starts_with("wasi:http/");
+        if artifact.inspection().imports.iter().any(is_tls) {
             spec.trusts = program::trusts(&spec.env, &spec.mounts);
         }
         let namespace = spec.pod.namespace.clone();
-        let outbound = Arc::new(ToServices { proxy: self.0.proxy.clone(), namespace });
+        let trust = spec.trusts.as_ref().map(|pem| TlsTrust::of_pem(pem.as_bytes()));
+        let outbound = Arc::new(Outgoing::new(self.0.proxy.clone(), namespace, spec.network.clone(), trust));
         let (image, own) = (spec.image.id.as_str().into(), spec.args.first().map_or("", String::as_str).into());
         let guest = match &spec.process {
             None => self.0.compiled.start(artifact, outbound, spec).await?,

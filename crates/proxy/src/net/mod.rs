@@ -25,7 +25,7 @@ pub mod ports;
 mod room;
 pub mod route;
 pub mod udp;
-pub(crate) mod web;
+pub mod web;
 
 pub use self::names::Names;
 pub use self::outside::Outside;

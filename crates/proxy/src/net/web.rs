@@ -58,8 +58,11 @@ impl Backend for OnPort {
     }
 }
 
-/// Sends one request over a fresh connection.
-pub(crate) async fn ask(stream: impl Stream + 'static, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+/// Sends one request over a fresh connection, in HTTP/1.1.
+///
+/// # Errors
+/// Whatever broke the connection before the head of the answer was there.
+pub async fn ask(stream: impl Stream + 'static, request: Request<Body>) -> Result<Response<Body>, BoxError> {
     let (mut sender, connection) = client::handshake(TokioIo::new(stream)).await?;
     let driving: Driving = Box::pin(connection);
     match select(Box::pin(sender.send_request(in_origin_form(request)?)), driving).await {

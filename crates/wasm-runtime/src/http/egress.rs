@@ -59,6 +59,13 @@ pub(super) fn to_wasi_error(error: BoxError) -> Error {
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => return Error::ConnectionRefused,
                 io::ErrorKind::TimedOut => return Error::ConnectionTimeout,
+                io::ErrorKind::PermissionDenied => return Error::HttpRequestDenied,
+                io::ErrorKind::QuotaExceeded => return Error::ConnectionLimitReached,
+                io::ErrorKind::HostUnreachable => return Error::DestinationUnavailable,
+                io::ErrorKind::NotFound => {
+                    return Error::DnsError { rcode: Some(current.to_string()), info_code: None };
+                }
+                io::ErrorKind::InvalidData => return Error::TlsCertificateError,
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof => {
                     return Error::ConnectionTerminated;
                 }
@@ -135,6 +142,12 @@ mod tests {
         let refused = Send(io::ErrorKind::ConnectionRefused.into());
         assert!(matches!(to_wasi_error(refused.into()), Error::ConnectionRefused));
         assert!(matches!(to_wasi_error(BoxError::from(Error::LoopDetected)), Error::LoopDetected));
+        let of = |kind: io::ErrorKind| to_wasi_error(io::Error::new(kind, "x: no such name").into());
+        assert!(matches!(of(io::ErrorKind::PermissionDenied), Error::HttpRequestDenied));
+        assert!(matches!(of(io::ErrorKind::HostUnreachable), Error::DestinationUnavailable));
+        assert!(matches!(of(io::ErrorKind::InvalidData), Error::TlsCertificateError));
+        let unknown = of(io::ErrorKind::NotFound);
+        assert!(matches!(unknown, Error::DnsError { rcode: Some(why), .. } if why == "x: no such name"));
         let other = to_wasi_error("no endpoint".into());
         assert!(matches!(other, Error::InternalError(Some(text)) if text == "no endpoint"));
     }

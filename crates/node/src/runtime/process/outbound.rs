@@ -18,12 +18,15 @@ use super::sockets::SOCKET;
 const FAILED: &str = "wkube-failed";
 
 /// Kinds of failure that guests can tell apart.
-const KINDS: [(&str, io::ErrorKind); 5] = [
+const KINDS: [(&str, io::ErrorKind); 8] = [
     ("refused", io::ErrorKind::ConnectionRefused),
     ("reset", io::ErrorKind::ConnectionReset),
     ("timed-out", io::ErrorKind::TimedOut),
     ("denied", io::ErrorKind::PermissionDenied),
     ("not-found", io::ErrorKind::NotFound),
+    ("unreachable", io::ErrorKind::HostUnreachable),
+    ("untrusted", io::ErrorKind::InvalidData),
+    ("too-many", io::ErrorKind::QuotaExceeded),
 ];
 
 /// The worker's half.

@@ -11,7 +11,7 @@ use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use tokio::sync::{mpsc, watch};
 use wkube_api::stats::Usage;
-use wkube_proxy::{Backend, Body, BoxError, Proxy};
+use wkube_proxy::{Backend, Body, BoxError};
 use wkube_wasm_runtime::{
     Access, Allowance, Artifact, Bucket, Engine, Exit as GuestExit, ExitReason, GuestSpec, HandleError, HttpGuest,
     Kind, Limits, Mount, Network, Outbound, Output as GuestOutput, Reuse, ReuseMode, Running, StdStream, TlsTrust,
@@ -372,18 +372,5 @@ impl GuestOutput for ToOutput {
 
     fn room(&self) -> Option<BoxFuture<'static, ()>> {
         self.0.room()
-    }
-}
-
-/// A guest's way out: the proxy knows the services of the cluster as seen from its namespace, and what else is allowed.
-pub(super) struct ToServices {
-    pub(super) proxy: Proxy,
-    pub(super) namespace: String,
-}
-
-impl Outbound for ToServices {
-    fn send(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, BoxError>> {
-        let answer = self.proxy.send_from_guest(&self.namespace, request);
-        async move { answer.await.map_err(Into::into) }.boxed()
     }
 }
