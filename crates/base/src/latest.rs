@@ -3,6 +3,8 @@
 //! `tokio::sync::watch` does the same but wakes its receivers in an order drawn by lot (`sync/watch.rs`, `BigNotify`), which no
 //! seed of ours decides. This one wakes them in the order in which they began to wait, so that a simulation can be replayed.
 
+use std::ops::Deref;
+
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -13,21 +15,45 @@ pub struct Latest<T> {
     changed: Notify,
 }
 
-impl<T: Clone> Latest<T> {
+impl<T> Latest<T> {
     /// Returns a holder of `value`.
     pub fn new(value: T) -> Self {
         Self { value: Mutex::new(value), changed: Notify::new() }
     }
 
-    /// Returns the value now.
-    pub fn get(&self) -> T {
-        self.value.lock().clone()
+    /// Returns the value now, locked: for a short look at what is too large to be cloned.
+    pub fn lock(&self) -> impl Deref<Target = T> {
+        self.value.lock()
     }
 
     /// Changes the value and wakes all who wait.
     pub fn update(&self, change: impl FnOnce(&mut T)) {
         change(&mut self.value.lock());
         self.changed.notify_waiters();
+    }
+
+    /// Changes the value in a way that nobody waits for.
+    pub fn update_silently(&self, change: impl FnOnce(&mut T)) {
+        change(&mut self.value.lock());
+    }
+
+    /// Completes once `is_so`; looks again after every update. Cancel safe.
+    pub async fn wait_until(&self, mut is_so: impl FnMut(&T) -> bool) {
+        loop {
+            // Made before the look: an update from here on is not missed.
+            let changed = self.changed.notified();
+            if is_so(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl<T: Clone> Latest<T> {
+    /// Returns the value now.
+    pub fn get(&self) -> T {
+        self.value.lock().clone()
     }
 
     /// Completes, with the value, once `is_so`; looks again after every update. Cancel safe.

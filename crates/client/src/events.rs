@@ -162,9 +162,10 @@ struct Writer {
 }
 
 /// An Event that exists.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 struct Written {
-    key: ObjectKey,
+    /// When it happened for the first time, from which the Event has its name.
+    first: Timestamp,
     count: i32,
 }
 
@@ -200,8 +201,8 @@ impl Writer {
         if let Some(known) = self.known.get(news) {
             let count = known.count.saturating_add(1);
             let patch = Patch::Merge(json!({ "count": count, "lastTimestamp": Time(at) }));
-            match self.events.patch(&known.key, &patch).await {
-                Ok(_) => return Ok(Written { count, ..known.clone() }),
+            match self.events.patch(&news.event_key(known.first), &patch).await {
+                Ok(_) => return Ok(Written { count, ..*known }),
                 // Events are kept for an hour only; this one has gone, so the news is new again.
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error),
@@ -214,21 +215,25 @@ impl Writer {
             Err(error) if error.is_already_exists() => {}
             Err(error) => return Err(error),
         }
-        Ok(Written { key: event.key(), count: 1 })
+        Ok(Written { first: at, count: 1 })
     }
 }
 
-/// Returns a new Event. Its name is the object's with the time, as client-go makes it.
+impl News {
+    /// Returns the key of the Event for news that first came at a time: the object's name with the time, as client-go makes
+    /// it. Events about cluster-scoped objects live in `default` (client-go's `makeEvent`).
+    fn event_key(&self, first: Timestamp) -> ObjectKey {
+        let namespace = if self.key.namespace.is_empty() { "default" } else { &self.key.namespace };
+        ObjectKey::new(namespace, format!("{}.{:x}", self.key.name, first.as_nanosecond()))
+    }
+}
+
+/// Returns a new Event.
 fn event_of(news: &News, at: Timestamp, component: &str, host: &str) -> Event {
-    // Events about cluster-scoped objects live in `default` (client-go's `makeEvent`).
-    let namespace = if news.key.namespace.is_empty() { "default" } else { &news.key.namespace };
+    let ObjectKey { namespace, name } = news.event_key(at);
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", news.key.name, at.as_nanosecond())),
-            namespace: Some(namespace.to_owned()),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(name), namespace: Some(namespace), ..ObjectMeta::default() },
         involved_object: ObjectReference {
             api_version: Some(news.api_version.to_owned()),
             kind: Some(news.kind.to_owned()),

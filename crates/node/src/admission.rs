@@ -57,8 +57,11 @@ struct Inner {
     room: Room,
     /// The node's labels as they are now: others may have added some.
     labels: Mutex<BTreeMap<String, String>>,
-    granted: Mutex<BTreeMap<String, Amounts>>,
+    granted: Mutex<BTreeMap<String, Granted>>,
 }
+
+/// What one pod was granted. There is one for every pod, and a map has room for eleven.
+type Granted = Box<[(String, Quantity)]>;
 
 impl Allocations {
     /// Returns those of a node without pods.
@@ -79,7 +82,7 @@ impl Allocations {
             let message = format!("Node didn't have enough resource: {name}, {shortage}");
             return Err(Rejection { reason: out_of(name), message });
         }
-        granted.insert(spec::uid(pod).to_owned(), wanted);
+        granted.insert(spec::uid(pod).to_owned(), wanted.into_iter().collect());
         Ok(())
     }
 
@@ -95,7 +98,7 @@ impl Allocations {
 
     /// Takes in a pod that this node ran before: it is here already.
     pub fn readmit(&self, pod: &Pod) {
-        self.0.granted.lock().insert(spec::uid(pod).to_owned(), requests(pod));
+        self.0.granted.lock().insert(spec::uid(pod).to_owned(), requests(pod).into_iter().collect());
     }
 
     /// Grants a pod what it asks for now instead of what it had, if it fits (`pkg/kubelet/allocation`, `canResizePod`).
@@ -112,7 +115,7 @@ impl Allocations {
         if let Some((name, shortage)) = shortage(&wanted, uid, &granted, room) {
             return Fit::Deferred(format!("Node didn't have enough resource: {name}, {shortage}"));
         }
-        granted.insert(uid.to_owned(), wanted);
+        granted.insert(uid.to_owned(), wanted.into_iter().collect());
         Fit::Granted
     }
 
@@ -140,7 +143,7 @@ fn may_be_here(pod: &Pod, node: &str, labels: &BTreeMap<String, String>) -> Resu
 fn shortage<'a>(
     wanted: &'a Amounts,
     uid: &str,
-    granted: &BTreeMap<String, Amounts>,
+    granted: &BTreeMap<String, Granted>,
     room: &Room,
 ) -> Option<(&'a str, String)> {
     let others = || granted.iter().filter(|(other, _)| other.as_str() != uid);
@@ -151,7 +154,8 @@ fn shortage<'a>(
         let used = match name.as_str() {
             PODS => Quantity::new(i64::try_from(others().count()).unwrap_or(i64::MAX)),
             _ => {
-                others().filter_map(|(_, amounts)| amounts.get(name)).fold(Quantity::new(0), |sum, one| sum.plus(*one))
+                let amounts = others().flat_map(|(_, amounts)| amounts.iter()).filter(|(other, _)| other == name);
+                amounts.fold(Quantity::new(0), |sum, (_, one)| sum.plus(*one))
             }
         };
         let capacity = room.allocatable.get(name).copied().unwrap_or(Quantity::new(0));

@@ -11,6 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use wkube_base::Latest;
 use wkube_client::{Change, Lister};
 
 use crate::checkpoint::Kind as Kept;
@@ -48,7 +49,7 @@ struct Shared {
 #[derive(Clone)]
 struct Handle {
     mailbox: Arc<Mailbox>,
-    view: watch::Receiver<View>,
+    view: Arc<Latest<View>>,
     /// The pod, if it comes from a file.
     fixed: Option<Arc<Pod>>,
 }
@@ -125,7 +126,7 @@ impl Pods {
             workers.iter().filter(unlisted).map(|(_, handle)| handle.clone()).collect()
         };
         for handle in unlisted {
-            let known = handle.view.borrow().known();
+            let known = handle.view.lock().known();
             handle.mailbox.gone(known.map_or(Duration::ZERO, |(pod, _)| spec::grace(&pod)));
         }
     }
@@ -224,10 +225,10 @@ impl Pods {
         let uid = spec::uid(pod).to_owned();
         let mut workers = self.0.workers.lock();
         let mailbox = Arc::new(Mailbox::default());
-        let (view, seen) = watch::channel(View::default());
+        let view = Arc::<Latest<View>>::default();
         let address = self.0.kept.lock().remove(&uid);
-        let worker = Box::new(Worker::new(self.0.context.clone(), Arc::clone(&mailbox), Arc::new(view), address));
-        workers.insert(uid.clone(), Handle { mailbox, view: seen, fixed: Self::fixed(pod) });
+        let worker = Box::new(Worker::new(self.0.context.clone(), Arc::clone(&mailbox), Arc::clone(&view), address));
+        workers.insert(uid.clone(), Handle { mailbox, view, fixed: Self::fixed(pod) });
         self.0.count.send_replace(workers.len());
         drop(workers);
         let (me, pod) = (self.clone(), Arc::clone(pod));
@@ -248,7 +249,7 @@ impl Pods {
     /// Cleans up after a worker. What belongs to a pod that only sleeps while the agent restarts stays.
     async fn ended(&self, uid: &str) {
         let handle = self.0.workers.lock().remove(uid);
-        let known = handle.as_ref().and_then(|handle| handle.view.borrow().known());
+        let known = handle.as_ref().and_then(|handle| handle.view.lock().known());
         let pod = known.map(|(pod, _)| pod).unwrap_or_default();
         let was_deleted = handle.as_ref().is_some_and(|handle| handle.mailbox.is_gone());
         let is_fixed = handle.is_some_and(|handle| handle.fixed.is_some());
@@ -285,11 +286,10 @@ impl Pods {
         let nothing_runs = async {
             loop {
                 let views: Vec<_> = self.0.workers.lock().values().map(|handle| handle.view.clone()).collect();
-                for mut view in views {
-                    // An error means that the worker is gone.
-                    let _ = view.wait_for(|view| view.is_stopped).await;
+                for view in views {
+                    view.wait_until(|view| view.is_stopped).await;
                 }
-                if self.0.workers.lock().values().all(|handle| handle.view.borrow().is_stopped) {
+                if self.0.workers.lock().values().all(|handle| handle.view.lock().is_stopped) {
                     return;
                 }
             }
@@ -313,7 +313,7 @@ impl Pods {
     pub fn those(&self, accept: impl Fn(&Brief) -> bool) -> Vec<Known> {
         let views: Vec<_> = self.0.workers.lock().values().map(|handle| handle.view.clone()).collect();
         let known = views.iter().filter_map(|view| {
-            let view = view.borrow();
+            let view = view.lock();
             let (pod, status) = accept(view.brief()).then(|| view.known())??;
             Some(Known { pod, status })
         });

@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::SinkExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use wkube_proxy::{Ports, Registration};
 
 use super::backoff::elapsed;
@@ -18,7 +19,7 @@ use super::container::Ended;
 use super::isolation::{self, Handler};
 use super::phase::{ContainerEvent, Input, Note, StartFailure};
 use super::view::Newest;
-use super::worker::Reports;
+use super::worker::{Reports, Stop};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
@@ -59,8 +60,8 @@ pub struct Attempt {
     pub number: u32,
     /// The pod's address.
     pub ip: IpAddr,
-    /// Moves from `None` to earlier and earlier deadlines.
-    pub stop: watch::Receiver<Option<Timestamp>>,
+    /// When it shall have ended.
+    pub stop: Stop,
     /// Takes what happens.
     pub events: Reports,
 }
@@ -68,12 +69,11 @@ pub struct Attempt {
 impl Attempt {
     /// Runs the attempt to its end. On the heap, because a future that is given something by value has room for it twice.
     pub async fn run(mut self: Box<Self>) {
-        let mut stop = self.stop.clone();
         let (attached, stdin) = Attached::new(self.stdin_mode());
         let attached = Arc::new(attached);
         let started = tokio::select! {
             biased;
-            _ = stop.wait_for(Option::is_some) => Err(Failure::Start(StartFailure::Cancelled)),
+            _ = self.stop.wait_for(Option::is_some) => Err(Failure::Start(StartFailure::Cancelled)),
             // On the heap: pulling and compiling need much room for a moment, waiting for the end does not.
             started = Box::pin(self.start(stdin, &attached)) => started,
         };
@@ -102,7 +102,7 @@ impl Attempt {
 
     async fn report(&self, event: ContainerEvent) {
         // A worker that is gone needs no report.
-        let _ = self.events.send(Box::new(Input::Runtime(event))).await;
+        let _ = self.events.clone().send(Box::new(Input::Runtime(event))).await;
     }
 
     fn note(&self, note: Note) {
@@ -261,27 +261,26 @@ impl Attempt {
         ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
     }
 
-    async fn wait(&mut self, guest: &dyn Guest, registration: Option<&Registration>) -> Exit {
-        let mut stop = self.stop.clone();
+    async fn wait(&self, guest: &dyn Guest, registration: Option<&Registration>) -> Exit {
         let mut ended = guest.ended();
         tokio::select! {
             biased;
             exit = &mut ended => return exit,
-            _ = stop.wait_for(Option::is_some) => {}
+            _ = self.stop.wait_for(Option::is_some) => {}
         }
         Box::pin(self.wind_down(guest, ended, registration)).await
     }
 
     /// Stops a guest, the way it wants to be stopped.
     async fn wind_down(
-        &mut self,
+        &self,
         guest: &dyn Guest,
         mut ended: BoxFuture<'static, Exit>,
         registration: Option<&Registration>,
     ) -> Exit {
         let before = async {
             self.pre_stop().await;
-            let grace = self.grace_left();
+            let grace = self.until(self.stop.get());
             if registration.is_some() && grace > ENDPOINT_LINGER * 4 {
                 tokio::time::sleep(ENDPOINT_LINGER).await;
             }
@@ -293,18 +292,18 @@ impl Attempt {
         }
         loop {
             // An earlier deadline starts the stop anew, with less grace.
-            let stopping = guest.stop(self.grace_left());
+            let deadline = self.stop.get();
+            let stopping = guest.stop(self.until(deadline));
             tokio::select! {
                 biased;
                 exit = &mut ended => return exit,
                 () = async { stopping.await; std::future::pending::<()>().await } => {}
-                Ok(()) = self.stop.changed() => {}
+                _ = self.stop.wait_for(|stop| *stop != deadline) => {}
             }
         }
     }
 
-    fn grace_left(&mut self) -> Duration {
-        let deadline = *self.stop.borrow_and_update();
+    fn until(&self, deadline: Option<Timestamp>) -> Duration {
         deadline.map_or(Duration::ZERO, |deadline| elapsed(self.context.clock.now(), deadline))
     }
 
@@ -312,11 +311,10 @@ impl Attempt {
         let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
             return Hook::Done;
         };
-        let mut stop = self.stop.clone();
         let done = tokio::select! {
             biased;
             _ = guest.ended() => return Hook::Cut,
-            _ = stop.wait_for(Option::is_some) => return Hook::Cut,
+            _ = self.stop.wait_for(Option::is_some) => return Hook::Cut,
             done = Box::pin(self.run_hook(hook)) => done,
         };
         let Err(problem) = done else { return Hook::Done };
@@ -328,12 +326,7 @@ impl Attempt {
         let Some(hook) = self.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) else {
             return;
         };
-        let mut stop = self.stop.clone();
-        let mut grace = || {
-            let deadline = *stop.borrow_and_update();
-            deadline.map_or(Duration::ZERO, |deadline| elapsed(self.context.clock.now(), deadline))
-        };
-        let whole = grace();
+        let whole = self.until(self.stop.get());
         if whole.is_zero() {
             return;
         }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::SinkExt as _;
 use futures::future::BoxFuture;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -305,7 +306,7 @@ async fn keep_asking(
     probe: Probe,
     check: Result<Check, String>,
     subject: Subject,
-    prober: Prober,
+    mut prober: Prober,
 ) {
     let timing = Timing::of(&probe);
     let mut threshold = Threshold::new(kind, &probe);

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus, ResourceRequirements};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use wkube_base::Latest;
 use wkube_client::{Kind as _, Lister, Packed};
 
 use super::life::Life;
@@ -53,7 +53,7 @@ impl View {
             Seen::Nothing => None,
             Seen::Whole { pod, status } => Some((Arc::clone(pod), PodStatus::clone(status))),
             Seen::AtRest(at_rest) => {
-                let (pod, Aside { status, .. }) = at_rest.open();
+                let (pod, status, _) = at_rest.open();
                 Some((pod, status))
             }
         }
@@ -101,15 +101,18 @@ struct AtRest {
 /// What is to be known of a pod beside its object.
 #[derive(Debug, Serialize, Deserialize)]
 struct Aside {
-    status: PodStatus,
+    /// `None` if the object says the same, as it does once the API server has shown what was written.
+    status: Option<PodStatus>,
     /// What its containers were granted, in their order.
     granted: Vec<ResourceRequirements>,
 }
 
 impl AtRest {
-    fn open(&self) -> (Arc<Pod>, Aside) {
+    fn open(&self) -> (Arc<Pod>, PodStatus, Vec<ResourceRequirements>) {
         let aside = serde_json::from_slice(&self.aside).expect("a status reads back what it wrote");
-        (Arc::new(self.pod.open()), aside)
+        let (pod, Aside { status, granted }) = (self.pod.open(), aside);
+        let status = status.or_else(|| pod.status.clone()).unwrap_or_default();
+        (Arc::new(pod), status, granted)
     }
 }
 
@@ -120,34 +123,36 @@ pub(super) struct Rest(Arc<AtRest>);
 impl Rest {
     /// Packs what the life and the view of a pod have; `None` if there is no status yet. The object that `listed` has as
     /// text already is not kept a second time.
-    pub(super) fn begin(life: &mut Life, view: &watch::Sender<View>, listed: &Lister<Pod>) -> Option<Self> {
-        let status = view.borrow().status()?.clone();
+    pub(super) fn begin(life: &mut Life, view: &Latest<View>, listed: &Lister<Pod>) -> Option<Self> {
+        let status = Some(view.lock().status()?.clone()).filter(|status| !shows(&life.pod, status));
         let granted = life.containers.iter_mut().map(|container| std::mem::take(&mut container.resources)).collect();
         let aside = serde_json::to_vec(&Aside { status, granted }).expect("a status is text and numbers");
         let own = Packed::of(&*life.pod);
         let pod = listed.packed(&life.pod.key()).filter(|listed| *listed == own).unwrap_or(own);
         let at_rest = Arc::new(AtRest { pod, aside: aside.into() });
         // Nobody waits for either: what the view says is the same.
-        view.send_if_modified(|view| {
-            view.seen = Seen::AtRest(Arc::clone(&at_rest));
-            false
-        });
+        view.update_silently(|view| view.seen = Seen::AtRest(Arc::clone(&at_rest)));
         life.pod = Arc::clone(&NOBODY);
         Some(Self(at_rest))
     }
 
     /// Gives them back.
-    pub(super) fn end(self, life: &mut Life, view: &watch::Sender<View>) {
-        let (pod, Aside { status, granted }) = self.0.open();
+    pub(super) fn end(self, life: &mut Life, view: &Latest<View>) {
+        let (pod, status, granted) = self.0.open();
         life.pod = pod;
         for (container, granted) in life.containers.iter_mut().zip(granted) {
             container.resources = granted;
         }
-        view.send_if_modified(|view| {
+        view.update_silently(|view| {
             view.seen = Seen::Whole { pod: Arc::clone(&life.pod), status: Box::new(status) };
-            false
         });
     }
+}
+
+/// Whether an object has this status, as text: times have fractions of seconds only until they are written.
+fn shows(pod: &Pod, status: &PodStatus) -> bool {
+    let text = |status: &PodStatus| serde_json::to_string(status).expect("a status is text and numbers");
+    pod.status.as_ref().is_some_and(|shown| shown == status || text(shown) == text(status))
 }
 
 /// What stands in the place of a pod that is packed.
@@ -156,17 +161,17 @@ static NOBODY: LazyLock<Arc<Pod>> = LazyLock::new(Arc::default);
 /// The newest object of a pod, for those who need it now and then: whoever held one object would keep it in memory beside
 /// all that came after it.
 #[derive(Debug, Clone)]
-pub struct Newest(Arc<watch::Sender<View>>);
+pub struct Newest(Arc<Latest<View>>);
 
 impl Newest {
     /// Returns the newest object of whose view this is.
-    pub fn of(view: &Arc<watch::Sender<View>>) -> Self {
+    pub fn of(view: &Arc<Latest<View>>) -> Self {
         Self(Arc::clone(view))
     }
 
     /// Returns the object.
     pub fn get(&self) -> Arc<Pod> {
-        self.0.borrow().known().map(|(pod, _)| pod).unwrap_or_default()
+        self.0.lock().known().map(|(pod, _)| pod).unwrap_or_default()
     }
 }
 
@@ -193,9 +198,9 @@ mod tests {
 
     #[test]
     fn who_wakes_is_as_before_and_others_have_seen_it_all_the_time() {
-        let view = Arc::new(watch::Sender::new(View::default()));
+        let view = Arc::new(Latest::new(View::default()));
         let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
-        view.send_modify(|view| view.show(&life.pod, status()));
+        view.update(|view| view.show(&life.pod, status()));
         life.containers[0]
             .resources
             .limits
@@ -204,20 +209,20 @@ mod tests {
         let before = life.clone();
         let rest = Rest::begin(&mut life, &view, &Lister::fixed([])).unwrap();
         assert_ne!(life, before, "what is packed is not there twice");
-        assert_eq!(view.borrow().known(), Some((pod(), status())));
-        assert_eq!(*view.borrow().brief(), Brief { namespace: "b".into(), name: "a".into(), has_disk_limits: false });
+        assert_eq!(view.lock().known(), Some((pod(), status())));
+        assert_eq!(*view.lock().brief(), Brief { namespace: "b".into(), name: "a".into(), has_disk_limits: false });
         assert_eq!(Newest::of(&view).get(), pod());
         rest.end(&mut life, &view);
         assert_eq!(life, before);
-        assert_eq!(view.borrow().status(), Some(&status()));
+        assert_eq!(view.lock().status(), Some(&status()));
     }
 
     #[test]
     fn who_has_shown_nothing_does_not_rest() {
-        let view = watch::Sender::new(View::default());
+        let view = Latest::new(View::default());
         let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
         assert!(Rest::begin(&mut life, &view, &Lister::fixed([])).is_none());
         assert_eq!(life.pod, pod());
-        assert_eq!(view.borrow().known(), None);
+        assert_eq!(view.lock().known(), None);
     }
 }

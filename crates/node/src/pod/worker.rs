@@ -1,14 +1,16 @@
 //! The task that lives one pod's life: it feeds the machine of `phase` and performs what the machine asks for.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::channel::mpsc;
+use futures::{SinkExt as _, StreamExt as _};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::Notify;
+use wkube_base::Latest;
 
 use super::attempt::Attempt;
 use super::backoff::elapsed;
@@ -110,17 +112,29 @@ impl Mailbox {
     }
 }
 
-/// Where containers and probes report. Boxed, because a channel has room for 32 at once from its beginning.
+/// Where containers and probes report. Not tokio's channel, which has room for 32 reports from its beginning: a pod at rest
+/// never has any.
 pub type Reports = mpsc::Sender<Box<Input>>;
+
+/// When a container shall have stopped: moves from `None` to earlier and earlier deadlines.
+pub type Stop = Arc<Latest<Option<Timestamp>>>;
+
+/// What a worker holds of an attempt that it has started.
+struct StartedAttempt {
+    container: String,
+    number: u32,
+    stop: Stop,
+}
 
 /// Drives one pod.
 pub struct Worker {
     context: Arc<Context>,
     mailbox: Arc<Mailbox>,
-    view: Arc<watch::Sender<View>>,
+    view: Arc<Latest<View>>,
     events: mpsc::Receiver<Box<Input>>,
     sender: Reports,
-    guests: BTreeMap<String, (u32, watch::Sender<Option<Timestamp>>)>,
+    /// The newest attempt of each container.
+    started: Vec<StartedAttempt>,
     probes: probes::Running,
     undo: Undo,
     /// The address that this pod had before, already taken for it.
@@ -129,12 +143,7 @@ pub struct Worker {
 
 impl Worker {
     /// Returns a worker that has not begun. `address` is one that was taken for the pod before.
-    pub fn new(
-        context: Arc<Context>,
-        mailbox: Arc<Mailbox>,
-        view: Arc<watch::Sender<View>>,
-        address: Option<IpAddr>,
-    ) -> Self {
+    pub fn new(context: Arc<Context>, mailbox: Arc<Mailbox>, view: Arc<Latest<View>>, address: Option<IpAddr>) -> Self {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         Self {
             context,
@@ -142,7 +151,7 @@ impl Worker {
             view,
             events,
             sender,
-            guests: BTreeMap::new(),
+            started: Vec::new(),
             probes: probes::Running::default(),
             undo: Undo::default(),
             address,
@@ -229,7 +238,7 @@ impl Worker {
         tokio::select! {
             biased;
             order = self.mailbox.next() => order,
-            Some(input) = self.events.recv() => Order::Input(*input),
+            Some(input) = self.events.next() => Order::Input(*input),
             () = timer => Order::Input(Input::Timer),
         }
     }
@@ -243,21 +252,19 @@ impl Worker {
                 Effect::Prepare => self.prepare(Arc::clone(pod)),
                 Effect::Start { container, attempt } => self.start(phase, &container, attempt),
                 Effect::Stop { container, attempt, deadline } => {
-                    if let Some((current, stop)) = self.guests.get(&container)
-                        && *current == attempt
-                    {
-                        stop.send_replace(Some(deadline));
+                    if let Some(started) = self.started(&container, attempt) {
+                        started.stop.update(|stop| *stop = Some(deadline));
                     }
                 }
                 Effect::Allocate => {} // Answered at once, by `advance`.
                 Effect::Resize { container, attempt } => self.resize(phase, &container, attempt),
                 Effect::Release => {
-                    self.guests.clear();
+                    self.started.clear();
                     self.context.allocations.release(spec::uid(pod));
                     self.undo.run().await;
                 }
                 Effect::Publish(_) => {
-                    let status = self.view.borrow().status().cloned();
+                    let status = self.view.lock().status().cloned();
                     if let Some(status) = status {
                         self.context.statuses.publish(pod, status);
                     }
@@ -283,7 +290,7 @@ impl Worker {
 
     /// Publishes the status again if the object says otherwise.
     fn insist(&self, pod: &Arc<Pod>) {
-        let status = self.view.borrow().status().cloned();
+        let status = self.view.lock().status().cloned();
         if let Some(status) = status.filter(|status| is_overruled(pod, status)) {
             self.context.statuses.publish(pod, status);
         }
@@ -291,7 +298,7 @@ impl Worker {
 
     /// Keeps the pod with its newest status on disk, for the next life of this agent.
     fn keep(&self) {
-        if let Some((pod, status)) = self.view.borrow().known() {
+        if let Some((pod, status)) = self.view.lock().known() {
             let pod = Pod { status: Some(status), ..Pod::clone(&pod) };
             self.context.kept.keep(Kept::Pods, spec::uid(&pod), &pod);
         }
@@ -300,7 +307,7 @@ impl Worker {
     fn show(&self, phase: &Phase) {
         let now = self.context.clock.now();
         let is_running = |view: &View| view.status().is_some_and(|now| now.phase.as_deref() == Some("Running"));
-        self.view.send_modify(|view| {
+        self.view.update(|view| {
             let was_running = is_running(view);
             let status = status_of(phase, self.context.host_ip, view.status(), now);
             view.show(&phase.life().pod, status);
@@ -330,7 +337,7 @@ impl Worker {
             addresses.release(ip);
             Box::pin(std::future::ready(()))
         });
-        let (context, sender) = (self.context.clone(), self.sender.clone());
+        let (context, mut sender) = (self.context.clone(), self.sender.clone());
         let preparing = async move {
             let input = match materialize(&context, &pod, ip).await {
                 Ok(()) => Input::Prepared { ip },
@@ -342,7 +349,7 @@ impl Worker {
     }
 
     fn tell(&self, input: Input) {
-        let sender = self.sender.clone();
+        let mut sender = self.sender.clone();
         self.context.tasks.spawn("tell pod", async move {
             let _ = sender.send(Box::new(input)).await;
         });
@@ -351,8 +358,9 @@ impl Worker {
     fn start(&mut self, phase: &Phase, name: &str, attempt: u32) {
         let life = phase.life();
         let (Some(container), Some(ip)) = (life.granted_spec(name), life.ip) else { return };
-        let (stop, stopping) = watch::channel(None);
-        self.guests.insert(name.to_owned(), (attempt, stop));
+        let stop = Stop::default();
+        self.started.retain(|started| started.container != name);
+        self.started.push(StartedAttempt { container: name.to_owned(), number: attempt, stop: Arc::clone(&stop) });
         let attempt = Box::new(Attempt {
             context: self.context.clone(),
             newest: Newest::of(&self.view),
@@ -360,15 +368,20 @@ impl Worker {
             container: Arc::new(container),
             number: attempt,
             ip,
-            stop: stopping,
+            stop,
             events: self.sender.clone(),
         });
         self.context.tasks.spawn("container", attempt.run());
     }
 
+    /// Returns the attempt, if no later one has been started.
+    fn started(&self, container: &str, number: u32) -> Option<&StartedAttempt> {
+        self.started.iter().find(|started| started.container == container && started.number == number)
+    }
+
     /// Lets a running container have what it was granted.
     fn resize(&self, phase: &Phase, name: &str, attempt: u32) {
-        let is_current = self.guests.get(name).is_some_and(|(current, _)| *current == attempt);
+        let is_current = self.started(name, attempt).is_some();
         if let Some(container) = phase.life().granted_spec(name).filter(|_| is_current) {
             let pod = &phase.life().pod;
             self.context.live.resize(spec::uid(pod), name, &qos::amounts(pod, &container));

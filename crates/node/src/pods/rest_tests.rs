@@ -4,7 +4,7 @@ use super::*;
 
 /// Whether the pod's worker keeps it as text.
 fn rests(world: &World) -> bool {
-    world.pods.0.workers.lock().values().all(|handle| handle.view.borrow().is_at_rest())
+    world.pods.0.workers.lock().values().all(|handle| handle.view.lock().is_at_rest())
 }
 
 #[tokio::test(start_paused = true)]

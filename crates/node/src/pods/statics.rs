@@ -59,7 +59,7 @@ impl Pods {
             }
             return;
         };
-        let known = handle.view.borrow().known();
+        let known = handle.view.lock().known();
         let (Some((pod, status)), false) = (known, handle.mailbox.is_gone()) else { return };
         if is_gone || !is_mirror_of(mirror, &pod) || is_overruled(mirror, &status) {
             self.0.context.statuses.publish(&pod, status);
