@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use k8s_openapi::api::core::v1::Pod;
 use wkube_base::{Clock, Rng, Tasks};
-use wkube_client::{Client, Informers, Lister, Recorder, Scope, lease};
+use wkube_client::{Client, Informers, Lister, Scope, lease};
 use wkube_proxy::{LocalPods, Proxy};
 use wkube_wasm_runtime::{Engine, EngineOptions};
 
@@ -225,7 +225,7 @@ impl Builder {
         };
         let kept = self.open_state()?;
         kept.start(&tasks);
-        let registration = Registration::begin(&self.client, identity.clone(), &self.clock, &kept).await;
+        let registration = Registration::begin(&self.client, identity.clone(), &self.clock, &kept, &tasks).await;
         let fetcher = Fetcher::new(&self.client.named("kubelet"), &kept, &self.clock);
         let addresses = Addresses::new(registration.cidr());
         let listed = self.list_pods(&tasks);
@@ -244,7 +244,7 @@ impl Builder {
             logs: Logs::new(&self.clock),
             live: Live::default(),
             vitals,
-            recorder: Recorder::new(&self.client, &self.clock, "kubelet", &self.name, &tasks),
+            recorder: registration.recorder(),
             statuses: Statuses::start(&self.client, &tasks),
             clock: self.clock.clone(),
             tasks: tasks.clone(),

@@ -24,6 +24,7 @@ pub mod join;
 pub mod logs;
 pub mod metrics;
 pub mod network;
+pub mod node_events;
 pub mod objects;
 pub mod pod;
 pub mod pods;

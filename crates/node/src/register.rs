@@ -13,12 +13,13 @@ use serde_json::json;
 use wkube_api::ObjectKey;
 use wkube_api::quantity::Quantity;
 use wkube_base::{Backoff, Clock};
-use wkube_client::{Api, Client, Error, Patch, Scope};
+use wkube_client::{Api, Client, Error, Patch, Recorder, Scope};
 
 use crate::admission::Room;
 use crate::eviction::signals::Condition;
 use crate::eviction::vitals::Vitals;
 use crate::ip::Cidr;
+use crate::node_events;
 use crate::reserved::Reserved;
 use crate::resources::{Machine, to_wire};
 
@@ -177,14 +178,22 @@ pub struct Registrar {
     nodes: Api<Node>,
     identity: Identity,
     clock: Clock,
+    recorder: Recorder,
     cidr_before: Option<Cidr>,
 }
 
 impl Registrar {
     /// Returns a registrar that has not registered yet. `cidr_before` is the range of addresses that the node had in an
     /// earlier life: it asks for that one again.
-    pub fn new(client: &Client, identity: Identity, clock: &Clock, cidr_before: Option<Cidr>) -> Self {
-        Self { nodes: Api::new(&client.named("kubelet")), identity, clock: clock.clone(), cidr_before }
+    pub fn new(
+        client: &Client,
+        identity: Identity,
+        clock: &Clock,
+        recorder: &Recorder,
+        cidr_before: Option<Cidr>,
+    ) -> Self {
+        let nodes = Api::new(&client.named("kubelet"));
+        Self { nodes, identity, clock: clock.clone(), recorder: recorder.clone(), cidr_before }
     }
 
     fn key(&self) -> ObjectKey {
@@ -208,7 +217,8 @@ impl Registrar {
 
     async fn try_register(&self) -> Result<Node, Error> {
         let mut new = self.identity.node(self.clock.now());
-        if self.nodes.find(&self.key()).await?.is_none() {
+        let known = self.nodes.find(&self.key()).await?;
+        if known.is_none() {
             // Chosen before anybody can give a /24: that has room for a quarter of the pods that a node takes.
             let chosen = self.choose_cidr().await?.to_string();
             new.spec =
@@ -221,7 +231,7 @@ impl Registrar {
         }
         let metadata = json!({ "labels": new.metadata.labels, "annotations": new.metadata.annotations });
         self.nodes.patch(&self.key(), &Patch::Merge(json!({ "metadata": metadata }))).await?;
-        self.write(None).await
+        self.write(known.and_then(|node| node.status).as_ref()).await
     }
 
     async fn choose_cidr(&self) -> Result<Cidr, Error> {
@@ -235,7 +245,12 @@ impl Registrar {
 
     async fn write(&self, previous: Option<&NodeStatus>) -> Result<Node, Error> {
         let status = self.identity.status(previous, self.clock.now());
-        self.nodes.patch_status(&self.key(), &Patch::Strategic(json!({ "status": status }))).await
+        let written = self.nodes.patch_status(&self.key(), &Patch::Strategic(json!({ "status": status }))).await?;
+        let name = &self.identity.name;
+        for event in node_events::news(name, previous, &status) {
+            self.recorder.event(&node_events::reference(name), event.kind, event.reason, event.message);
+        }
+        Ok(written)
     }
 
     /// Returns the node's pod CIDR: the one that it was given, else one that no other node has, which it then keeps.

@@ -2,11 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::{Deserialize, Serialize};
-use wkube_base::Clock;
-use wkube_client::Client;
+use wkube_base::{Clock, Tasks};
+use wkube_client::{Client, EventType, Recorder};
 
 use crate::checkpoint::{Checkpoints, Kind};
 use crate::ip::{Addresses, Cidr};
+use crate::node_events;
 use crate::pods::OFFLINE_AFTER;
 use crate::register::{Identity, Registrar, owner};
 
@@ -24,6 +25,7 @@ struct Record {
 /// A node that may begin.
 pub struct Registration {
     registrar: Registrar,
+    recorder: Recorder,
     kept: Checkpoints,
     name: String,
     cidr: Cidr,
@@ -33,11 +35,13 @@ pub struct Registration {
 
 impl Registration {
     /// Registers. A node that was registered before does not wait longer than [`OFFLINE_AFTER`].
-    pub async fn begin(client: &Client, identity: Identity, clock: &Clock, kept: &Checkpoints) -> Self {
+    pub async fn begin(client: &Client, identity: Identity, clock: &Clock, kept: &Checkpoints, tasks: &Tasks) -> Self {
         let name = identity.name.clone();
         let before = kept.recall::<Record>(Kind::Node, SELF).filter(|record| record.name == name);
         let before = before.and_then(|record| Some((Cidr::parse(&record.pod_cidr)?, record.owner)));
-        let registrar = Registrar::new(client, identity, clock, before.as_ref().map(|(cidr, _)| *cidr));
+        let recorder = Recorder::new(client, clock, "kubelet", &name, tasks);
+        recorder.event(&node_events::reference(&name), EventType::Normal, "Starting", "Starting kubelet.");
+        let registrar = Registrar::new(client, identity, clock, &recorder, before.as_ref().map(|(cidr, _)| *cidr));
         let registering = register(&registrar, kept, &name);
         let told = match before {
             None => Some(registering.await),
@@ -48,12 +52,17 @@ impl Registration {
             tracing::warn!(node = name, "the control plane does not answer; going on without it");
         }
         let (cidr, owner) = told.or(before).expect("a node that was never registered waits until it is");
-        Self { registrar, kept: kept.clone(), name, cidr, owner, is_told }
+        Self { registrar, recorder, kept: kept.clone(), name, cidr, owner, is_told }
     }
 
     /// Returns the range of the node's pods.
     pub fn cidr(&self) -> Cidr {
         self.cidr
+    }
+
+    /// Returns what records events as this node's kubelet.
+    pub fn recorder(&self) -> Recorder {
+        self.recorder.clone()
     }
 
     /// Returns the reference by which things belong to the node.

@@ -22,8 +22,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio::time::Instant;
 use wkube_client::EventType;
 
@@ -34,6 +32,7 @@ use self::signals::{Observation, Signal};
 use self::thresholds::{Threshold, Thresholds};
 use crate::image_keeper;
 use crate::metrics::kubelet;
+use crate::node_events;
 use crate::pod::phase::{Kill, Note};
 use crate::pod::spec;
 use crate::pods::{Known, Pods};
@@ -154,7 +153,12 @@ impl Evictor {
         }
         let signal = threshold.signal;
         let text = format!("Attempting to reclaim {}", signal.resource());
-        self.pods.context().recorder.event(&self.reference(), EventType::Warning, "EvictionThresholdMet", text);
+        self.pods.context().recorder.event(
+            &node_events::reference(&self.node),
+            EventType::Warning,
+            "EvictionThresholdMet",
+            text,
+        );
         rank(&mut running, signal, |(known, usage)| (&known.pod, *usage));
         for (known, _) in running {
             let uid = spec::uid(&known.pod).to_owned();
@@ -167,12 +171,6 @@ impl Evictor {
             }
         }
         tracing::error!(node = self.node, signal = signal.name(), "short of something, and there is no pod to evict");
-    }
-
-    /// Events about the node name it by its name, also where the uid stands (`kubelet.go`, `nodeRef`).
-    fn reference(&self) -> Node {
-        let (name, uid) = (Some(self.node.clone()), Some(self.node.clone()));
-        Node { metadata: ObjectMeta { name, uid, ..ObjectMeta::default() }, ..Node::default() }
     }
 
     /// Returns the pods that are neither over nor stopping, with what they use.
@@ -202,10 +200,10 @@ impl Evictor {
     }
 
     fn evict_over_limits(&self) {
-        for known in self.pods.those(|pod| pod.has_disk_limits).iter().filter(|known| !is_over(known)) {
+        for known in self.pods.those(|pod| pod.has_disk_limits).filter(|known| !is_over(known)) {
             let usage = self.pods.context().vitals.disk_of(spec::uid(&known.pod));
             let Some(found) = usage.and_then(|usage| local::violation(&known.pod, &usage)) else { continue };
-            if evict(&self.pods, known, found.message) {
+            if evict(&self.pods, &known, found.message) {
                 kubelet::evicted(found.signal);
             }
         }
@@ -220,9 +218,8 @@ impl Evictor {
         context.vitals.retain(&self.pods.uids());
         let known = self.pods.those(|pod| is_for_all || pod.has_disk_limits);
         let dirs: Vec<_> = known
-            .iter()
             .filter(|known| !is_over(known))
-            .map(|known| Dirs::of(known, &volumes::pod_dir(&context.data_dir, &known.pod)))
+            .map(|known| Dirs::of(&known, &volumes::pod_dir(&context.data_dir, &known.pod)))
             .collect();
         let measuring = tokio::task::spawn_blocking(move || {
             for pod in dirs {
