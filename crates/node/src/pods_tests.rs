@@ -29,6 +29,8 @@ use crate::status_writer::Statuses;
 
 #[path = "autonomy_tests.rs"]
 mod autonomy;
+#[path = "pods/endings_tests.rs"]
+mod endings;
 #[path = "pods/rest_tests.rs"]
 mod rest;
 #[path = "pods/statics_tests.rs"]

@@ -18,12 +18,14 @@ use super::backoff::elapsed;
 use super::container::Ended;
 use super::isolation::{self, Handler};
 use super::phase::{ContainerEvent, Input, Note, StartFailure};
+use super::termination::{self, Place};
 use super::view::Newest;
 use super::worker::{Reports, Stop};
 use super::{probes, qos, spec};
 use crate::context::Context;
 use crate::env;
 use crate::grants::Grants;
+use crate::logs;
 use crate::runtime::{Amounts, ContainerSpec, Exit, Guest, Mount, PodRef, StartError, process};
 use crate::stdio::{Attached, Console, StdinMode};
 use crate::volumes;
@@ -124,6 +126,7 @@ impl Attempt {
         let env = self.environment().await?;
         let pod_dir = volumes::pod_dir(&self.context.data_dir, &pod);
         let (mounts, held) = self.mounts(&pod_dir, &env).await?;
+        let words = Place::in_volume(&self.container, &mounts).map(Box::new);
         let expand = |text: &String| env::expand(text, |name| env.get(name).cloned());
         let grants = Grants::of(&pod, &self.name).map_err(|problem| Failure::config(problem.to_string()))?;
         let command = self.container.command.as_deref().filter(|command| !command.is_empty());
@@ -136,7 +139,9 @@ impl Attempt {
         let network = self.context.networks.of(&pod, self.ip).map_err(Failure::config)?;
         let Amounts { memory_bytes, cpu_millis, share } = qos::amounts(&pod, &self.container);
         let image_id = image.id.clone();
-        let log = self.context.logs.writer(&pod_dir.join(&self.name), self.number);
+        let log_dir = pod_dir.join(&self.name);
+        self.context.logs.forget_before(&log_dir, self.number);
+        let log = self.context.logs.writer(&log_dir, self.number);
         let guest = self.context.runtime.start(ContainerSpec {
             image,
             pod: PodRef {
@@ -162,7 +167,7 @@ impl Attempt {
             output: Arc::new(Console::new(log, Arc::clone(attached))),
         });
         match guest.await {
-            Ok(guest) => Ok(Started { guest, image_id, _held: held }),
+            Ok(guest) => Ok(Started { guest, image_id, words, _held: held }),
             Err(StartError::Unrunnable(message)) => Err(Failure::Unrunnable(message)),
             Err(StartError::Failed(message)) => {
                 Err(Failure::Start(StartFailure::Other { reason: "CreateContainerError", message }))
@@ -189,11 +194,13 @@ impl Attempt {
         let mounts =
             volumes::mounts(&self.pod(), &self.container, pod_dir, env, host_paths).map_err(Failure::config)?;
         let (pod_dir, container) = (pod_dir.to_owned(), Arc::clone(&self.container));
+        let managed = volumes::managed::files(&self.pod(), &container, self.ip);
         // What the container wrote in its last life may be much to remove, and files may be large. Else it is a handful of
         // directories, not worth a thread; and so a start without a past stays at its place in a simulated cluster.
         let is_much = !mounts.files.is_empty() || volumes::root::roots(&pod_dir).join(&container.name).exists();
         let making = move || {
-            let dirs = volumes::root::prepend(&pod_dir, &container, mounts.dirs)?;
+            let mut dirs = volumes::root::prepend(&pod_dir, &container, mounts.dirs)?;
+            volumes::managed::place(&mut dirs, &managed)?;
             volumes::root::place_files(&dirs, &mounts.files)?;
             Ok::<_, std::io::Error>((dirs, mounts.held))
         };
@@ -216,19 +223,21 @@ impl Attempt {
         sources.allocatable = self.context.allocatable.clone();
         let made = env::environment(&pod, &self.container, &sources);
         let mut env = made.map_err(|error| Failure::config(error.to_string()))?;
-        let hostname = pod.spec.as_ref().and_then(|spec| spec.hostname.clone());
-        env.entry("HOSTNAME".to_owned()).or_insert_with(|| hostname.unwrap_or_else(|| spec::name(&pod).to_owned()));
+        env.entry("HOSTNAME".to_owned()).or_insert_with(|| spec::hostname(&pod).to_owned());
         Ok(env)
     }
 
     /// Stays with a running guest until it has ended.
     async fn attend(&mut self, started: Started, attached: Arc<Attached>) -> ContainerEvent {
-        let Started { guest, image_id, _held } = started;
+        let Started { guest, image_id, words, _held } = started;
         let started_at = self.context.clock.now();
         let pod = self.pod();
         let live = self.context.live.register(spec::uid(&pod), &self.name, Arc::clone(&guest), Arc::clone(&attached));
         let registration = guest.backend().map(|backend| self.context.local.register(self.ip, self.ports(), backend));
         drop(pod);
+        // Before its hook, which may take long (`kuberuntime_container.go`, `startContainer`).
+        self.note(Note::normal("Created", format!("Created container: {}", self.name)));
+        self.note(Note::normal("Started", format!("Started container {}", self.name)));
         if self.container.lifecycle.is_none() {
             self.container = Arc::clone(&WITHOUT_HOOKS);
         }
@@ -240,6 +249,7 @@ impl Attempt {
                 self.wait(&*guest, registration.as_ref()).await
             }
             Hook::Failed => {
+                self.note(Note::normal("Killing", "FailedPostStartHook"));
                 guest.stop(spec::grace(&self.pod())).await;
                 guest.ended().await
             }
@@ -250,15 +260,28 @@ impl Attempt {
         drop(guest);
         // Also if the runtime keeps the console for a while.
         attached.end();
-        let finished_at = self.context.clock.now();
-        let ended = Ended {
-            code: exit.code,
-            reason: exit.reason().to_owned(),
-            message: exit.message,
-            started_at: Some(started_at),
-            finished_at,
-        };
+        let ended = self.ended(exit, started_at, words).await;
         ContainerEvent::Exited { container: self.name(), attempt: self.number, ended }
+    }
+
+    /// Says how the guest ended, in the container's own words if it left some.
+    async fn ended(&self, exit: Exit, started_at: Timestamp, words: Option<Box<Place>>) -> Ended {
+        let (finished_at, pod) = (self.context.clock.now(), self.pod());
+        let reason = exit.reason().to_owned();
+        let own = Box::pin(self.last_words(&pod, exit.code, words)).await;
+        let message = termination::message(&pod, exit.message, &own);
+        Ended { code: exit.code, reason, message, started_at: Some(started_at), finished_at }
+    }
+
+    async fn last_words(&self, pod: &Pod, code: i32, words: Option<Box<Place>>) -> String {
+        let Some(container) = spec::container(pod, &self.name) else { return String::new() };
+        let pod_dir = volumes::pod_dir(&self.context.data_dir, pod);
+        let words = words.map_or_else(|| Place::in_root(&container, &pod_dir), |words| *words).read();
+        if !words.is_empty() || !termination::wants_log(&container, code) {
+            return words;
+        }
+        let log = logs::path_of(&pod_dir.join(&self.name), self.number);
+        termination::end_of_log(&self.context.logs.last_lines(&log, termination::LOG_LINES_MAX).await)
     }
 
     async fn wait(&self, guest: &dyn Guest, registration: Option<&Registration>) -> Exit {
@@ -382,6 +405,8 @@ impl Attempt {
 struct Started {
     guest: Arc<dyn Guest>,
     image_id: String,
+    /// Where it writes its last words, if that is in a volume.
+    words: Option<Box<Place>>,
     /// What its mounts lead to.
     _held: Vec<Found>,
 }

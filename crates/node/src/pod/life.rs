@@ -265,8 +265,6 @@ impl Container {
         self.state = State::Up { since: now, started, ready };
         self.image_id = image_id;
         self.start_failures = 0;
-        effects.push(self.record(Note::normal("Created", format!("Created container: {}", self.name))));
-        effects.push(self.record(Note::normal("Started", format!("Started container {}", self.name))));
         if std::mem::take(&mut self.is_resizing) {
             effects.push(Effect::Resize { container: self.name.clone(), attempt: self.restarts });
         }

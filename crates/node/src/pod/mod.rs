@@ -19,6 +19,7 @@ pub mod restart;
 pub mod setup;
 pub mod spec;
 pub mod status;
+pub mod termination;
 pub mod view;
 pub mod worker;
 

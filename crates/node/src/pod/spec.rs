@@ -39,6 +39,12 @@ pub fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }
 
+/// Returns the name that the pod's containers have for their machine, without a domain.
+pub fn hostname(pod: &Pod) -> &str {
+    let own = pod.spec.as_ref().and_then(|spec| spec.hostname.as_deref());
+    own.filter(|own| !own.is_empty()).unwrap_or_else(|| name(pod))
+}
+
 /// Returns `name_namespace(uid)`, as the kubelet names pods in messages.
 pub fn full_name(pod: &Pod) -> String {
     format!("{}_{}({})", name(pod), namespace(pod), uid(pod))

@@ -408,8 +408,9 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
             terminated: Some(terminated(ended, container_id(&life.pod, container, 0))),
             ..ContainerState::default()
         },
-        // Nothing runs in a pod that is over; what never came to run counts as failed (`status_manager.go`, `TerminatePod`).
-        State::Pending | State::Starting | State::Waiting { .. } if matches!(phase, Phase::Stopped(_)) => {
+        State::Pending | State::Starting | State::Waiting { .. }
+            if matches!(phase, Phase::Stopped(_)) && had_its_turn(container, life) =>
+        {
             let ended = Ended::unknown("The container could not be located when the pod was terminated", None, now);
             ContainerState { terminated: Some(terminated(&ended, String::new())), ..ContainerState::default() }
         }
@@ -428,6 +429,22 @@ fn state_of(container: &Container, phase: &Phase, now: Timestamp) -> ContainerSt
                 waiting(reason, Some(message.clone()))
             }
         },
+    }
+}
+
+/// Whether a container that did not come to run in a pod that is over counts as failed. One whose turn never came goes on
+/// waiting (`status_manager.go`, `TerminatePod`).
+fn had_its_turn(container: &Container, life: &Life) -> bool {
+    match container.role {
+        Role::App => is_initialized(life),
+        Role::Ephemeral => true,
+        Role::Init | Role::Sidecar => {
+            let mut init = life.containers.iter().filter(|container| container.role.is_init());
+            let is_first = init.clone().next().is_some_and(|first| first.name == container.name);
+            // Whether it, or one after it, has left a trace.
+            let mut rest = init.by_ref().skip_while(|other| other.name != container.name);
+            is_first || rest.any(|other| matches!(other.state, State::Exited(_)) || other.last.is_some())
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod beneath;
 pub mod host_path;
+pub mod managed;
 pub mod memory;
 pub mod payload;
 pub mod root;

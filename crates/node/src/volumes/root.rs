@@ -50,10 +50,8 @@ pub fn prepend(pod_dir: &Path, container: &Container, mut mounts: Vec<Mount>) ->
 /// If there is no root of the container's own, or a directory is mounted over it.
 pub fn place_files(mounts: &[Mount], files: &[FileMount]) -> io::Result<()> {
     for file in files {
-        let path = inside(&file.guest);
-        let over = mounts.iter().map(|mount| inside(&mount.guest)).filter(|mount| path.starts_with(mount));
-        let over = over.max_by_key(|mount| mount.components().count());
-        let (true, Some(root)) = (over.is_some_and(|over| over.as_os_str().is_empty()), mounts.first()) else {
+        let over = mount_of(mounts, &file.guest).filter(|(mount, _)| inside(&mount.guest).as_os_str().is_empty());
+        let Some((root, path)) = over else {
             let message = format!("the file {} is inside of another mount, which a guest sees as it is", file.guest);
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         };
@@ -68,8 +66,16 @@ pub fn place_files(mounts: &[Mount], files: &[FileMount]) -> io::Result<()> {
     Ok(())
 }
 
+/// Returns the mount in which the guest finds a path, and where the path is below it. `None` if it is in no mount.
+pub fn mount_of<'a>(mounts: &'a [Mount], path: &str) -> Option<(&'a Mount, PathBuf)> {
+    let path = inside(path);
+    let over =
+        mounts.iter().filter_map(|mount| Some((mount, path.strip_prefix(inside(&mount.guest)).ok()?.to_owned())));
+    over.min_by_key(|(_, rest)| rest.components().count())
+}
+
 /// A path of the guest relative to its root; `.` and `..` lead nowhere, so that nothing is made outside.
-fn inside(path: &str) -> PathBuf {
+pub fn inside(path: &str) -> PathBuf {
     Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 

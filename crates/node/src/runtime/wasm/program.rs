@@ -50,8 +50,8 @@ pub(super) fn show_files(image: &Path, modules: &BTreeSet<String>, mounts: &mut 
         let Some(name) = name.to_str().filter(|name| !taken.contains(&PathBuf::from(name))) else { continue };
         let there = own_root.as_ref().map(|root| root.join(name));
         if entry.file_type()?.is_dir() {
-            // Its name is seen in the root; scratch space stays one.
-            if name == "tmp" {
+            // Its name is seen in the root; scratch space stays one, and `/dev` is never an image's.
+            if ["dev", "tmp"].contains(&name) {
                 continue;
             }
             if let Some(there) = &there {
