@@ -81,7 +81,7 @@ fn remember(
 /// Returns the digests that pods need which are not over: what their containers run, and what their names lead to now.
 async fn in_use(pods: &Pods) -> BTreeSet<String> {
     let mut digests = BTreeSet::new();
-    for known in pods.all().into_iter().filter(|known| !spec::is_finished(&known.pod)) {
+    for known in pods.each().filter(|known| !spec::is_finished(&known.pod)) {
         digests.extend(running(&known));
         for (container, _) in spec::containers(&known.pod) {
             let found = pods.context().runtime.find_image(container.image.as_deref().unwrap_or_default()).await;

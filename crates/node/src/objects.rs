@@ -265,13 +265,13 @@ impl Fetcher {
     }
 
     /// Drops from the disk what none of these pods needs.
-    pub fn retain(&self, pods: &[Arc<Pod>]) {
+    pub fn retain(&self, pods: impl Iterator<Item = Arc<Pod>>) {
         let mut needed = BTreeSet::new();
         for pod in pods {
-            let namespace = spec::namespace(pod);
+            let namespace = spec::namespace(&pod);
             needed.extend([(Kept::Services, namespace.to_owned()), (Kept::Services, "default".to_owned())]);
-            let volumes = payload::needs(pod);
-            let envs: Vec<_> = spec::containers(pod).map(|(container, _)| env::needs(&container)).collect();
+            let volumes = payload::needs(&pod);
+            let envs: Vec<_> = spec::containers(&pod).map(|(container, _)| env::needs(&container)).collect();
             let maps = volumes.config_maps.iter().chain(envs.iter().flat_map(|needs| &needs.config_maps));
             needed.extend(maps.map(|name| (Kept::ConfigMaps, file_of(namespace, name))));
             let class = pod.spec.as_ref().and_then(|spec| spec.runtime_class_name.as_deref());
@@ -280,7 +280,7 @@ impl Fetcher {
             let secrets = volumes.secrets.iter().chain(envs.iter().flat_map(|needs| &needs.secrets));
             let secrets = secrets.chain(pull.map(|secret| &secret.name));
             needed.extend(secrets.map(|name| (Kept::Secrets, file_of(namespace, name))));
-            let tokens = volumes.tokens.keys().map(|audience| token_file_of(spec::uid(pod), audience));
+            let tokens = volumes.tokens.keys().map(|audience| token_file_of(spec::uid(&pod), audience));
             needed.extend(tokens.map(|file| (Kept::Tokens, file)));
         }
         for kind in [Kept::ConfigMaps, Kept::Secrets, Kept::Tokens, Kept::Services, Kept::RuntimeClasses] {

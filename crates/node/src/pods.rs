@@ -97,7 +97,7 @@ impl Pods {
             for handle in self.0.workers.lock().values() {
                 handle.mailbox.refresh();
             }
-            self.0.context.fetcher.retain(&self.all().into_iter().map(|known| known.pod).collect::<Vec<_>>());
+            self.0.context.fetcher.retain(self.each().map(|known| known.pod));
         }
     }
 
@@ -301,23 +301,28 @@ impl Pods {
 
     /// Returns the pod of this name.
     pub fn find(&self, namespace: &str, name: &str) -> Option<Known> {
-        self.those(|brief| brief.namespace == namespace && brief.name == name).into_iter().next()
+        self.those(|brief| brief.namespace == namespace && brief.name == name).next()
+    }
+
+    /// Returns every pod, all at once.
+    pub fn all(&self) -> Vec<Known> {
+        self.each().collect()
     }
 
     /// Returns every pod. Pods at rest are unpacked for this: not for what happens every second.
-    pub fn all(&self) -> Vec<Known> {
+    pub fn each(&self) -> impl Iterator<Item = Known> {
         self.those(|_| true)
     }
 
-    /// Returns the pods that `accept` takes; only those are unpacked.
-    pub fn those(&self, accept: impl Fn(&Brief) -> bool) -> Vec<Known> {
+    /// Returns the pods that `accept` takes. Only those are unpacked, and each when it is its turn: unpacked all at once, they
+    /// would be as much as the agent has otherwise, and what they leave to the allocator stays in memory.
+    pub fn those(&self, accept: impl Fn(&Brief) -> bool) -> impl Iterator<Item = Known> {
         let views: Vec<_> = self.0.workers.lock().values().map(|handle| handle.view.clone()).collect();
-        let known = views.iter().filter_map(|view| {
+        views.into_iter().filter_map(move |view| {
             let view = view.lock();
             let (pod, status) = accept(view.brief()).then(|| view.known())??;
             Some(Known { pod, status })
-        });
-        known.collect()
+        })
     }
 
     /// Returns the uid of every pod.

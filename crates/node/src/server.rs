@@ -50,7 +50,7 @@ fn find(pods: &Pods, namespace: &str, name: &str) -> Result<Known, Refusal> {
 }
 
 async fn list(State(pods): State<Pods>) -> Response {
-    let items = pods.all().into_iter().map(|known| {
+    let items = pods.each().map(|known| {
         let mut pod = Pod::clone(&known.pod);
         pod.status = Some(known.status);
         pod

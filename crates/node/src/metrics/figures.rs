@@ -67,8 +67,14 @@ pub struct ContainerFigures {
 
 impl Figures {
     /// Brings together what is known.
-    pub fn new(pods: &[Known], used: &[ContainerUsage], vitals: &Vitals, machine: Usage, now: Timestamp) -> Self {
-        let pods = pods.iter().filter(|known| !is_over(&known.status)).map(|known| of_pod(known, used, vitals));
+    pub fn new(
+        pods: impl Iterator<Item = Known>,
+        used: &[ContainerUsage],
+        vitals: &Vitals,
+        machine: Usage,
+        now: Timestamp,
+    ) -> Self {
+        let pods = pods.filter(|known| !is_over(&known.status)).map(|known| of_pod(&known, used, vitals));
         Self { now, machine, observations: vitals.observations(), pods: pods.collect() }
     }
 

@@ -50,7 +50,7 @@ fn gather(pods: &Pods) -> Figures {
     let context = pods.context();
     let containers = context.live.usage();
     let machine = crate::stats::machine_or_sum(&containers);
-    Figures::new(&pods.all(), &containers, &context.vitals, machine, context.clock.now())
+    Figures::new(pods.each(), &containers, &context.vitals, machine, context.clock.now())
 }
 
 #[cfg(test)]
