@@ -102,5 +102,6 @@ mod tests {
     #[tokio::test]
     async fn what_is_so_already_is_not_waited_for() {
         assert_eq!(Latest::new(7).wait_for(|value| *value > 5).await, 7);
+        Latest::new(7).wait_until(|value| *value > 5).await;
     }
 }

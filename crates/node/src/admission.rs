@@ -151,12 +151,11 @@ fn shortage<'a>(
         if wanted.is_zero() {
             return None;
         }
-        let used = match name.as_str() {
-            PODS => Quantity::new(i64::try_from(others().count()).unwrap_or(i64::MAX)),
-            _ => {
-                let amounts = others().flat_map(|(_, amounts)| amounts.iter()).filter(|(other, _)| other == name);
-                amounts.fold(Quantity::new(0), |sum, (_, one)| sum.plus(*one))
-            }
+        let used = if name == PODS {
+            Quantity::new(i64::try_from(others().count()).unwrap_or(i64::MAX))
+        } else {
+            let amounts = others().flat_map(|(_, amounts)| amounts.iter()).filter(|(other, _)| other == name);
+            amounts.fold(Quantity::new(0), |sum, (_, one)| sum.plus(*one))
         };
         let capacity = room.allocatable.get(name).copied().unwrap_or(Quantity::new(0));
         let number = |amount: Quantity| amount_of(name, amount);

@@ -218,6 +218,20 @@ mod tests {
     }
 
     #[test]
+    fn a_status_that_the_object_shows_is_not_kept_beside_it() {
+        let asides = [status(), PodStatus { message: Some("not written yet".to_owned()), ..status() }].map(|status| {
+            let view = Latest::new(View::default());
+            let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
+            view.update(|view| view.show(&life.pod, status.clone()));
+            let Rest(at_rest) = Rest::begin(&mut life, &view, &Lister::fixed([])).unwrap();
+            assert_eq!(view.lock().known(), Some((pod(), status)));
+            String::from_utf8(at_rest.aside.to_vec()).unwrap()
+        });
+        assert!(!asides[0].contains("Running"), "{}", asides[0]);
+        assert!(asides[1].contains("not written yet"), "{}", asides[1]);
+    }
+
+    #[test]
     fn who_has_shown_nothing_does_not_rest() {
         let view = Latest::new(View::default());
         let mut life = Life::new(pod(), Timestamp::UNIX_EPOCH);
