@@ -14,6 +14,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::future::Future as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -50,6 +52,12 @@ fn spend_budget() {
         let Poll::Ready(granted) = coop::poll_proceed(&mut nobody) else { return };
         granted.made_progress();
     }
+}
+
+/// Wakes a task when this thread has done what there was to do and has looked for timers and sockets, which is when tokio
+/// wakes tasks that yield: one that many others wake meanwhile is polled once for all of them. At once outside of tokio.
+pub(crate) fn wake_after_look(waker: &Waker) {
+    let _ = pin!(tokio::task::yield_now()).poll(&mut Context::from_waker(waker));
 }
 
 /// Reports whether the guest that was just polled on this thread could have gone on, but its slice is over.
@@ -221,7 +229,6 @@ impl Drop for OnThread<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future as _;
     use std::sync::atomic::AtomicBool;
     use std::task::Wake;
 

@@ -9,6 +9,8 @@ use futures::channel::oneshot;
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 
+use crate::turns;
+
 /// The far end of whoever reads the answer: a message when the body has been read, closed when they went away. Not one of
 /// tokio's channels, which say nothing in the poll in which a guest has used up its slice.
 pub(super) struct Client(pub(super) oneshot::Receiver<()>);
@@ -53,7 +55,10 @@ impl Departures {
 impl Wake for Note {
     fn wake(self: Arc<Self>) {
         self.noted.requests.lock().push(self.request);
-        self.noted.instance.wake();
+        // Nobody waits for it, and others may leave with it.
+        if let Some(instance) = self.noted.instance.take() {
+            turns::wake_after_look(&instance);
+        }
     }
 }
 

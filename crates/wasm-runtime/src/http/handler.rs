@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::uri;
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -18,6 +19,7 @@ use super::answer::{Answer, Answers};
 use super::body::Broken;
 use super::clients::Client;
 use super::egress::to_wasi_error;
+use super::onward::Onward;
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::exit;
@@ -103,14 +105,15 @@ impl Handler {
         let answers = Answers::default();
         let mut head = Some(head);
         let result = {
-            let mut call = pin!(self.call(&mut store, request, answers.to(0)));
+            let call = pin!(self.call(&mut store, request, answers.to(0)));
+            let mut call = Onward::new(call);
             let mut client = pin!(client.done());
             let mut cuts = 0;
             poll_fn(|context| {
                 if client.as_mut().poll(context).is_ready() {
                     return Poll::Ready(None);
                 }
-                let polled = call.as_mut().poll(context);
+                let polled = call.poll_unpin(context);
                 cuts = if polled.is_pending() && turns::is_cut_short() { cuts + 1 } else { 0 };
                 if !matches!(polled, Poll::Ready(Err(_))) && cuts % HEAD_HELD_SLICES == 0 {
                     answers.deliver(&mut head);

@@ -23,6 +23,7 @@ use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep};
 use wasmtime::component::Accessor;
 
@@ -30,14 +31,13 @@ use super::HandleError;
 use super::answer::{Answer, Answers};
 use super::clients::{Client, Departures};
 use super::handler::{AFTER_ANSWER_MAX, Call, Given, Head, Service, accept};
+use super::onward::{LONG_TURN, Onward};
 use super::pool::{Member, Rest};
 use crate::ctx::{Abi, Ctx, Guest};
 use crate::engine::Engine;
 use crate::exit;
 use crate::guest::{Exit, Reuse};
 
-/// How long an instance goes on taking requests before others get the thread.
-const LONG_TURN: Duration = Duration::from_millis(1);
 /// An instance that has grown by this part of its guest's memory limit is not given further requests: what it leaks
 /// would be missing to others.
 const GROWTH_SHARE: u64 = 8;
@@ -81,6 +81,8 @@ pub(super) async fn run(
     let desk = Mutex::new(Desk::new(first, reuse, allowed));
     let result = {
         let inside = pin!(store.run_concurrent(async |accessor| serve(accessor, &service, &desk, &take).await));
+        // What tokio grants a task is too little for what the requests of a whole turn send and receive.
+        let inside = pin!(Onward::new(coop::unconstrained(inside)));
         let stopping = pin!(plan.guest.stop.cancelled());
         let mut outside = Outside {
             inside,

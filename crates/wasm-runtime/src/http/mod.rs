@@ -14,6 +14,7 @@ mod clients;
 mod egress;
 mod handler;
 mod instance;
+mod onward;
 mod pool;
 
 use std::sync::Arc;

@@ -6,6 +6,8 @@ use std::task::Waker;
 
 use parking_lot::Mutex;
 
+use crate::turns;
+
 /// The requests of one guest that wait for an instance, and the instances that wait for requests.
 pub(super) struct Pool<C> {
     state: Mutex<State<C>>,
@@ -53,7 +55,8 @@ impl<C> Pool<C> {
         let mut state = self.state.lock();
         if let Some(seat) = state.ready.values().min_by_key(|seat| (seat.is_working, seat.load)) {
             if !seat.is_working {
-                seat.waker.wake_by_ref();
+                // The requests that the thread is about to read are answered with this one.
+                turns::wake_after_look(&seat.waker);
             }
             state.waiting.push_back(call);
             return None;
