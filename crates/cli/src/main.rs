@@ -97,9 +97,10 @@ fn run(command: Command) -> Result<()> {
 async fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Up(args) if args.split => split::run(*args).await,
-        Command::Up(args) => up::run(*args).await,
+        // A whole node is in these futures.
+        Command::Up(args) => Box::pin(up::run(*args)).await,
         Command::Server(args) => server::run(args).await,
-        Command::Node(args) => node::run(*args).await,
+        Command::Node(args) => Box::pin(node::run(*args)).await,
         Command::Store(args) => verbs::store::run(args).await,
         Command::Token(args) => verbs::token::run(args).await,
         Command::Apply(args) => verbs::apply::run(args).await,
